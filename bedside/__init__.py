@@ -1,0 +1,1 @@
+"""The torch-free run time: frames in, masks out."""

@@ -1,0 +1,1 @@
+"""Proof: estimate against measurement, paced streams, accuracy on the original grid."""

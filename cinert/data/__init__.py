@@ -1,0 +1,1 @@
+"""Readers, preprocessing and its inverse, folds, and the beating phantom."""

@@ -1,0 +1,136 @@
+"""Writing whole files or nothing, and reading JSON and YAML with errors that name the file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cinert.errors import BadInputError
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output that cannot be written, before any work is spent on it.
+
+    Raises:
+        BadInputError: the folder cannot be made or written, or `path` is a folder where a file is meant.
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInputError(
+            f"cannot write {path}: {error.strerror or error}.", hint="choose an output in a folder that you may write."
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, otherwise nothing is left.
+
+    The temporary name keeps the suffixes of `path`, because nibabel and OpenVINO choose the format by them.
+    """
+    check_writable(path)
+    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+    try:
+        partial = folder / path.name
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise BadInputError(
+            f"cannot write {path}: {error.strerror or error}.", hint="is the disk full, or is it a folder?"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; on success it replaces the folder `path` as a whole.
+
+    Raises:
+        BadInputError: `path` is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise BadInputError(f"cannot write the folder {path}: a file of that name exists.")
+    check_writable(path)
+    holder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+    try:
+        partial = holder / path.name
+        partial.mkdir()
+        yield partial
+        if path.exists():
+            os.replace(path, holder / "previous")
+        os.replace(partial, path)
+    except OSError as error:
+        raise BadInputError(f"cannot write the folder {path}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write `document` as indented JSON; NaN and infinity are refused, because JSON has no word for them."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise BadInputError(f"cannot read {what} {path}: {reason}.") from error
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object; `what` names it in errors ("the LUT").
+
+    Raises:
+        BadInputError: the file is missing, is not JSON, or holds something else than an object.
+    """
+    try:
+        document = json.loads(_read_text(path, what))
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{what} {path} is not JSON: {error}.") from error
+    return _expect_mapping(document, path, what)
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML mapping; raises as `read_json` does."""
+    try:
+        document = yaml.safe_load(_read_text(path, what))
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{what} {path} is not YAML: {error}.") from error
+    return _expect_mapping(document, path, what)
+
+
+def _expect_mapping(document: object, path: Path, what: str) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise BadInputError(f"{what} {path} holds {type(document).__name__}, not a mapping of keys to values.")
+    return document
+
+
+def sha256_of(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

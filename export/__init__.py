@@ -1,0 +1,1 @@
+"""From arch.yaml and weights to a checked bundle with an engine."""

@@ -1,0 +1,1 @@
+"""What a network costs on this device: parts, the latency table (LUT), cost terms and estimates."""
