@@ -32,7 +32,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 class Command(click.Command):
     """A click command that prints the examples in its epilog as they were typed."""
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the epilog unwrapped, so that examples can be copied."""
         if self.epilog:
             with formatter.section("Examples"):
@@ -57,7 +57,10 @@ def command(name: str, *, examples: str) -> Callable[[Callable[P, R]], click.Com
                 raise SystemExit(130) from None
 
         decorated = click.command(
-            name, cls=Command, epilog=examples, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]}
+            name,
+            cls=Command,
+            epilog=examples,
+            context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
         )
         return decorated(guarded)
 
@@ -92,7 +95,9 @@ def data_option() -> Decorator:
 
 def seed_option() -> Decorator:
     """`--seed N`: the same seed gives the same result."""
-    return click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed; the same seed gives the same result.")
+    return click.option(
+        "--seed", default=0, type=click.IntRange(min=0), help="Seed; the same seed gives the same result."
+    )
 
 
 def parse_fold(text: str) -> int | None:

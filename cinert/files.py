@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -45,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         partial = folder / path.name
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise BadInputError(
             f"cannot write {path}: {error.strerror or error}.", hint="is the disk full, or is it a folder?"
@@ -70,8 +69,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         partial.mkdir()
         yield partial
         if path.exists():
-            os.replace(path, holder / "previous")
-        os.replace(partial, path)
+            path.replace(holder / "previous")
+        partial.replace(path)
     except OSError as error:
         raise BadInputError(f"cannot write the folder {path}: {error.strerror or error}.") from error
     finally:

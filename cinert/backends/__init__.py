@@ -1,0 +1,86 @@
+"""Back ends by name. Importing this package imports no engine: each is imported when it is asked for."""
+
+from __future__ import annotations
+
+import platform
+from importlib import import_module
+
+from cinert.backends.base import Availability, Backend, Engine, Model, Precision, Runner
+from cinert.errors import BackendUnavailableError, BadInputError
+
+# Named by string, so that the torch-free run time never sees the torch module.
+_FACTORIES = {
+    "torch": "cinert.backends.pytorch:TorchBackend",
+    "ort": "cinert.backends.onnxruntime:OnnxRuntimeBackend",
+    "openvino": "cinert.backends.openvino:OpenVinoBackend",
+    "trt": "cinert.backends.tensorrt:TensorRtBackend",
+    "trt-rtx": "cinert.backends.tensorrt:TensorRtRtxBackend",
+}
+BACKENDS = tuple(_FACTORIES)
+
+
+def get_backend(name: str) -> Backend:
+    """Return a back end by name, whether or not it is available here.
+
+    Raises:
+        BadInputError: no such back end.
+        BackendUnavailableError: its package is not installed.
+    """
+    if name not in _FACTORIES:
+        raise BadInputError(f"unknown back end {name!r}.", hint=f"back ends: auto, {', '.join(BACKENDS)}.")
+    module, attribute = _FACTORIES[name].split(":")
+    try:
+        backend: Backend = getattr(import_module(module), attribute)()
+    except ImportError as error:
+        raise BackendUnavailableError(f"back end {name} is not available because {error}.") from error
+    return backend
+
+
+def fastest_order(device: str = "auto") -> tuple[str, ...]:
+    """Back ends from the fastest to the slowest, as measured (benchmarks/results/)."""
+    on_cpu = ("openvino", "ort", "torch") if platform.machine() in {"x86_64", "AMD64"} else ("ort", "openvino", "torch")
+    if device == "cpu":
+        return on_cpu
+    if device.startswith("cuda"):
+        return ("trt", "trt-rtx", "torch")
+    return ("trt", "trt-rtx", *on_cpu)
+
+
+def resolve_backend(name: str, device: str = "auto", precision: str = "fp32") -> Backend:
+    """Return an available back end; `auto` takes the fastest that this machine has.
+
+    Raises:
+        BadInputError: unknown name or precision.
+        BackendUnavailableError: it, or for `auto` every one, is not available; the reason is given.
+    """
+    if name != "auto":
+        backend = get_backend(name)
+        backend.require(device, precision)
+        return backend
+    reasons = []
+    for candidate in fastest_order(device):
+        try:
+            backend = get_backend(candidate)
+        except BackendUnavailableError as error:
+            reasons.append(str(error))
+            continue
+        availability = backend.available(device)
+        if availability.ok:
+            backend.require(device, precision)
+            return backend
+        reasons.append(f"{candidate}: {availability.reason}")
+    raise BackendUnavailableError(f"no back end is available for device {device}: {'; '.join(reasons)}.")
+
+
+__all__ = [
+    "BACKENDS",
+    "Availability",
+    "Backend",
+    "Engine",
+    "Model",
+    "Precision",
+    "Runner",
+    "fastest_order",
+    "get_backend",
+    "resolve_backend",
+]

@@ -1,0 +1,154 @@
+"""What every back end offers: availability, compilation from a model, runners on preallocated buffers. Free of torch."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinert.errors import BackendUnavailableError, BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from torch import nn
+
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a back end can work here, and why not."""
+
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model to compile: ONNX for engines, the module itself for torch. Each is made on first use."""
+
+    name: str
+    input_shapes: tuple[Shape, ...]
+    make_onnx: Callable[[], bytes]
+    make_module: Callable[[], nn.Module] | None = None
+
+    @cached_property
+    def onnx(self) -> bytes:
+        """Serialised ONNX."""
+        return self.make_onnx()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A compiled model: its files by suffix (`onnx`, `xml` and `bin`, `pt2`, `plan`); the first is the main one."""
+
+    backend: str
+    precision: Precision
+    files: Mapping[str, bytes]
+
+
+class Runner(ABC):
+    """A loaded engine with its own preallocated buffers; a context manager. One runner serves one thread."""
+
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+
+    @abstractmethod
+    def run(self, *inputs: Array) -> Array:
+        """Host to host: copy float32 inputs in, execute, and return the output buffer, valid until the next run."""
+
+    @abstractmethod
+    def execute(self) -> None:
+        """Execute on the buffers as they are, and return when the result is there."""
+
+    @abstractmethod
+    def fork(self) -> Runner:
+        """A second runner on the same engine with buffers of its own, to overlap successive frames."""
+
+    def device_ms(self) -> float:
+        """Time one execution on the device alone, in milliseconds; on a CPU that is the wall time of `execute`."""
+        start = time.perf_counter_ns()
+        self.execute()
+        return (time.perf_counter_ns() - start) / 1e6
+
+    def fill(self, seed: int = 0) -> None:
+        """Put normal noise into the inputs, so that no kernel sees denormals or all zeros."""
+        rng = np.random.default_rng(seed)
+        self.run(*(rng.standard_normal(shape, dtype=np.float32) for shape in self.input_shapes))
+
+    def close(self) -> None:  # noqa: B027 - most runners hold nothing but memory
+        """Release what the runner holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Backend(ABC):
+    """One inference engine."""
+
+    name: str
+    precisions: tuple[Precision, ...]
+
+    @abstractmethod
+    def available(self, device: str = "auto") -> Availability:
+        """Whether engines can be built and run on `device` here, without raising."""
+
+    @abstractmethod
+    def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
+        """Compile a model to an engine that can be stored."""
+
+    @abstractmethod
+    def load(self, engine: Engine, *, device: str = "auto", threads: int) -> Runner:
+        """Load an engine. An engine is executable code: check its hash first (`cinert.bundle` does)."""
+
+    def runner(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Runner:
+        """Compile and load in one step, for measuring."""
+        engine = self.compile(model, precision=precision, device=device, threads=threads)
+        return self.load(engine, device=device, threads=threads)
+
+    @abstractmethod
+    def fingerprint(self, device: str = "auto") -> dict[str, Any]:
+        """What binds a measurement to this device: device name, driver, library versions."""
+
+    def require(self, device: str = "auto", precision: str = "fp32") -> None:
+        """Refuse early what cannot work.
+
+        Raises:
+            BackendUnavailableError: the back end cannot work here, with the reason.
+            BadInputError: the precision is unknown or not supported by this back end.
+        """
+        availability = self.available(device)
+        if not availability.ok:
+            raise BackendUnavailableError(f"back end {self.name} is not available because {availability.reason}.")
+        if precision not in self.precisions:
+            raise BadInputError(
+                f"precision {precision!r} is not supported by back end {self.name}.",
+                hint=f"it supports {', '.join(self.precisions)}.",
+            )
+
+
+def check_inputs(inputs: Sequence[Array], shapes: Sequence[Shape]) -> None:
+    """Refuse inputs of another number or shape.
+
+    Raises:
+        BadInputError: naming both shapes.
+    """
+    given = tuple(tuple(array.shape) for array in inputs)
+    if given != tuple(shapes):
+        raise BadInputError(f"the engine takes inputs of shape {tuple(shapes)}, got {given}.")

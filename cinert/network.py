@@ -1,0 +1,129 @@
+"""The decoded network: stem, the union of the kept paths, head (Zeng 2020, Sec. 3.5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from cinert.arch import Arch
+from cinert.cells import Cell
+from cinert.errors import BadInputError
+from cinert.ops import Merge, conv_block
+from cinert.paths import Edge
+from cinert.space import CLASSES, Space
+
+
+def make_stem(space: Space) -> nn.Sequential:
+    """Build the first convolution: image to the vertex (layer 0, scale 0)."""
+    return conv_block(space.in_channels, space.vertex_channels(0), kernel=space.stem_kernel)
+
+
+def make_head(space: Space) -> nn.Conv3d:
+    """Build the last convolution: vertex (layer L, scale 0) to class logits."""
+    return nn.Conv3d(space.vertex_channels(0), len(CLASSES), space.head_kernel, padding=space.head_kernel // 2)
+
+
+def edge_name(edge: Edge) -> str:
+    """Name of an edge's cell among the parameters, e.g. `l3_s1_ep`."""
+    return f"l{edge.layer}_s{edge.source}_{edge.kind}"
+
+
+class Network(nn.Module):
+    """Maps an image (B, in_channels, D, H, W) to logits (B, classes, D, H, W)."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__()
+        self.arch = arch
+        self.stem = make_stem(arch.space)
+        self.cells = nn.ModuleDict(
+            {
+                edge_name(edge): Cell(arch.space, edge.kind, edge.source, arch.cells[edge.kind])
+                for edge in arch.edges
+                if edge.kind != "skip"
+            }
+        )
+        self.merge = Merge()
+        self.head = make_head(arch.space)
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        """Run layer by layer; edges that meet in a vertex are summed."""
+        vertices: dict[int, Tensor] = {0: self.stem(x_BCDHW)}
+        for layer in range(self.arch.space.layers):
+            arriving: dict[int, list[Tensor]] = {}
+            for edge in self.arch.edges:
+                if edge.layer == layer:
+                    source = vertices[edge.source]
+                    output = source if edge.kind == "skip" else self.cells[edge_name(edge)](source)
+                    arriving.setdefault(edge.target, []).append(output)
+            vertices = {scale: self.merge(*outputs) for scale, outputs in arriving.items()}
+        logits: Tensor = self.head(vertices[0])
+        return logits
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """Fold every batch norm into the convolution before it, in place; the module must be in eval mode."""
+    for child in module.children():
+        fold_batch_norm(child)
+    if isinstance(module, nn.Sequential):
+        for position in range(len(module) - 1):
+            convolution, norm = module[position], module[position + 1]
+            if isinstance(convolution, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+                module[position] = fuse_conv_bn_eval(convolution, norm)
+                module[position + 1] = nn.Identity()
+    return module
+
+
+def random_weights(module: nn.Module, seed: int) -> nn.Module:
+    """Give a module reproducible weights and non-trivial batch-norm statistics, and set eval mode.
+
+    Latency does not depend on the values, as long as none is denormal; parity does need them to matter.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                continue
+            noise = torch.randn(tensor.shape, generator=generator)
+            if name.endswith("running_var"):
+                tensor.copy_(1.0 + 0.2 * noise.abs())
+            elif tensor.ndim == 5:
+                fan_in = tensor[0].numel()
+                tensor.copy_(noise * (2.0 / fan_in) ** 0.5)
+            else:
+                tensor.copy_((1.0 if name.endswith("weight") else 0.0) + 0.1 * noise)
+    return module.eval()
+
+
+def load_weights(network: Network, path: Path) -> dict[str, str]:
+    """Load weights.safetensors into the network and return the file's metadata.
+
+    Raises:
+        BadInputError: the file cannot be read, or its tensors do not fit the architecture.
+    """
+    if not path.is_file():
+        raise BadInputError(
+            f"weights {path} do not exist.", hint="train-arch writes them; or name them with --weights."
+        )
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = dict(stream.metadata() or {})
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise BadInputError(f"weights {path} cannot be read: {error}.") from error
+    expected = network.state_dict()
+    missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    misfits = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].shape != expected[name].shape
+    ]
+    if missing or unknown or misfits:
+        first = misfits[0] if misfits else f"{'missing' if missing else 'unknown'} tensor {(missing or unknown)[0]}"
+        count = len(missing) + len(unknown) + len(misfits)
+        raise BadInputError(f"weights {path} do not fit {network.arch.source}: {first} ({count} tensors differ).")
+    network.load_state_dict(tensors)
+    return metadata
