@@ -33,10 +33,10 @@ class Cell(nn.Module):
         super().__init__()
         width = space.widths[source + SCALE_STEP[kind]]
         self.preprocessing = cell_preprocessing(space, kind, source)
-        live = live_edges(genotype)
-        # An edge from a node that yields zeros adds nothing a trained network needs, so it is not deployed.
-        self.genotype: CellGenotype = tuple(tuple(edge for edge in edges if live[edge.input]) for edges in genotype)
-        self.nodes = nn.ModuleList(nn.ModuleList(make_op(edge.op, width) for edge in edges) for edges in self.genotype)
+        self.genotype = live_edges(genotype)
+        self.ops = nn.ModuleDict(
+            {op_name(node, edge): make_op(edge.op, width) for node, edges in enumerate(self.genotype) for edge in edges}
+        )
         self.merge = Merge()
         self.concatenate = Concatenate()
 

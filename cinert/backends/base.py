@@ -1,4 +1,4 @@
-"""What every back end offers: availability, compilation from a model, runners on preallocated buffers. Free of torch."""
+"""What every back end offers: availability, compilation, runners on preallocated buffers. Free of torch."""
 
 from __future__ import annotations
 
