@@ -1,0 +1,76 @@
+"""Linear interpolation along one axis as a matrix, so that resampling a volume is three matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class AxisMap:
+    """Where the voxels of one network axis lie on one image axis, in voxel indices.
+
+    The image is resampled about its centre to a whole number of network voxels, then cropped or padded by whole voxels.
+    A network axis with the image's own spacing therefore falls on its voxels exactly, whatever the parities.
+
+    Attributes:
+        image_size: voxels of the image, counted in the network's direction.
+        network_size: voxels of the network.
+        step: network spacing over image spacing.
+    """
+
+    image_size: int
+    network_size: int
+    step: float
+
+    @property
+    def _first(self) -> float:
+        """Image index of network voxel 0."""
+        resampled = max(1, round(self.image_size / self.step))
+        before = (self.network_size - resampled) // 2
+        return (self.image_size - 1) / 2 - ((resampled - 1) / 2 + before) * self.step
+
+    def image_index(self) -> NDArray[np.float64]:
+        """Image index (fractional) of each network voxel."""
+        return np.arange(self.network_size, dtype=np.float64) * self.step + self._first
+
+    def network_index(self) -> NDArray[np.float64]:
+        """Network index (fractional) of each image voxel."""
+        return (np.arange(self.image_size, dtype=np.float64) - self._first) / self.step
+
+
+def inside(index: NDArray[np.float64], size: int) -> slice:
+    """The run of positions that fall within voxels 0..size-1, whose extent is -0.5..size-0.5."""
+    within = np.flatnonzero((index > -0.5 - 1e-6) & (index < size - 0.5 + 1e-6))
+    return slice(int(within[0]), int(within[-1]) + 1) if within.size else slice(0, 0)
+
+
+def interpolation_matrix(index: NDArray[np.float64], size: int, *, support: float = 1.0) -> NDArray[np.float32]:
+    """Weights that read a signal of `size` samples at fractional positions.
+
+    A triangle of half-width `support` samples: 1 is linear interpolation; the ratio of the spacings, when that is
+    above 1, is the anti-aliasing filter of Pillow and of torch's `antialias=True`. Beyond the outermost sample the
+    signal is constant. A sampled triangle of fractional width does not quite reproduce a ramp (by up to 0.04 samples);
+    rows away from the border are corrected to first order, so that no coordinate moves.
+
+    Args:
+        index: (n,) positions in samples.
+        size: samples in the signal.
+        support: half-width of the triangle, at least 1.
+
+    Returns:
+        (n, size), rows sum to 1.
+    """
+    samples = np.arange(size)
+    position = np.clip(index, 0, size - 1)[:, None]
+    weights = np.clip(1 - np.abs(samples - position) / support, 0, None)
+    weights /= weights.sum(axis=1, keepdims=True)
+    if support > 1:
+        mean = weights @ samples[:, None]
+        offset = samples - mean
+        variance = (weights * offset**2).sum(axis=1, keepdims=True)
+        whole = (position >= support - 1) & (position <= size - support) & (variance > 0)
+        weights *= np.where(whole, 1 + (position - mean) / np.where(variance > 0, variance, 1) * offset, 1)
+    return weights.astype(np.float32)
