@@ -1,0 +1,249 @@
+"""Priced parts: everything that a decoded network is made of, with the key that a LUT row carries."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from cinert.arch import Arch, live_edges
+from cinert.backends.base import Model, Precision, Shape
+from cinert.errors import BadInputError
+from cinert.network import random_weights
+from cinert.onnx import cached, export_onnx
+from cinert.ops import Concatenate, Merge, conv_block, make_op, make_preprocessing
+from cinert.paths import SCALE_STEP, CellKind, legal_edges
+from cinert.schema import check_keys
+from cinert.space import CLASSES, OpName, Shape3, Space
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class PartKey:
+    """What identifies a priced part: two parts with the same key run the same kernel."""
+
+    kind: str
+    """A primitive op, `pre.ct`, `pre.ns`, `pre.ep`, `concat`, `merge`, `stem` or `head`."""
+    channels_in: int
+    channels_out: int
+    shape_in: Shape3
+    shape_out: Shape3
+    kernel: int
+    stride: Shape3
+    dilation: int
+    groups: int
+    precision: Precision
+    batch: int
+
+    @property
+    def label(self) -> str:
+        """One line for people, unique per key, e.g. `conv 16-16 20x128x112 k3 fp32`."""
+        size = "x".join(map(str, self.shape_in))
+        if self.shape_out != self.shape_in:
+            size += "-" + "x".join(map(str, self.shape_out))
+        words = [self.kind, f"{self.channels_in}-{self.channels_out}", size, f"k{self.kernel}"]
+        words += [f"s{'x'.join(map(str, self.stride))}"] if self.stride != (1, 1, 1) else []
+        words += [f"d{self.dilation}"] if self.dilation != 1 else []
+        words += [f"g{self.groups}"] if self.groups != 1 else []
+        return " ".join([*words, self.precision, *([f"b{self.batch}"] if self.batch != 1 else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], *, source: str) -> PartKey:
+        """Read what `to_dict` wrote; raises BadInputError for unknown or missing keys."""
+        check_keys(document, required=list(cls.__dataclass_fields__), source=source)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, a multiply-add counted as two."""
+        voxels_in, voxels_out = math.prod(self.shape_in), math.prod(self.shape_out)
+        taps = self.kernel**3
+        match self.kind:
+            case "separable":
+                return 2 * voxels_out * self.channels_in * (taps + self.channels_out)
+            case "maxpool":
+                return voxels_out * self.channels_out * taps
+            case "identity" | "concat":
+                return 0
+            case "merge":
+                return voxels_out * self.channels_out
+            case "pre.ep":
+                # The convolution runs at the coarser scale; trilinear interpolation is seven lerps of two operations.
+                return 2 * voxels_in * self.channels_in * self.channels_out + 14 * voxels_out * self.channels_out
+            case "pre.ct":
+                pooling = voxels_in * self.channels_in
+                return pooling + 2 * voxels_out * self.channels_in * self.channels_out
+            case _:
+                return 2 * voxels_out * self.channels_in * self.channels_out * taps // self.groups
+
+    @property
+    def weight_count(self) -> int:
+        """Parameters after the batch norm is folded."""
+        if self.kind in {"maxpool", "identity", "concat", "merge"}:
+            return 0
+        if self.kind == "separable":
+            return self.channels_in * (self.kernel**3 + self.channels_out + 1) + self.channels_out
+        return self.channels_in * self.channels_out * self.kernel**3 // self.groups + self.channels_out
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that must be read and written at least: inputs, weights, output."""
+        size = 2 if self.precision in {"fp16", "bf16"} else 4
+        inputs = sum(math.prod(shape) for shape in input_shapes(self))
+        return size * (inputs + self.weight_count + self.batch * self.channels_out * math.prod(self.shape_out))
+
+
+def input_shapes(key: PartKey) -> tuple[Shape, ...]:
+    """Shapes of a part's inputs, batch and channels included."""
+    count = {"concat": key.channels_out // key.channels_in, "merge": 2}.get(key.kind, 1)
+    return ((key.batch, key.channels_in, *key.shape_in),) * count
+
+
+def make_part(key: PartKey) -> nn.Module:
+    """Build a part as it is deployed.
+
+    Raises:
+        BadInputError: the kind is unknown.
+    """
+    match key.kind:
+        case "stem":
+            return conv_block(key.channels_in, key.channels_out, kernel=key.kernel)
+        case "head":
+            return nn.Conv3d(key.channels_in, key.channels_out, key.kernel, padding=key.kernel // 2)
+        case "concat":
+            return Concatenate()
+        case "merge":
+            return Merge()
+        case "pre.ct":
+            return make_preprocessing(key.channels_in, key.channels_out, stride=key.stride)
+        case "pre.ns":
+            return make_preprocessing(key.channels_in, key.channels_out)
+        case "pre.ep":
+            return make_preprocessing(key.channels_in, key.channels_out, upsample_to=key.shape_out)
+        case "conv" | "dilated" | "separable" | "maxpool" | "identity":
+            return make_op(key.kind, key.channels_in)
+        case _:
+            raise BadInputError(f"unknown part {key.kind!r}.")
+
+
+def part_model(key: PartKey) -> Model:
+    """Describe a part to the back ends, with random weights; its ONNX export is cached."""
+
+    def make() -> nn.Module:
+        return random_weights(make_part(key), seed=0)
+
+    shapes = input_shapes(key)
+    return Model(
+        name=key.label,
+        input_shapes=shapes,
+        make_onnx=lambda: cached(f"part {key}", lambda: export_onnx(make(), shapes)),
+        make_module=make,
+    )
+
+
+class PartCatalogue:
+    """Keys of the parts of a space, in one precision at batch 1."""
+
+    def __init__(self, space: Space, precision: Precision = "fp32") -> None:
+        self.space = space
+        self.precision = precision
+
+    def _key(self, kind: str, channels: tuple[int, int], shapes: tuple[Shape3, Shape3], **values: Any) -> PartKey:
+        defaults: dict[str, Any] = {"kernel": 1, "stride": (1, 1, 1), "dilation": 1, "groups": 1}
+        return PartKey(
+            kind=kind,
+            channels_in=channels[0],
+            channels_out=channels[1],
+            shape_in=shapes[0],
+            shape_out=shapes[1],
+            precision=self.precision,
+            batch=1,
+            **{**defaults, **values},
+        )
+
+    def op(self, op: OpName, scale: int) -> PartKey:
+        """A primitive op at a scale."""
+        width, shape = self.space.widths[scale], self.space.shapes_DHW[scale]
+        kernel = 1 if op == "identity" else 3
+        dilation = 2 if op == "dilated" else 1
+        # A separable op is a depthwise and a pointwise convolution; groups tell that it has a depthwise part.
+        groups = width if op == "separable" else 1
+        return self._key(op, (width, width), (shape, shape), kernel=kernel, dilation=dilation, groups=groups)
+
+    def preprocessing(self, kind: CellKind, source: int) -> PartKey:
+        """The preprocessing of a cell that leaves scale `source`."""
+        target = source + SCALE_STEP[kind]
+        stride = self.space.strides[source] if kind == "ct" else (1, 1, 1)
+        channels = (self.space.vertex_channels(source), self.space.widths[target])
+        shapes = (self.space.shapes_DHW[source], self.space.shapes_DHW[target])
+        return self._key(f"pre.{kind}", channels, shapes, stride=stride)
+
+    def concatenation(self, scale: int) -> PartKey:
+        """Concatenation of a cell's nodes."""
+        shape = self.space.shapes_DHW[scale]
+        return self._key("concat", (self.space.widths[scale], self.space.vertex_channels(scale)), (shape, shape))
+
+    def merge(self, scale: int) -> PartKey:
+        """One addition where edges meet in a vertex."""
+        shape, channels = self.space.shapes_DHW[scale], self.space.vertex_channels(scale)
+        return self._key("merge", (channels, channels), (shape, shape))
+
+    def node_merge(self, scale: int) -> PartKey:
+        """One addition where edges meet in a node of a cell."""
+        shape, width = self.space.shapes_DHW[scale], self.space.widths[scale]
+        return self._key("merge", (width, width), (shape, shape))
+
+    def stem(self) -> PartKey:
+        """The first convolution."""
+        shape = self.space.input_shape_DHW
+        channels = (self.space.in_channels, self.space.vertex_channels(0))
+        return self._key("stem", channels, (shape, shape), kernel=self.space.stem_kernel)
+
+    def head(self) -> PartKey:
+        """The last convolution."""
+        shape = self.space.input_shape_DHW
+        channels = (self.space.vertex_channels(0), len(CLASSES))
+        return self._key("head", channels, (shape, shape), kernel=self.space.head_kernel)
+
+    def all(self) -> list[PartKey]:
+        """Every part that the space can deploy, stem first, then scale by scale."""
+        edges = legal_edges(self.space.layers, self.space.scales)
+        scales = sorted({edge.target for edge in edges})
+        transitions = sorted({(edge.source, edge.kind) for edge in edges if edge.kind != "skip"})
+        keys = [self.stem()]
+        for scale in scales:
+            keys += [self.op(op, scale) for op in self.space.ops if op != "zero"]
+            keys += [
+                self.preprocessing(kind, source) for source, kind in transitions if source == scale and kind != "skip"
+            ]
+            keys += [self.concatenation(scale), self.merge(scale)]
+        return [*keys, self.head()]
+
+
+def arch_parts(arch: Arch, precision: Precision = "fp32") -> Counter[PartKey]:
+    """Count the parts of a decoded network: the union of its paths, shared cells once."""
+    catalogue = PartCatalogue(arch.space, precision)
+    parts: Counter[PartKey] = Counter([catalogue.stem(), catalogue.head()])
+    arriving: Counter[tuple[int, int]] = Counter()
+    for edge in arch.edges:
+        arriving[edge.layer + 1, edge.target] += 1
+        if edge.kind == "skip":
+            continue
+        parts[catalogue.preprocessing(edge.kind, edge.source)] += 1
+        parts[catalogue.concatenation(edge.target)] += 1
+        for edges in live_edges(arch.cells[edge.kind]):
+            for node_edge in edges:
+                parts[catalogue.op(node_edge.op, edge.target)] += 1
+            if len(edges) > 1:
+                parts[catalogue.node_merge(edge.target)] += len(edges) - 1
+    for (_, scale), count in arriving.items():
+        if count > 1:
+            parts[catalogue.merge(scale)] += count - 1
+    return parts
