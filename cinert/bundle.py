@@ -1,0 +1,241 @@
+"""A bundle: the folder that carries one network from the lab to the bedside.
+
+    manifest.json  arch.yaml  weights.safetensors  model.onnx  preprocessing.json  <backend>-<precision>.<suffix> ...
+
+An engine is executable code, so nothing is deserialised before every file has its SHA-256 and no file is there that the
+manifest does not list. Free of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cinert.arch import Arch, load_arch, save_arch
+from cinert.backends import resolve_backend
+from cinert.backends.base import Engine, Precision, Runner
+from cinert.bundle_manifest import (
+    ARCH,
+    MANIFEST,
+    ONNX,
+    PREPROCESSING,
+    SCHEMA,
+    WEIGHTS,
+    Manifest,
+    Parity,
+    TensorSpec,
+)
+from cinert.data.grid import PreprocessingSpec
+from cinert.environment import default_threads
+from cinert.errors import BadInputError
+from cinert.files import atomic_folder, check_writable, read_json, sha256_of, sha256_of_file, write_json
+from cinert.space import CLASSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A bundle whose files were checked; the engine's bytes are those that were hashed."""
+
+    folder: Path
+    manifest: Manifest
+    arch: Arch
+    preprocessing: PreprocessingSpec
+    engine: Engine
+    digest: str
+    """SHA-256 of manifest.json, which pins every other file."""
+
+    @property
+    def backend(self) -> str:
+        """Name of the engine's back end."""
+        return self.manifest.backend
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the engine."""
+        return self.manifest.precision
+
+    @property
+    def seen_patients(self) -> tuple[Mapping[str, str], ...] | None:
+        """Patients behind architecture and weights as {id, digest}; None where the weights do not say."""
+        return self.manifest.seen_patients
+
+    @property
+    def estimate(self) -> Mapping[str, float] | None:
+        """{ms, low_ms, high_ms, throughput_fps} by the LUT, or None."""
+        return self.manifest.estimate
+
+    def load_runner(self, device: str = "auto", threads: int | None = None) -> Runner:
+        """Load the engine; it takes x_BCDHW float32 and gives logits_BCDHW.
+
+        Args:
+            device: `auto`, `cpu` or `cuda:N`.
+            threads: CPU threads; None takes `cinert.environment.default_threads()`.
+
+        Raises:
+            BackendUnavailableError: the engine's back end is not available here (exit code 3).
+            BadInputError: the engine does not take what the manifest says.
+        """
+        backend = resolve_backend(self.backend, device, self.precision)
+        runner = backend.load(self.engine, device=device, threads=threads or default_threads())
+        promised = tuple(spec.shape for spec in self.manifest.inputs), self.manifest.outputs[0].shape
+        if promised != (tuple(map(tuple, runner.input_shapes)), tuple(runner.output_shape)):
+            runner.close()
+            raise BadInputError(
+                f"{self.folder / self.manifest.engine[0]} takes {runner.input_shapes} and gives {runner.output_shape},"
+                f" the manifest promises {promised[0]} and {promised[1]}.",
+                hint="export the bundle again.",
+            )
+        return runner
+
+
+def engine_file_names(engine: Engine) -> dict[str, str]:
+    """File name in a bundle for each of an engine's files, by suffix, e.g. `openvino-fp32.xml`."""
+    return {suffix: f"{engine.backend}-{engine.precision}.{suffix}" for suffix in engine.files}
+
+
+def check_bundle_target(folder: Path) -> None:
+    """Refuse an output folder that a bundle cannot take the place of, before any work is spent on it.
+
+    Raises:
+        BadInputError: it cannot be written, is a file, or holds anything but an older bundle.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"cannot write the bundle {folder}: a file of that name exists.")
+    check_writable(folder)
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not present:
+        return
+    document = read_json(folder / MANIFEST, "the manifest") if MANIFEST in present else {}
+    known = {MANIFEST, *document.get("files", {})} if document.get("schema") == SCHEMA else set()
+    if foreign := sorted(present - known):
+        raise BadInputError(
+            f"cannot write the bundle {folder}: the folder holds {foreign[0]}, which would be lost.",
+            hint="choose a new or empty folder with -o.",
+        )
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    arch: Arch,
+    weights: bytes,
+    onnx: bytes,
+    engine: Engine,
+    preprocessing: PreprocessingSpec,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    fingerprint: Mapping[str, Any],
+    parity: Parity,
+    versions: Mapping[str, str],
+    seen_patients: tuple[Mapping[str, str], ...] | None,
+    estimate: Mapping[str, float] | None = None,
+    lut: Mapping[str, str] | None = None,
+) -> Bundle:
+    """Write the folder, whole or not at all, and open it as a user would.
+
+    An older bundle of that name is replaced; a folder that holds anything else is refused.
+
+    Raises:
+        BadInputError: the folder cannot be written.
+    """
+    check_bundle_target(folder)
+    names = engine_file_names(engine)
+    with atomic_folder(folder) as partial:
+        save_arch(partial / ARCH, arch)
+        write_json(partial / PREPROCESSING, preprocessing.to_dict())
+        (partial / WEIGHTS).write_bytes(weights)
+        (partial / ONNX).write_bytes(onnx)
+        for suffix, name in names.items():
+            (partial / name).write_bytes(engine.files[suffix])
+        manifest = Manifest(
+            files={path.name: sha256_of_file(path) for path in sorted(partial.iterdir())},
+            engine=tuple(names.values()),
+            backend=engine.backend,
+            precision=engine.precision,
+            inputs=inputs,
+            outputs=outputs,
+            classes=CLASSES,
+            fingerprint=fingerprint,
+            estimate=estimate,
+            lut=lut,
+            parity=parity,
+            seen_patients=seen_patients,
+            versions=versions,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_json(partial / MANIFEST, manifest.to_dict())
+    return open_bundle(folder)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Check a bundle and read it; no engine is loaded yet.
+
+    Raises:
+        BadInputError: no bundle, another version, a file that is missing, changed or not listed, or one that its
+            reader refuses. The file is named.
+    """
+    if not folder.is_dir():
+        raise BadInputError(f"there is no bundle {folder}.", hint="export-engine writes one.")
+    if not (folder / MANIFEST).is_file():
+        raise BadInputError(f"{folder} is no bundle: it has no {MANIFEST}.", hint="export-engine writes one.")
+    source = folder / MANIFEST
+    manifest = Manifest.from_dict(read_json(source, "the manifest"), source=str(source))
+    engine_bytes = _check_files(folder, manifest)
+    arch = load_arch(folder / ARCH)
+    preprocessing = PreprocessingSpec.from_dict(
+        read_json(folder / PREPROCESSING, "the preprocessing"), folder / PREPROCESSING
+    )
+    _check_agreement(folder, manifest, arch, preprocessing)
+    prefix = f"{manifest.backend}-{manifest.precision}."
+    files = {name.removeprefix(prefix): engine_bytes[name] for name in manifest.engine}
+    return Bundle(
+        folder=folder,
+        manifest=manifest,
+        arch=arch,
+        preprocessing=preprocessing,
+        engine=Engine(manifest.backend, manifest.precision, files),
+        digest=sha256_of_file(source),
+    )
+
+
+def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Compare folder and manifest; return the engine's files, read once, so that what runs is what was hashed."""
+    present = {path.name: path for path in folder.iterdir()}
+    if extra := sorted(present.keys() - manifest.files.keys() - {MANIFEST}):
+        raise BadInputError(
+            f"bundle {folder} holds {extra[0]}, which its manifest does not list.",
+            hint="a bundle is used as it was exported; keep other files elsewhere.",
+        )
+    engine = {}
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise BadInputError(f"bundle {folder} lacks the file {name}.", hint="copy the whole folder again.")
+        try:
+            if name in manifest.engine:
+                engine[name] = path.read_bytes()
+                digest = sha256_of(engine[name])
+            else:
+                digest = sha256_of_file(path)
+        except OSError as error:
+            raise BadInputError(f"cannot read {path}: {error.strerror or error}.") from error
+        if digest != expected:
+            raise BadInputError(
+                f"{path} is not the file that was exported: its SHA-256 is {digest[:12]}..., the manifest says"
+                f" {expected[:12]}....",
+                hint="copy the bundle again, or export it again.",
+            )
+    return engine
+
+
+def _check_agreement(folder: Path, manifest: Manifest, arch: Arch, spec: PreprocessingSpec) -> None:
+    image, logits = (1, arch.space.in_channels, *spec.shape_DHW), (1, len(CLASSES), *spec.shape_DHW)
+    if [item.shape for item in manifest.inputs] != [image] or [item.shape for item in manifest.outputs] != [logits]:
+        raise BadInputError(
+            f"{folder / MANIFEST}: inputs and outputs do not fit {PREPROCESSING}, which asks for {image} and {logits}."
+        )
+    if manifest.classes != CLASSES:
+        raise BadInputError(f"{folder / MANIFEST}: classes are {manifest.classes}, expected {CLASSES}.")

@@ -1,0 +1,179 @@
+"""The manifest of a bundle: what is in the folder, what the engine takes and gives, and what was proved about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from cinert.backends import BACKENDS
+from cinert.backends.base import PRECISIONS, Precision
+from cinert.errors import BadInputError
+from cinert.schema import check_keys, check_schema
+
+SCHEMA, VERSION = "cinert.bundle", 1
+MANIFEST, ARCH, WEIGHTS, ONNX, PREPROCESSING = (
+    "manifest.json",
+    "arch.yaml",
+    "weights.safetensors",
+    "model.onnx",
+    "preprocessing.json",
+)
+ESTIMATE_KEYS = ("ms", "low_ms", "high_ms", "throughput_fps")
+ParityStatus = Literal["passed", "not_run"]
+
+# Letters, digits, dash, dot and underscore: a name can never leave the folder.
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, shape (batch first) and element type of an input or output of the engine."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """How far the engine's logits lie from PyTorch's: max |a - b| / max |b|, the worst over all inputs."""
+
+    status: ParityStatus
+    relative_logits: float | None
+    """None where the engine cannot run on the machine that built it."""
+    tolerance: float
+    inputs: Mapping[str, int]
+    """How many inputs of each kind were compared: `random`, `frames`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What manifest.json says; every other file of the folder is pinned by its SHA-256."""
+
+    files: Mapping[str, str]
+    """SHA-256 by file name; the manifest itself is not among them."""
+    engine: tuple[str, ...]
+    """Files of the engine, the main one first."""
+    backend: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    classes: tuple[str, ...]
+    fingerprint: Mapping[str, Any]
+    """The device that the engine was built on (`cinert.environment.fingerprint`)."""
+    estimate: Mapping[str, float] | None
+    """{ms, low_ms, high_ms, throughput_fps} by the LUT, or None without one."""
+    lut: Mapping[str, str] | None
+    """{id, device} of the LUT behind the estimate."""
+    parity: Parity
+    seen_patients: tuple[Mapping[str, str], ...] | None
+    """{id, digest} of the patients behind architecture and weights; None where the weights do not say."""
+    versions: Mapping[str, str]
+    created: str
+    """UTC, ISO 8601."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        document = {"schema": SCHEMA, "version": VERSION, **asdict(self)}
+        for key in ("inputs", "outputs"):
+            document[key] = [{**asdict(spec), "shape": list(spec.shape)} for spec in getattr(self, key)]
+        for key in ("engine", "classes"):
+            document[key] = list(getattr(self, key))
+        document["seen_patients"] = None if self.seen_patients is None else [dict(item) for item in self.seen_patients]
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], *, source: str) -> Manifest:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            BadInputError: another schema or version, an unknown or missing key, or a value of the wrong kind.
+        """
+        check_schema(document, schema=SCHEMA, version=VERSION, source=source)
+        required = list(cls.__dataclass_fields__)
+        check_keys(document, required=["schema", "version", *required], source=source)
+        for key, (kind, words) in _KINDS.items():
+            if not isinstance(document[key], kind):
+                raise BadInputError(f"{source}: {key} is {document[key]!r}, expected {words}.")
+        _check_files(document["files"], document["engine"], source)
+        if document["backend"] not in BACKENDS:
+            raise BadInputError(
+                f"{source}: unknown back end {document['backend']!r}.", hint=f"known: {', '.join(BACKENDS)}."
+            )
+        if document["precision"] not in PRECISIONS:
+            raise BadInputError(
+                f"{source}: unknown precision {document['precision']!r}.", hint=f"known: {', '.join(PRECISIONS)}."
+            )
+        for key, names in {"estimate": ESTIMATE_KEYS, "lut": ("id", "device")}.items():
+            if document[key] is not None:
+                check_keys(document[key], required=names, source=f"{source}: {key}")
+        seen = document["seen_patients"]
+        values = {
+            **{key: document[key] for key in required},
+            "engine": tuple(document["engine"]),
+            "classes": tuple(document["classes"]),
+            "inputs": _tensor_specs(document["inputs"], f"{source}: inputs"),
+            "outputs": _tensor_specs(document["outputs"], f"{source}: outputs"),
+            "parity": _parity(document["parity"], f"{source}: parity"),
+            "seen_patients": None if seen is None else tuple(_patient(item, source) for item in seen),
+        }
+        return cls(**values)
+
+
+_KINDS: dict[str, tuple[Any, str]] = {
+    "files": (dict, "a mapping of file names to SHA-256"),
+    "engine": (list, "a list of file names"),
+    "inputs": (list, "a list of {name, shape, dtype}"),
+    "outputs": (list, "a list of {name, shape, dtype}"),
+    "classes": (list, "a list of names"),
+    "fingerprint": (dict, "a mapping"),
+    "estimate": (dict | None, "a mapping or null"),
+    "lut": (dict | None, "a mapping or null"),
+    "parity": (dict, "a mapping"),
+    "seen_patients": (list | None, "a list or null"),
+    "versions": (dict, "a mapping"),
+    "created": (str, "a time"),
+}
+
+
+def _check_files(files: Mapping[str, Any], engine: list[Any], source: str) -> None:
+    for name, digest in files.items():
+        if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
+            raise BadInputError(f"{source}: files names {name!r}, which is no plain file name.")
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise BadInputError(f"{source}: files.{name} is {digest!r}, expected a SHA-256 in hexadecimal.")
+    for name in (ARCH, WEIGHTS, ONNX, PREPROCESSING, *engine):
+        if name not in files:
+            raise BadInputError(f"{source}: files does not list {name!r}.")
+    if not engine:
+        raise BadInputError(f"{source}: engine lists no file.")
+
+
+def _tensor_specs(items: list[Any], source: str) -> tuple[TensorSpec, ...]:
+    specs = []
+    for item in items:
+        if not isinstance(item, dict):
+            raise BadInputError(f"{source}: {item!r} is not {{name, shape, dtype}}.")
+        check_keys(item, required=["name", "shape", "dtype"], source=source)
+        shape = item["shape"]
+        if not isinstance(shape, list) or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise BadInputError(f"{source}: shape is {shape!r}, expected a list of positive whole numbers.")
+        specs.append(TensorSpec(str(item["name"]), tuple(shape), str(item["dtype"])))
+    return tuple(specs)
+
+
+def _parity(item: Mapping[str, Any], source: str) -> Parity:
+    check_keys(item, required=list(Parity.__dataclass_fields__), source=source)
+    if item["status"] not in get_args(ParityStatus):
+        raise BadInputError(f"{source}: status is {item['status']!r}, expected {' or '.join(get_args(ParityStatus))}.")
+    return Parity(**item)
+
+
+def _patient(item: Any, source: str) -> Mapping[str, str]:
+    if not isinstance(item, dict):
+        raise BadInputError(f"{source}: seen_patients holds {item!r}, which is not {{id, digest}}.")
+    check_keys(item, required=["id", "digest"], source=f"{source}: seen_patients")
+    return item

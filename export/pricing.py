@@ -1,0 +1,54 @@
+"""The estimate that a bundle carries, from the LUT of the same back end and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cinert.arch import Arch
+from cinert.bundle_manifest import ESTIMATE_KEYS
+from cinert.errors import BadInputError
+
+if TYPE_CHECKING:
+    from latency.lut import Lut
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What a LUT says about an architecture, in the words of the manifest."""
+
+    estimate: Mapping[str, float]
+    """{ms, low_ms, high_ms, throughput_fps}."""
+    lut: Mapping[str, str]
+    """{id, device}: of any machine; the device is named, because the estimate holds there."""
+
+
+def load_matching_lut(path: Path, *, backend: str, precision: str) -> Lut:
+    """Read a LUT and refuse one of another back end or precision than the engine.
+
+    Raises:
+        BadInputError: naming both.
+    """
+    from latency.lut import load_lut  # noqa: PLC0415
+
+    lut = load_lut(path)
+    if (lut.backend, lut.precision) != (backend, precision):
+        raise BadInputError(
+            f"LUT {path} holds prices of {lut.backend} in {lut.precision}, the engine is {backend} in {precision}.",
+            hint=f"export with --backend {lut.backend} --precision {lut.precision}, or give a LUT of {backend}.",
+        )
+    return lut
+
+
+def price(arch: Arch, lut: Lut) -> Pricing:
+    """Estimate the latency of an architecture.
+
+    Raises:
+        BadInputError: the LUT lacks a part of the architecture.
+    """
+    from latency.estimate import estimate  # noqa: PLC0415
+
+    values = estimate(arch, lut).to_dict()
+    return Pricing({key: float(values[key]) for key in ESTIMATE_KEYS}, {"id": lut.id, "device": lut.device_name})
