@@ -22,7 +22,7 @@ class Relaxed:
     """For each cell kind (M(M+1)/2, ops): weight of each (input, op) pair. Rows go node by node, inputs in order;
     columns as `space.ops`. Gamma times alpha where they are separate, the joint softmax otherwise."""
     edges: Tensor
-    """(legal edges,): probability of each network edge among those that leave its vertex, as `legal_edges` orders them."""
+    """(legal edges,): probability of each network edge among those leaving its vertex, ordered as `legal_edges`."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class PartKey:
         size = "x".join(map(str, self.shape_in))
         if self.shape_out != self.shape_in:
             size += "-" + "x".join(map(str, self.shape_out))
-        words = [self.kind, f"{self.channels_in}-{self.channels_out}", size, f"k{self.kernel}"]
+        words = [self.kind, f"{self.channels_in}-{self.channels_out}", size]
+        words += [f"k{self.kernel}"] if self.kernel != 1 else []
         words += [f"s{'x'.join(map(str, self.stride))}"] if self.stride != (1, 1, 1) else []
         words += [f"d{self.dilation}"] if self.dilation != 1 else []
         words += [f"g{self.groups}"] if self.groups != 1 else []
@@ -58,7 +59,8 @@ class PartKey:
     def from_dict(cls, document: Mapping[str, Any], *, source: str) -> PartKey:
         """Read what `to_dict` wrote; raises BadInputError for unknown or missing keys."""
         check_keys(document, required=list(cls.__dataclass_fields__), source=source)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+        return cls(**values)
 
     @property
     def flops(self) -> int:
@@ -216,13 +218,11 @@ class PartCatalogue:
         """Every part that the space can deploy, stem first, then scale by scale."""
         edges = legal_edges(self.space.layers, self.space.scales)
         scales = sorted({edge.target for edge in edges})
-        transitions = sorted({(edge.source, edge.kind) for edge in edges if edge.kind != "skip"})
+        transitions: set[tuple[int, CellKind]] = {(edge.source, edge.kind) for edge in edges if edge.kind != "skip"}
         keys = [self.stem()]
         for scale in scales:
             keys += [self.op(op, scale) for op in self.space.ops if op != "zero"]
-            keys += [
-                self.preprocessing(kind, source) for source, kind in transitions if source == scale and kind != "skip"
-            ]
+            keys += [self.preprocessing(kind, source) for source, kind in sorted(transitions) if source == scale]
             keys += [self.concatenation(scale), self.merge(scale)]
         return [*keys, self.head()]
 

@@ -1,0 +1,169 @@
+"""Command bench-ops: measure a latency table, or compare two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import click
+from rich.table import Table
+
+from cinert.backends import BACKENDS, resolve_backend
+from cinert.backends.base import PRECISIONS, Precision
+from cinert.cli import command, console, errors, progress_bar, seed_option
+from cinert.environment import default_threads
+from cinert.errors import BadInputError
+from cinert.files import check_writable
+from cinert.space import Space, load_space
+from cinert.timing import Protocol
+from latency.compare import comparison_table
+from latency.lut import Lut, load_lut, save_lut
+from latency.parts import PartCatalogue
+from latency.profile import Checkpoint, Setup, measure_lut
+
+EXAMPLES = """
+bench-ops                                        # the paper's space on the fastest back end here
+bench-ops --backend trt                          # trt_lut.json, and torch_lut.json beside it
+bench-ops --space demo --backend ort -o ort.json
+bench-ops --compare torch_lut.json openvino_lut.json
+"""
+
+
+@command("bench-ops", examples=EXAMPLES)
+@click.option(
+    "--space",
+    "space_name",
+    default="paper",
+    metavar="NAME|FILE",
+    help="Preset (demo, small, paper, rtdnas) or YAML file.",
+)
+@click.option(
+    "--backend",
+    "backend_name",
+    default="auto",
+    type=click.Choice(["auto", *BACKENDS]),
+    help="Engine to time; auto takes the fastest here.",
+)
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to measure.")
+@click.option("--precision", default="fp32", type=click.Choice(PRECISIONS), help="Precision of the engine.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="physical cores",
+    help="CPU threads of the engine.",
+)
+@click.option(
+    "--networks",
+    type=click.IntRange(min=10),
+    default=None,
+    show_default="twice the parts, at most 80",
+    help="Short networks timed whole, from which prices are learned.",
+)
+@click.option("--only", is_flag=True, help="With a TensorRT back end: do not time PyTorch beside it.")
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="A.json B.json",
+    help="Compare two LUTs and stop.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    show_default="{backend}_lut.json",
+    help="Where to write the LUT.",
+)
+@seed_option()
+def bench_ops(
+    *,
+    space_name: str,
+    backend_name: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    networks: int | None,
+    only: bool,
+    compare: tuple[Path, Path] | None,
+    output: Path | None,
+    seed: int,
+) -> None:
+    """Time every part that a space can deploy on this device, and learn its price inside a network.
+
+    Each part is timed alone, for people; then short random networks are timed whole, and a price per part is
+    fitted to them, because parts alone pay for copies that they do not pay in a network. A killed run goes on
+    where it was.
+    """
+    if compare is not None:
+        console.print(comparison_table(load_lut(compare[0]), load_lut(compare[1])))
+        return
+    space = load_space(space_name)
+    chosen = cast(Precision, precision)
+    backend = resolve_backend(backend_name, device, precision)
+    jobs = [(backend, output or Path(f"{backend.name}_lut.json"))]
+    if backend.name.startswith("trt") and not only:
+        # PyTorch first, so that a run without --only never ends with TensorRT alone.
+        jobs.insert(0, (resolve_backend("torch", device, precision), jobs[0][1].with_name("torch_lut.json")))
+    for _, path in jobs:
+        check_writable(path)
+        if path.is_dir():
+            raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
+    number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
+    for job_backend, path in jobs:
+        setup = Setup(
+            backend=job_backend,
+            device=device,
+            threads=threads or default_threads(),
+            precision=chosen,
+            protocol=Protocol(),
+            seed=seed,
+        )
+        lut = _measure(space, setup, number, path)
+        console.print(_summary(lut))
+        console.print(_verdict(lut, path), markup=False)
+
+
+def _measure(space: Space, setup: Setup, networks: int, path: Path) -> Lut:
+    errors.print(f"Measuring space {space.name} with {setup.backend.name} on {setup.fingerprint()['device']['name']}.")
+    with progress_bar() as bar:
+        tasks = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done)
+
+        lut = measure_lut(space, setup, networks=networks, output=path, report=report)
+    save_lut(path, lut)
+    Checkpoint(path, {}).remove()
+    return lut
+
+
+def _summary(lut: Lut) -> Table:
+    table = Table(title=f"{lut.device_name}, space {lut.space.name}", caption="milliseconds, quiet machine, batch 1")
+    table.add_column("part", no_wrap=True)
+    for name in ("alone", "p50", "p99", "in context", "GFLOP", "noisy"):
+        table.add_column(name, justify="right")
+    for row in lut.rows:
+        price, timing = lut.prices.parts[row.key.label], row.timing
+        table.add_row(
+            row.key.label.removesuffix(f" {lut.precision}"),
+            *(f"{timing[name]:.3f}" for name in ("quiet_ms", "p50_ms", "p99_ms")),
+            f"{price.ms:.3f}",
+            f"{row.key.flops / 1e9:.3f}",
+            "yes" if timing["noisy"] else "",
+        )
+    return table
+
+
+def _verdict(lut: Lut, path: Path) -> str:
+    figures = lut.prices.report["figures"]
+    held_out, raw = figures["cross_validated"], figures["raw_sum_of_isolated"]
+    return (
+        f"Wrote {path}: {len(lut.rows)} parts, prices from {len(lut.prices.report['networks'])} networks. On networks"
+        f" held out of the fit the estimate misses by {held_out['mape']:.1%} on average ({held_out['within_10']:.0%}"
+        f" within 10 %), the sum of parts timed alone by {raw['mape']:.0%}."
+    )

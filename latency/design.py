@@ -1,0 +1,65 @@
+"""Which short networks to time, so that every price is identified.
+
+Candidates are random architectures of all lengths; they are chosen one by one so that the determinant of the
+information matrix grows most (D-optimal design). Shares of a roofline time stand in for prices, which are not
+known yet, so that the same space always gets the same networks and their exports stay cached.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinert.arch import Arch
+from cinert.backends.base import Precision
+from cinert.sampling import random_arch
+from cinert.space import Space
+from latency.parts import PartCatalogue, PartKey, arch_parts
+
+# A nominal device, to weigh parts against each other: 100 GFLOP/s and 10 GB/s, and 20 microseconds a kernel.
+_FLOPS_PER_MS, _BYTES_PER_MS, _KERNEL_MS = 1e8, 1e7, 0.02
+_CANDIDATES_PER_NETWORK = 6
+_SEED_STRIDE = 1_000_003
+
+
+def roofline_ms(key: PartKey) -> float:
+    """Time of a part on the nominal device."""
+    return max(key.flops / _FLOPS_PER_MS, key.bytes_moved / _BYTES_PER_MS) + _KERNEL_MS
+
+
+def count_matrix(archs: list[Arch], keys: list[PartKey], precision: Precision) -> NDArray[np.float64]:
+    """How often each network holds each part, (networks, parts)."""
+    position = {key: column for column, key in enumerate(keys)}
+    counts = np.zeros((len(archs), len(keys)))
+    for row, arch in enumerate(archs):
+        for key, count in arch_parts(arch, precision).items():
+            counts[row, position[key]] = count
+    return counts
+
+
+def candidate(space: Space, index: int, seed: int) -> Arch:
+    """The index-th candidate: lengths 2 to L in turn."""
+    return random_arch(space, seed * _SEED_STRIDE + index, layers=2 + index % (space.layers - 1))
+
+
+def designed_networks(space: Space, number: int, *, precision: Precision, seed: int = 0) -> list[Arch]:
+    """Choose `number` distinct networks of 2 to L layers."""
+    pool: dict[str, Arch] = {}
+    for index in range(_CANDIDATES_PER_NETWORK * number):
+        arch = candidate(space, index, seed)
+        pool.setdefault(arch.digest, arch)
+    archs = list(pool.values())
+    keys = PartCatalogue(space, precision).all()
+    times = count_matrix(archs, keys, precision) * np.array([roofline_ms(key) for key in keys])
+    shares = times / times.sum(axis=1, keepdims=True)
+    # Start from a weak prior; each choice updates the inverse information by Sherman and Morrison.
+    inverse = np.eye(len(keys)) / 1e-4
+    chosen: list[int] = []
+    for _ in range(min(number, len(archs))):
+        gain = np.einsum("np,pq,nq->n", shares, inverse, shares)
+        gain[chosen] = -1
+        best = int(gain.argmax())
+        chosen.append(best)
+        direction = inverse @ shares[best]
+        inverse -= np.outer(direction, direction) / (1 + shares[best] @ direction)
+    return [archs[index] for index in chosen]

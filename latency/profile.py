@@ -1,0 +1,266 @@
+"""Measuring a LUT: every part alone, then designed short networks whole, interleaved and resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from cinert.arch import Arch
+from cinert.backends import Backend, Model, Runner
+from cinert.backends.base import Precision
+from cinert.environment import binding_differences, fingerprint
+from cinert.errors import BadInputError
+from cinert.files import read_json, write_json
+from cinert.onnx import network_model
+from cinert.space import Space
+from cinert.timing import Clock, Protocol, TimingStats, Visits, is_tight, measure_interleaved, summarise
+from latency.design import count_matrix, designed_networks
+from latency.lut import Lut, Row
+from latency.parts import PartCatalogue, part_model
+from latency.prices import learn_prices
+
+_BLOCK_BYTES = 3 * 2**29
+"""Runners that are interleaved together hold at most this much memory: 1.5 GiB."""
+_SAVE_EVERY_S = 5.0
+_OVERLAP_NETWORKS = 5
+_OVERLAP_S = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Where and how to measure."""
+
+    backend: Backend
+    device: str
+    threads: int
+    precision: Precision
+    protocol: Protocol
+    seed: int = 0
+
+    def runner(self, model: Model) -> Runner:
+        """Compile and load a model, filled with noise."""
+        runner = self.backend.runner(model, precision=self.precision, device=self.device, threads=self.threads)
+        runner.fill()
+        return runner
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What binds the measurement."""
+        return fingerprint(self.backend, device=self.device, threads=self.threads, precision=self.precision)
+
+
+class Checkpoint:
+    """Samples so far, beside the output, so that a killed run goes on where it was."""
+
+    def __init__(self, output: Path, header: Mapping[str, Any]) -> None:
+        self.path = output.with_name(f".{output.name}.partial")
+        self._header = dict(header)
+        self._saved_at = 0.0
+        self.visits: dict[str, Visits] = {}
+        self.resumed = False
+        if self.path.is_file():
+            self._resume()
+
+    def _resume(self) -> None:
+        # A checkpoint that cannot be read or was made otherwise is worth less than a clean start.
+        with contextlib.suppress(BadInputError, KeyError, TypeError):
+            document = read_json(self.path, "the checkpoint")
+            there, here = document["header"], self._header
+            same = {**there, "fingerprint": None} == {**here, "fingerprint": None}
+            if same and not binding_differences(there["fingerprint"], here["fingerprint"]):
+                self.visits = document["visits"]
+                self.resumed = True
+
+    def save(self, *, force: bool = False) -> None:
+        """Store the samples, at most every few seconds."""
+        now = time.monotonic()
+        if force or now - self._saved_at >= _SAVE_EVERY_S:
+            write_json(self.path, {"header": self._header, "visits": self.visits})
+            self._saved_at = now
+
+    def remove(self) -> None:
+        """Forget the samples: the LUT holds them now."""
+        self.path.unlink(missing_ok=True)
+
+
+Report = Callable[[str, int, int], None]
+"""Called with a stage's name, how many rows are done, and how many there are."""
+
+
+def measure_models(
+    models: Mapping[str, Model],
+    setup: Setup,
+    checkpoint: Checkpoint,
+    report: Report,
+    *,
+    clock: Callable[[Runner], Clock],
+    stage: str,
+) -> dict[str, TimingStats]:
+    """Time models in blocks that fit into memory; inside a block all are interleaved."""
+    waiting = [name for name in models if not _is_done(checkpoint.visits.get(name), setup.protocol)]
+    done = len(models) - len(waiting)
+    report(stage, done, len(models))
+    while waiting:
+        with contextlib.ExitStack() as stack:
+            clocks = _load_block(waiting, models, setup, stack, clock)
+
+            def on_pass(visits: Mapping[str, Visits], clocks: Mapping[str, Clock] = clocks, done: int = done) -> None:
+                checkpoint.save()
+                finished = sum(_is_done(visits.get(name), setup.protocol) for name in clocks)
+                report(stage, done + finished, len(models))
+
+            measure_interleaved(clocks, setup.protocol, seed=setup.seed, visits=checkpoint.visits, on_pass=on_pass)
+        waiting = waiting[len(clocks) :]
+        done += len(clocks)
+        checkpoint.save(force=True)
+    return {name: summarise(checkpoint.visits[name], setup.protocol) for name in models}
+
+
+def _is_done(visits: Visits | None, protocol: Protocol) -> bool:
+    return visits is not None and is_tight(visits, protocol)
+
+
+def _load_block(
+    waiting: list[str],
+    models: Mapping[str, Model],
+    setup: Setup,
+    stack: contextlib.ExitStack,
+    clock: Callable[[Runner], Clock],
+) -> dict[str, Clock]:
+    process = psutil.Process()
+    limit = process.memory_info().rss + _BLOCK_BYTES
+    clocks: dict[str, Clock] = {}
+    for name in waiting:
+        clocks[name] = clock(stack.enter_context(setup.runner(models[name])))
+        if process.memory_info().rss > limit:
+            break
+    return clocks
+
+
+def host_to_host(runner: Runner) -> Clock:
+    """Clock of one frame from host memory to host memory, copies included."""
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape in runner.input_shapes]
+
+    def run() -> float:
+        start = time.perf_counter_ns()
+        runner.run(*inputs)
+        return (time.perf_counter_ns() - start) / 1e6
+
+    return run
+
+
+def device_only(runner: Runner) -> Clock:
+    """Clock of the device alone."""
+    return runner.device_ms
+
+
+def sustained_fps(runner: Runner, seconds: float) -> float:
+    """Frames per second with two frames in flight, so that copies and compute of successive frames overlap."""
+    finished = [0, 0]
+    start = time.perf_counter()
+    deadline = start + seconds
+
+    def work(slot: int, own: Runner) -> None:
+        run = host_to_host(own)
+        while time.perf_counter() < deadline:
+            run()
+            finished[slot] += 1
+
+    with runner.fork() as second:
+        threads = [threading.Thread(target=work, args=(slot, own)) for slot, own in enumerate((runner, second))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return sum(finished) / (time.perf_counter() - start)
+
+
+def measure_overlap(archs: list[Arch], setup: Setup) -> float:
+    """Median over a few networks of sustained frames/s times latency in seconds."""
+    ratios = []
+    for arch in archs:
+        with setup.runner(network_model(arch)) as runner:
+            clock = host_to_host(runner)
+            seconds = float(np.median([clock() for _ in range(7)])) / 1000
+            ratios.append(sustained_fps(runner, max(_OVERLAP_S, 8 * seconds)) * seconds)
+    return float(np.median(ratios))
+
+
+def _spread_out(archs: list[Arch]) -> Iterator[Arch]:
+    """A few networks from short to long."""
+    ordered = sorted(archs, key=lambda arch: len(arch.edges))
+    for position in np.linspace(0, len(ordered) - 1, _OVERLAP_NETWORKS).round().astype(int):
+        yield ordered[position]
+
+
+def measure_lut(space: Space, setup: Setup, *, networks: int, output: Path, report: Report) -> Lut:
+    """Measure every part of a space alone and in context.
+
+    Args:
+        space: what can be deployed.
+        setup: where and how.
+        networks: how many short networks to time whole.
+        output: the LUT's path; the checkpoint lies beside it, and is removed by `Checkpoint.remove` when it is written.
+        report: progress.
+    """
+    keys = PartCatalogue(space, setup.precision).all()
+    archs = designed_networks(space, networks, precision=setup.precision)
+    print_ = setup.fingerprint()
+    header = {
+        "space": space.digest,
+        "fingerprint": print_,
+        "protocol": setup.protocol.to_dict(),
+        "networks": [arch.digest for arch in archs],
+        "seed": setup.seed,
+    }
+    checkpoint = Checkpoint(output, header)
+    parts = {key.label: part_model(key) for key in keys}
+    alone = measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone")
+    whole_models: dict[str, Model] = {}
+    for number, arch in enumerate(archs):
+        model = network_model(arch)
+        if setup.backend.name != "torch":
+            report("exporting networks", number, len(archs))
+            _ = model.onnx
+        whole_models[f"network {arch.digest}"] = model
+    whole = measure_models(whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole")
+    report("throughput", 0, 1)
+    overlap = measure_overlap(list(_spread_out(archs)), setup)
+    report("throughput", 1, 1)
+    prices = learn_prices(
+        keys,
+        count_matrix(archs, keys, setup.precision),
+        np.array([whole[f"network {arch.digest}"].quiet_ms for arch in archs]),
+        np.array([alone[key.label].quiet_ms for key in keys]),
+        overlap=overlap,
+        networks=[_network_record(arch, whole[f"network {arch.digest}"]) for arch in archs],
+    )
+    return Lut(
+        space=space,
+        fingerprint=print_,
+        protocol=setup.protocol.to_dict(),
+        rows=tuple(Row(key=key, timing=alone[key.label].to_dict()) for key in keys),
+        prices=prices,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        source=str(output),
+    )
+
+
+def _network_record(arch: Arch, timing: TimingStats) -> dict[str, Any]:
+    return {
+        "digest": arch.digest,
+        "seed": arch.provenance["seed"],
+        "layers": arch.space.layers,
+        "paths": len(arch.paths),
+        "p50_ms": timing.p50_ms,
+        "p99_ms": timing.p99_ms,
+    }
