@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cinert.arch import Arch
 from cinert.bundle_manifest import ESTIMATE_KEYS
 from cinert.errors import BadInputError
-
-if TYPE_CHECKING:
-    from latency.lut import Lut
+from latency.estimate import estimate
+from latency.lut import Lut, load_lut
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,6 @@ def load_matching_lut(path: Path, *, backend: str, precision: str) -> Lut:
     Raises:
         BadInputError: naming both.
     """
-    from latency.lut import load_lut  # noqa: PLC0415
-
     lut = load_lut(path)
     if (lut.backend, lut.precision) != (backend, precision):
         raise BadInputError(
@@ -48,7 +44,5 @@ def price(arch: Arch, lut: Lut) -> Pricing:
     Raises:
         BadInputError: the LUT lacks a part of the architecture.
     """
-    from latency.estimate import estimate  # noqa: PLC0415
-
     values = estimate(arch, lut).to_dict()
     return Pricing({key: float(values[key]) for key in ESTIMATE_KEYS}, {"id": lut.id, "device": lut.device_name})

@@ -1,0 +1,122 @@
+"""A 4D cine segmented frame by frame, as it would arrive; volumes and ejection fractions of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bedside.pipeline import FramePipeline
+from cinert.data.nifti import Cine, Geometry
+from cinert.space import CLASSES
+from cinert.timing import percentiles_ms
+
+WARMUP_FRAMES = 10
+"""Frames segmented before the first that is timed: the first ones allocate memory and wake the cores."""
+
+
+STAGES = ("preprocess", "engine", "inverse", "total")
+"""Where a frame's time goes; `total` is frame in to mask out on the wall clock."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CineResult:
+    """Masks and timings of a cine."""
+
+    mask: NDArray[np.uint8]
+    """(x, y, z, t), stored axes."""
+    stages_ms: NDArray[np.float64]
+    """(frames, 4): the `STAGES` of each segmented frame; more rows than phases where the cine was repeated."""
+    warmup: int
+    """Frames segmented before, not counted."""
+
+    def latency(self, budget_ms: float) -> dict[str, Any]:
+        """Percentiles of frame in to mask out, deadline misses, and the median of each stage."""
+        total = self.stages_ms[:, -1]
+        return {
+            "frames": len(total),
+            "warmup_frames": self.warmup,
+            "budget_ms": budget_ms,
+            **percentiles_ms(total.tolist()),
+            "misses": int((total > budget_ms).sum()),
+            **{
+                f"{stage}_p50_ms": float(np.median(self.stages_ms[:, column]))
+                for column, stage in enumerate(STAGES[:-1])
+            },
+        }
+
+
+def segment_phases(
+    pipeline: FramePipeline,
+    cine: Cine,
+    *,
+    repeat: int = 1,
+    warmup: int = WARMUP_FRAMES,
+    on_frame: Callable[[], None] | None = None,
+) -> CineResult:
+    """Segment every phase of a cine in order.
+
+    Args:
+        pipeline: is bound to the cine's geometry here.
+        cine: (x, y, z, t).
+        repeat: passes through the cine; further ones add latency samples, the masks are those of the first.
+        warmup: frames segmented first and not counted.
+        on_frame: called after every counted frame, outside its timing.
+    """
+    pipeline.bind(cine.geometry)
+    phases = cine.image.shape[3]
+    for number in range(warmup):
+        pipeline.segment(cine.image[..., number % phases])
+    mask = np.zeros(cine.image.shape, dtype=np.uint8)
+    stages_ms = np.zeros((phases * repeat, len(STAGES)))
+    for number, row in enumerate(stages_ms):
+        frame = pipeline.segment(cine.image[..., number % phases])
+        row[:] = frame.preprocess_ms, frame.engine_ms, frame.inverse_ms, frame.total_ms
+        if number < phases:
+            mask[..., number] = frame.mask
+        if on_frame is not None:
+            on_frame()
+    return CineResult(mask=mask, stages_ms=stages_ms, warmup=warmup)
+
+
+def volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, list[float]]:
+    """Volume of each structure in each phase, in ml.
+
+    Args:
+        mask: (x, y, z, t).
+        geometry: of one phase.
+
+    Returns:
+        {rv, myo, lv}, each a list with one value per phase.
+    """
+    voxel_ml = float(abs(np.linalg.det(geometry.affine[:3, :3]))) / 1000
+    return {
+        name: (np.count_nonzero(mask == label, axis=(0, 1, 2)) * voxel_ml).tolist()
+        for label, name in enumerate(CLASSES)
+        if label > 0
+    }
+
+
+def function(volumes: dict[str, list[float]]) -> dict[str, Any]:
+    """End diastole and end systole by the LV's volume, and the ejection fractions of both ventricles.
+
+    Args:
+        volumes: as `volumes_ml` gives them.
+
+    Returns:
+        {ed_phase, es_phase, lv {edv_ml, esv_ml, ef_percent}, rv {...}}; phases count from 0, and both ventricles are
+        read in the LV's phases. ef_percent is None where the end-diastolic volume is 0.
+    """
+    ed, es = int(np.argmax(volumes["lv"])), int(np.argmin(volumes["lv"]))
+    report: dict[str, Any] = {"ed_phase": ed, "es_phase": es}
+    for name in ("lv", "rv"):
+        edv, esv = volumes[name][ed], volumes[name][es]
+        report[name] = {
+            "edv_ml": edv,
+            "esv_ml": esv,
+            "ef_percent": None if edv == 0 else 100 * (edv - esv) / edv,
+        }
+    return report

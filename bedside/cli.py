@@ -1,0 +1,138 @@
+"""The command `segment-cine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from bedside.cine import STAGES, CineResult, function, segment_phases, volumes_ml
+from bedside.overlay import Story, write_overlay
+from bedside.pipeline import FramePipeline
+from cinert.backends import get_backend
+from cinert.bundle import Bundle, open_bundle
+from cinert.cli import command, console, progress_bar
+from cinert.data.nifti import Cine, read_cine, write_mask
+from cinert.environment import default_threads, device_name, fingerprint
+from cinert.errors import BadInputError
+from cinert.files import check_writable, write_json
+
+SCHEMA, VERSION = "cinert.cine-report", 1
+EXAMPLES = """
+segment-cine bundle cine.nii.gz -o mask.nii.gz
+segment-cine bundle cine.nii.gz -o mask.nii.gz --overlay overlay.gif --report cine.json --budget-ms 50
+"""
+
+
+@command("segment-cine", examples=EXAMPLES)
+@click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("cine_path", metavar="CINE.nii.gz", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Mask to write, on the cine's own grid."
+)
+@click.option("--overlay", type=click.Path(path_type=Path), help="GIF of the beating heart to write.")
+@click.option("--report", type=click.Path(path_type=Path), help="JSON to write: latency, volumes, ejection fractions.")
+@click.option(
+    "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
+)
+@click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine, for more samples.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
+)
+def segment_cine(
+    bundle_path: Path,
+    cine_path: Path,
+    output: Path,
+    overlay: Path | None,
+    report: Path | None,
+    budget_ms: float,
+    repeat: int,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Segment a 4D cine frame by frame, as it would arrive, and say how long each frame took.
+
+    The mask has the cine's grid and affine; classes are 0 background, 1 RV, 2 MYO, 3 LV. Latency is frame in to mask
+    out: preprocessing, engine and the way back to the stored grid. A missed budget is shown; it is no error here.
+    """
+    _check_outputs(cine_path, {"-o": (output, (".nii", ".nii.gz")), "--overlay": (overlay, (".gif",)),
+                               "--report": (report, (".json",))})  # fmt: skip
+    bundle = open_bundle(bundle_path)
+    cine = read_cine(cine_path)
+    threads = threads or default_threads()
+    with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as progress:
+        task = progress.add_task("segmenting", total=cine.image.shape[3] * repeat)
+        result = segment_phases(pipeline, cine, repeat=repeat, on_frame=lambda: progress.advance(task))
+    where = fingerprint(get_backend(bundle.backend), device=device, threads=threads, precision=bundle.precision)
+    volumes = volumes_ml(result.mask, cine.geometry)
+    write_mask(output, result.mask, like=cine.header)
+    document = _document(bundle, cine_path, cine, result, budget_ms, where)
+    if report is not None:
+        write_json(report, document)
+    _print(document, device_name(where))
+    if overlay is not None:
+        latency_ms = result.stages_ms[: result.mask.shape[3], -1].tolist()
+        story = Story(title=f"{bundle.backend} {bundle.precision}", latency_ms=latency_ms, budget_ms=budget_ms,
+                      volumes_ml=volumes)  # fmt: skip
+        write_overlay(overlay, cine, result.mask, story)
+    console.print(f"wrote {', '.join(str(path) for path in (output, overlay, report) if path)}", markup=False)
+
+
+def _check_outputs(cine_path: Path, outputs: dict[str, tuple[Path | None, tuple[str, ...]]]) -> None:
+    taken = {cine_path.resolve(): "the cine"}
+    for option, (path, suffixes) in outputs.items():
+        if path is None:
+            continue
+        if not path.name.endswith(suffixes):
+            raise BadInputError(f"{option} is {path}; its name has to end in {' or '.join(suffixes)}.")
+        if path.is_dir():
+            raise BadInputError(f"cannot write {path}: it is a folder.")
+        if path.resolve() in taken:
+            raise BadInputError(f"{option} {path} would overwrite {taken[path.resolve()]}.")
+        taken[path.resolve()] = option
+        check_writable(path)
+
+
+def _document(
+    bundle: Bundle, cine_path: Path, cine: Cine, result: CineResult, budget_ms: float, where: dict[str, Any]
+) -> dict[str, Any]:
+    volumes = volumes_ml(result.mask, cine.geometry)
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "bundle": {"digest": bundle.digest, "arch": bundle.arch.digest},
+        "cine": {"file": cine_path.name, "shape": list(cine.image.shape), "time_step_ms": cine.time_step_ms},
+        "latency": result.latency(budget_ms),
+        "frames": [
+            {"phase": number % cine.image.shape[3], **{f"{s}_ms": float(v) for s, v in zip(STAGES, row, strict=True)}}
+            for number, row in enumerate(result.stages_ms)
+        ],
+        "volumes_ml": volumes,
+        "function": function(volumes),
+        "fingerprint": where,
+    }
+
+
+def _print(document: dict[str, Any], device: str) -> None:
+    latency, heart = document["latency"], document["function"]
+    console.print(
+        f"{latency['frames']} frames on {device}, after {latency['warmup_frames']} warm-up frames that are not counted",
+        markup=False,
+    )
+    table = Table("frame in to mask out", "ms", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    for words, key in {"p50": "p50_ms", "p99": "p99_ms", "worst": "worst_ms"}.items():
+        table.add_row(words, f"{latency[key]:.1f}")
+    for stage, words in {"preprocess": "preprocessing", "engine": "engine", "inverse": "inverse mapping"}.items():
+        table.add_row(f"  {words} (p50)", f"{latency[f'{stage}_p50_ms']:.1f}")
+    table.add_row(f"misses of {latency['budget_ms']:g} ms", f"{latency['misses']} of {latency['frames']}")
+    console.print(table)
+    if latency["frames"] < 100:
+        console.print("With fewer than 100 frames p99 is about the worst; bench-engine gives the proof.")
+    for name in ("lv", "rv"):
+        side, ef = heart[name], heart[name]["ef_percent"]
+        fraction = "no ejection fraction, nothing found" if ef is None else f"EF {ef:.0f} %"
+        console.print(f"{name.upper()}  EDV {side['edv_ml']:.0f} ml  ESV {side['esv_ml']:.0f} ml  {fraction}")

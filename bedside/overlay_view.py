@@ -1,0 +1,87 @@
+"""What the overlay shows: which slices, cut out how, the right way up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinert.data.nifti import Geometry
+from cinert.data.orientation import orientation_of
+
+MAX_SLICES = 6
+MARGIN_MM = 14.0
+MIN_SIDE_MM = 90.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class View:
+    """Slices of a cine, cropped around the heart, as the network sees them: x towards Left, y towards Posterior."""
+
+    image_SYXT: NDArray[np.float32]
+    """Grey values, windowed to 0..1."""
+    mask_SYXT: NDArray[np.uint8]
+    slices: tuple[int, ...]
+    """Stored index of each slice, base first."""
+    side_mm: tuple[float, float]
+    """Height and width of the crop."""
+
+
+def heart_view(image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Geometry) -> View:
+    """Choose up to six slices evenly over the heart and a square around it that holds it in every phase.
+
+    Args:
+        image: (x, y, z, t), stored axes.
+        mask: the same shape, 0..3. Where it is empty, the middle slices are shown whole.
+        geometry: of one phase.
+    """
+    orientation = orientation_of(geometry)
+    flips = tuple(slice(None, None, -1 if flipped else 1) for flipped in orientation.flipped)
+    axes = (*orientation.stored_axis, 3)
+    image_ZYXT, mask_ZYXT = image.transpose(axes)[flips], mask.transpose(axes)[flips]
+    spacing = [geometry.spacing_mm[axis] for axis in orientation.stored_axis]
+    chosen = _choose_slices(mask_ZYXT)
+    rows, columns = _square(mask_ZYXT, spacing[1], spacing[2])
+    cut_image = np.asarray(image_ZYXT[chosen][:, rows, columns], dtype=np.float32)
+    count = image.shape[orientation.stored_axis[0]]
+    return View(
+        image_SYXT=_window(cut_image),
+        mask_SYXT=np.ascontiguousarray(mask_ZYXT[chosen][:, rows, columns]),
+        slices=tuple(count - 1 - z if orientation.flipped[0] else z for z in chosen),
+        side_mm=(cut_image.shape[1] * spacing[1], cut_image.shape[2] * spacing[2]),
+    )
+
+
+def _choose_slices(mask_ZYXT: NDArray[np.uint8]) -> list[int]:
+    area = np.count_nonzero(mask_ZYXT, axis=(1, 2)).max(axis=1)
+    # A few stray voxels do not make a slice worth showing.
+    present = np.flatnonzero(area > 0.1 * area.max()) if area.max() else np.arange(len(area))
+    count = min(MAX_SLICES, len(present))
+    # Inner slices where there is a choice: the outermost ones show little of the heart.
+    centres = (np.arange(count) + 0.5) / count * len(present) - 0.5
+    return [int(present[round(position)]) for position in centres][::-1]
+
+
+def _square(mask_ZYXT: NDArray[np.uint8], height_mm: float, width_mm: float) -> tuple[slice, slice]:
+    """Rows and columns of a square around the mask, moved inwards where it would leave the image."""
+    hit: NDArray[np.bool_] = mask_ZYXT.any(axis=(0, 3))
+    sizes = hit.shape
+    if not hit.any():
+        return slice(0, sizes[0]), slice(0, sizes[1])
+    ends = [np.flatnonzero(line)[[0, -1]].tolist() for line in (hit.any(axis=1), hit.any(axis=0))]
+    spans = [(last - first + 1) * mm for (first, last), mm in zip(ends, (height_mm, width_mm), strict=True)]
+    side = max(MIN_SIDE_MM, max(spans) + 2 * MARGIN_MM)
+    runs = []
+    for (first, last), size, mm in zip(ends, sizes, (height_mm, width_mm), strict=True):
+        length = min(size, math.ceil(side / mm))
+        start = min(max(0, round((first + last + 1 - length) / 2)), size - length)
+        runs.append(slice(start, start + length))
+    return runs[0], runs[1]
+
+
+def _window(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = np.percentile(image, [1, 99.5])
+    scaled: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    return scaled
