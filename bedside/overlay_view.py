@@ -66,7 +66,7 @@ def _choose_slices(mask_ZYXT: NDArray[np.uint8]) -> list[int]:
 
 def _square(mask_ZYXT: NDArray[np.uint8], height_mm: float, width_mm: float) -> tuple[slice, slice]:
     """Rows and columns of a square around the mask, moved inwards where it would leave the image."""
-    hit: NDArray[np.bool_] = mask_ZYXT.any(axis=(0, 3))
+    hit = np.asarray(mask_ZYXT.any(axis=(0, 3)))
     sizes = hit.shape
     if not hit.any():
         return slice(0, sizes[0]), slice(0, sizes[1])
