@@ -1,0 +1,151 @@
+"""Accuracy of a bundle on labelled patients, on the grid that the images were stored on.
+
+A patient's scores are the mean over its frames (ED and ES), and means and spreads are over patients, so that each
+patient counts once.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bedside.pipeline import FramePipeline
+from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
+from cinert.data.acdc import Patient, load_frame
+from cinert.data.grid import GridMap
+
+SCHEMA, VERSION = "cinert.accuracy", 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameAccuracy:
+    """One labelled frame, scored."""
+
+    patient_id: str
+    frame: int
+    """Number in the cine, counted from 1."""
+    phase: str
+    score: FrameScore
+    kept_share: float
+    """Share of the labelled voxels that lie in the network's field of view; what is outside cannot be found."""
+    latency_ms: float
+    """Frame in to mask out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """Scores over patients."""
+
+    dice_mean: Scores
+    dice_std: Scores
+    hd95_mean_mm: Scores
+    hd95_std_mm: Scores
+    patients: int
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over classes of the mean over patients."""
+        return statistics.fmean(self.dice_mean.values())
+
+    @property
+    def mean_hd95_mm(self) -> float:
+        """As `mean_dice`."""
+        return statistics.fmean(self.hd95_mean_mm.values())
+
+
+def score_patients(
+    pipeline: FramePipeline, patients: Iterable[Patient], *, on_frame: Callable[[], object]
+) -> list[FrameAccuracy]:
+    """Segment and score every labelled frame of the patients.
+
+    Args:
+        pipeline: is bound to each frame's geometry here.
+        patients: from `read_acdc`.
+        on_frame: called after each frame.
+
+    Raises:
+        BadInputError: a file cannot be used.
+    """
+    scored = []
+    for patient in patients:
+        for frame in patient.frames:
+            image, label, geometry = load_frame(frame)
+            result = pipeline.bind(geometry).segment(image)
+            scored.append(
+                FrameAccuracy(
+                    patient_id=patient.id,
+                    frame=frame.index,
+                    phase=frame.phase,
+                    score=score_mask(result.mask, label, geometry.spacing_mm),
+                    kept_share=GridMap(geometry, pipeline.spec).kept_share(label),
+                    latency_ms=result.total_ms,
+                )
+            )
+            on_frame()
+    return scored
+
+
+def summarise(frames: Sequence[FrameAccuracy]) -> Summary:
+    """Average over the frames of each patient, then over patients; nothing is left out."""
+    ids = dict.fromkeys(frame.patient_id for frame in frames)
+    dice, hd95 = [], []
+    for patient_id in ids:
+        own = [frame.score for frame in frames if frame.patient_id == patient_id]
+        dice.append(mean_scores(score.dice for score in own))
+        hd95.append(mean_scores(score.hd95_mm for score in own))
+    return Summary(
+        dice_mean=mean_scores(dice),
+        dice_std=std_scores(dice),
+        hd95_mean_mm=mean_scores(hd95),
+        hd95_std_mm=std_scores(hd95),
+        patients=len(ids),
+    )
+
+
+def accuracy_document(
+    frames: Sequence[FrameAccuracy],
+    *,
+    seen: Sequence[str] | None,
+    fold: int | None,
+    bundle: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What accuracy.json says (docs/schemas/accuracy.schema.json).
+
+    Args:
+        frames: scored.
+        seen: ids among them that the weights saw; None where the weights do not say.
+        fold: that was held out; None for every patient.
+        bundle: {folder, digest, arch_digest}.
+        fingerprint: of the device that ran the engine.
+    """
+    summary = summarise(frames)
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "bundle": dict(bundle),
+        "fold": "all" if fold is None else fold,
+        "patients": [
+            {
+                "id": frame.patient_id,
+                "frame": frame.frame,
+                "phase": frame.phase,
+                "dice": frame.score.dice,
+                "hd95_mm": frame.score.hd95_mm,
+                "kept_share": frame.kept_share,
+                "latency_ms": frame.latency_ms,
+            }
+            for frame in frames
+        ],
+        "mean": {
+            "dice": {**summary.dice_mean, "mean": summary.mean_dice},
+            "hd95_mm": {**summary.hd95_mean_mm, "mean": summary.mean_hd95_mm},
+        },
+        "std": {"dice": summary.dice_std, "hd95_mm": summary.hd95_std_mm},
+        "n_patients": summary.patients,
+        "classes": CLASS_LABELS,
+        "seen_patients": None if seen is None else list(seen),
+        "fingerprint": dict(fingerprint),
+    }

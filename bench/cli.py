@@ -1,0 +1,256 @@
+"""Commands evaluate-bundle and bench-engine. Heavy imports wait until the arguments are known to be good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.stream import MODES, P99_FRAMES, Mode, OnFrame, WallClock
+from cinert.backends import resolve_backend
+from cinert.bundle import Bundle, open_bundle
+from cinert.cli import command, console, data_option, errors, fold_option, progress_bar
+from cinert.environment import default_threads, fingerprint
+from cinert.errors import BadInputError, VerdictError
+from cinert.files import check_writable, write_json
+
+if TYPE_CHECKING:
+    from cinert.data.acdc import Patient
+
+_COLD_FRAMES = 10
+_STREAM_FRAMES = 500
+
+
+def _device_options(function: Any) -> Any:
+    threads = click.option(
+        "--threads", type=click.IntRange(min=1), show_default="physical cores", help="CPU threads of the engine."
+    )
+    device = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where the engine runs.")
+    return device(threads(function))
+
+
+def _check_file(path: Path) -> None:
+    check_writable(path)
+    if path.is_dir():
+        raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    return {"folder": str(bundle.folder), "digest": bundle.digest, "arch_digest": bundle.arch.digest}
+
+
+def _fingerprint(bundle: Bundle, device: str, threads: int) -> dict[str, Any]:
+    backend = resolve_backend(bundle.backend, device, bundle.precision)
+    return fingerprint(backend, device=device, threads=threads, precision=bundle.precision)
+
+
+@command(
+    "evaluate-bundle",
+    examples="""
+evaluate-bundle runs/demo/bundle --data phantom -o runs/demo/accuracy.json
+evaluate-bundle bundle --data acdc --fold 2          # the patients that fold 2 held out
+evaluate-bundle bundle --data other-hospital --fold all
+""",
+)
+@click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
+@data_option()
+@fold_option()
+@click.option("--allow-seen", is_flag=True, help="Score patients that the weights saw too; accuracy.json names them.")
+@_device_options
+@click.option("-o", "--output", default="accuracy.json", type=click.Path(path_type=Path), help="Where to write.")
+def evaluate_bundle(
+    *,
+    folder: Path,
+    data: Path | None,
+    fold: int | None,
+    allow_seen: bool,
+    device: str,
+    threads: int | None,
+    output: Path,
+) -> None:
+    """Score a bundle on labelled patients: Dice and HD95 per class, on the original grid.
+
+    By default the patients that the fold held out are scored; --fold all scores every patient in the folder. A missed
+    structure scores Dice 0 and the diagonal of the volume. Patients that the weights saw are refused.
+    """
+    if data is None:
+        raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
+    _check_file(output)
+    bundle = open_bundle(folder)
+    threads = threads or default_threads()
+    here = _fingerprint(bundle, device, threads)
+    patients = _patients(data, fold)
+    seen = _seen(bundle, patients, allow_seen=allow_seen)
+
+    from bedside.pipeline import FramePipeline  # noqa: PLC0415
+    from bench.accuracy import accuracy_document, score_patients, summarise  # noqa: PLC0415
+    from bench.tables import accuracy_table  # noqa: PLC0415
+
+    with bundle.load_runner(device, threads) as runner, progress_bar() as bar:
+        task = bar.add_task("scoring", total=sum(len(patient.frames) for patient in patients))
+        frames = score_patients(
+            FramePipeline(runner, bundle.preprocessing), patients, on_frame=lambda: bar.advance(task)
+        )
+    write_json(output, accuracy_document(frames, seen=seen, fold=fold, bundle=_describe(bundle), fingerprint=here))
+    console.print(accuracy_table(frames, seen or []))
+    summary = summarise(frames)
+    console.print(
+        f"mean Dice {summary.mean_dice:.3f}, mean HD95 {summary.mean_hd95_mm:.1f} mm; wrote {output}", markup=False
+    )
+
+
+def _patients(data: Path, fold: int | None) -> list[Patient]:
+    from cinert.data.acdc import read_acdc  # noqa: PLC0415
+    from cinert.data.folds import split  # noqa: PLC0415
+
+    patients = read_acdc(data)
+    if fold is None:
+        return patients
+    held_out = set(split([patient.id for patient in patients], fold).validation)
+    return [patient for patient in patients if patient.id in held_out]
+
+
+def _seen(bundle: Bundle, patients: list[Patient], *, allow_seen: bool) -> list[str] | None:
+    from bench.seen import refuse_seen, refuse_unknown, seen_among  # noqa: PLC0415
+
+    if bundle.seen_patients is None:
+        if not allow_seen:
+            refuse_unknown(bundle=bundle.folder)
+        return None
+    with progress_bar() as bar:
+        task = bar.add_task("looking for patients that the weights saw", total=len(patients))
+        seen = seen_among(patients, bundle.seen_patients, on_patient=lambda: bar.advance(task))
+    if not allow_seen:
+        refuse_seen(seen, bundle=bundle.folder)
+    return seen
+
+
+@command(
+    "bench-engine",
+    examples="""
+bench-engine runs/demo/bundle --lut runs/demo/lut.json -o runs/demo/verify.json
+bench-engine bundle --mode paced --fps 22 --plot verify.png
+bench-engine bundle --mode cold --idle-s 5
+bench-engine bundle --cine patient101_4d.nii.gz --budget-ms 50
+""",
+)
+@click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--lut",
+    "lut_path",
+    type=click.Path(path_type=Path),
+    show_default="the estimate in the bundle",
+    help="LUT of this device, for the estimate.",
+)
+@click.option("--foreign-lut", is_flag=True, help="Take an estimate for another device too.")
+@click.option(
+    "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
+)
+@click.option("--mode", default="burst", type=click.Choice(MODES), help="Back to back, at --fps, or after idling.")
+@click.option(
+    "--fps",
+    default=22.0,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Frames per second that the scanner sends; the pace of --mode paced.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    show_default=f"{_STREAM_FRAMES}, or {_COLD_FRAMES} cold",
+    help=f"Frames to time; a p99 claim takes {P99_FRAMES}.",
+)
+@click.option(
+    "--idle-s",
+    default=2.0,
+    type=click.FloatRange(min=0),
+    help="Idle time before each frame of --mode cold, in seconds.",
+)
+@click.option("--warmup", default=20, type=click.IntRange(min=0), help="Frames before the first that counts.")
+@click.option(
+    "--cine",
+    type=click.Path(path_type=Path),
+    show_default="noise, 256 x 256 x 10",
+    help="4D NIfTI whose frames are used.",
+)
+@_device_options
+@click.option("--plot", type=click.Path(path_type=Path), help="Picture of every frame's latency, e.g. verify.png.")
+@click.option("-o", "--output", default="verify.json", type=click.Path(path_type=Path), help="Where to write.")
+def bench_engine(
+    *,
+    folder: Path,
+    lut_path: Path | None,
+    foreign_lut: bool,
+    budget_ms: float,
+    mode: Mode,
+    fps: float,
+    frames: int | None,
+    idle_s: float,
+    warmup: int,
+    cine: Path | None,
+    device: str,
+    threads: int | None,
+    plot: Path | None,
+    output: Path,
+) -> None:
+    """Measure a bundle's latency and throughput here, and hold them against the estimate and the budget.
+
+    The engine is timed host to host, which is what the estimate speaks of; frame to mask, with preprocessing and the
+    inverse mapping, is held against the budget. verify.json is written in any case; the exit code is 1 when the
+    budget is missed or the measured p50 is outside the estimate's interval.
+    """
+    for path in (output, plot):
+        if path is not None:
+            _check_file(path)
+    bundle = open_bundle(folder)
+    threads = threads or default_threads()
+    here = _fingerprint(bundle, device, threads)
+
+    from bench.frames import cine_frames, synthetic_frames  # noqa: PLC0415
+    from bench.plots import save_latency_plot  # noqa: PLC0415
+    from bench.reference import find_reference  # noqa: PLC0415
+    from bench.tables import verdict_lines, verify_table  # noqa: PLC0415
+    from bench.verify import Plan, judge, measure, verify_document  # noqa: PLC0415
+
+    reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
+    source = synthetic_frames() if cine is None else cine_frames(cine)
+    plan = Plan(
+        mode=mode,
+        frames=frames or (_COLD_FRAMES if mode == "cold" else _STREAM_FRAMES),
+        budget_ms=budget_ms,
+        fps=fps,
+        idle_s=idle_s,
+        warmup=warmup,
+    )
+    with bundle.load_runner(device, threads) as runner, progress_bar() as bar:
+
+        def progress(stage: str, total: int) -> OnFrame:
+            task = bar.add_task(stage, total=total)
+            return lambda: bar.advance(task)
+
+        measurement = measure(runner, bundle.preprocessing, source, plan, clock=WallClock(), progress=progress)
+    estimate = None if reference is None else reference.values
+    verdict = judge(measurement, plan, estimate)
+    document = verify_document(
+        measurement,
+        plan,
+        verdict,
+        estimate=estimate,
+        lut=None if reference is None else reference.to_dict(),
+        fingerprint=here,
+        bundle=_describe(bundle),
+        source=source.name,
+    )
+    write_json(output, document)
+    if plot is not None:
+        save_latency_plot(
+            plot, measurement.frame_to_mask.latency_ms, budget_ms=budget_ms, title=f"{mode}: {source.name}"
+        )
+    console.print(verify_table(document))
+    if reference is not None and reference.differences:
+        errors.print(f"The estimate is of another device: {'; '.join(reference.differences)}.", markup=False)
+    for line in verdict_lines(document):
+        console.print(line)
+    console.print(f"wrote {output}", markup=False)
+    if verdict.failures:
+        raise VerdictError("; ".join(verdict.failures) + ".")

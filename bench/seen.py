@@ -1,0 +1,62 @@
+"""Which of the patients to be scored the weights have already seen, in the search or in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from cinert.data.acdc import Patient, patient_digest
+from cinert.errors import BadInputError
+
+
+def seen_among(
+    patients: Sequence[Patient], records: Sequence[Mapping[str, str]], *, on_patient: Callable[[], object]
+) -> list[str]:
+    """Find the patients that the weights saw: by the content of the first volume, or by id.
+
+    Content finds a patient under another name; the id finds one whose files were converted again.
+
+    Args:
+        patients: to be scored.
+        records: `seen_patients` of the bundle, each {id, digest}.
+        on_patient: called after each patient.
+
+    Returns:
+        Ids, in the order of `patients`.
+
+    Raises:
+        BadInputError: a patient's files cannot be used.
+    """
+    ids = {record["id"] for record in records}
+    digests = {record["digest"] for record in records}
+    seen = []
+    for patient in patients:
+        if patient.id in ids or patient_digest(patient) in digests:
+            seen.append(patient.id)
+        on_patient()
+    return seen
+
+
+def refuse_seen(seen: Sequence[str], *, bundle: object) -> None:
+    """Refuse to score patients that the weights saw.
+
+    Raises:
+        BadInputError: there are any; all are named.
+    """
+    if seen:
+        raise BadInputError(
+            f"the weights in {bundle} saw {len(seen)} of these patients: {', '.join(seen)}.",
+            hint="score others, or say --allow-seen; accuracy.json will name them.",
+        )
+
+
+def refuse_unknown(*, bundle: object) -> NoReturn:
+    """Refuse to score weights that do not say whom they saw.
+
+    Raises:
+        BadInputError: always.
+    """
+    raise BadInputError(
+        f"the weights in {bundle} do not say which patients they saw.",
+        hint="train with train-arch, which writes it down, or say --allow-seen.",
+    )

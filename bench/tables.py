@@ -1,0 +1,100 @@
+"""Tables of the bench commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from bench.accuracy import FrameAccuracy, summarise
+from bench.metrics import CLASS_LABELS
+
+VERDICT = {True: "[green]PASSED[/]", False: "[red]FAILED[/]", None: "[yellow]NOT JUDGED[/]"}
+
+
+def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Table:
+    """A row per frame and the mean over patients; a star marks patients that the weights saw."""
+    table = Table(title="Dice, and HD95 in mm, on the original grid", show_footer=True)
+    summary = summarise(frames)
+    table.add_column("patient", footer=f"mean ± std, {summary.patients} patients")
+    table.add_column("frame", justify="right")
+    for name in CLASS_LABELS:
+        mean, std = summary.dice_mean[name], summary.dice_std[name]
+        table.add_column(name.upper(), justify="right", footer=f"{mean:.3f} ± {std:.3f}")
+    table.add_column("mean", justify="right", footer=f"{summary.mean_dice:.3f}")
+    for name in CLASS_LABELS:
+        mean, std = summary.hd95_mean_mm[name], summary.hd95_std_mm[name]
+        table.add_column(f"{name.upper()} mm", justify="right", footer=f"{mean:.1f} ± {std:.1f}")
+    table.add_column("in view", justify="right")
+    for frame in frames:
+        dice, hd95 = frame.score.dice, frame.score.hd95_mm
+        table.add_row(
+            frame.patient_id + (" *" if frame.patient_id in seen else ""),
+            f"{frame.frame} {frame.phase}",
+            *(f"{dice[name]:.3f}" for name in CLASS_LABELS),
+            f"{frame.score.mean_dice:.3f}",
+            *(f"{hd95[name]:.1f}" for name in CLASS_LABELS),
+            f"{frame.kept_share:.1%}",
+        )
+    if seen:
+        table.caption = "* the weights saw this patient"
+    return table
+
+
+def verify_table(document: Mapping[str, Any]) -> Table:
+    """Percentiles of engine and frame to mask, with the estimate beside them."""
+    engine, frames, estimate = document["measured"], document["frame_to_mask"], document["estimate"]
+    table = Table(title=f"{engine['mode']}, {engine['frames']} frames, budget {document['budget_ms']:g} ms")
+    table.add_column("")
+    for name in ("estimate", "engine", "frame to mask"):
+        table.add_column(name, justify="right")
+    blank = "-"
+    interval = "" if estimate is None else f"{estimate['ms']:.2f} [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
+    table.add_row("p50 ms", interval or blank, f"{engine['p50_ms']:.2f}", f"{frames['p50_ms']:.2f}")
+    for label, key in (
+        ("p90 ms", "p90_ms"),
+        ("p95 ms", "p95_ms"),
+        ("p99 ms", "p99_ms"),
+        ("p99.9 ms", "p999_ms"),
+        ("worst ms", "worst_ms"),
+        ("jitter ms", "jitter_ms"),
+    ):
+        table.add_row(label, blank, f"{engine[key]:.2f}", f"{frames[key]:.2f}")
+    table.add_row("late frames", blank, str(engine["misses"]), str(frames["misses"]))
+    table.add_row(
+        "frames/s, two in flight",
+        blank if estimate is None else f"{estimate['throughput_fps']:.1f}",
+        f"{engine['throughput_fps']:.1f}",
+        f"{frames['throughput_fps']:.1f}",
+    )
+    table.add_row("device alone, p50 ms", blank, f"{engine['device_p50_ms']:.2f}", blank)
+    table.add_row("quiet machine, ms", blank, f"{engine['quiet_ms']:.2f}", blank)
+    stages = frames["stages_p50_ms"]
+    table.caption = "frame to mask, p50: " + ", ".join(f"{name} {value:.2f} ms" for name, value in stages.items())
+    return table
+
+
+def verdict_lines(document: Mapping[str, Any]) -> list[str]:
+    """One line per verdict, in rich markup."""
+    estimate, engine, frames = document["estimate"], document["measured"], document["frame_to_mask"]
+    count = frames["frames"]
+    lines = [
+        f"{VERDICT[document['budget_met']]} budget: p99 {frames['p99_ms']:.1f} ms of {document['budget_ms']:g} ms,"
+        f" {frames['misses']} of {count} frames late"
+        + ("" if frames["p99_supported"] else f" ({count} frames do not support a p99 claim; it takes 459)"),
+        f"{VERDICT[document['fps_met']]} rate: {frames['throughput_fps']:.1f} frames/s sustained,"
+        f" {document['fps']:g} wanted",
+    ]
+    if estimate is None:
+        lines.append(f"{VERDICT[None]} estimate: neither a LUT nor an estimate in the bundle")
+    elif document["within_interval"] is None:
+        lines.append(f"{VERDICT[None]} estimate: it speaks of a warm engine, not of cold starts")
+    else:
+        off = engine["p50_ms"] / estimate["ms"] - 1
+        rate = engine["throughput_fps"] / estimate["throughput_fps"] - 1
+        lines.append(
+            f"{VERDICT[document['within_interval']]} estimate: measured p50 {engine['p50_ms']:.2f} ms is {off:+.1%} of"
+            f" the estimate, throughput {rate:+.1%}; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms"
+        )
+    return lines

@@ -1,0 +1,233 @@
+"""Estimate against measurement on one bundle, and the verdicts (docs/design.md, "Proof").
+
+Two things are measured, each in the chosen mode. The *engine* host to host is what an estimate speaks of. *Frame to
+mask* adds preprocessing and the inverse mapping and is what the budget is held against.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bedside.pipeline import FramePipeline, FrameResult
+from bench.frames import FrameSource
+from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced, sustained_fps
+from cinert.backends.base import Runner
+from cinert.data.grid import GridMap, PreprocessingSpec
+
+SCHEMA, VERSION = "cinert.verify", 1
+LANES = 2
+"""Frames in flight while throughput is measured."""
+_DEVICE_RUNS = 50
+_QUIET_BLOCK = 10
+_THROUGHPUT_FRAMES = 200
+
+Progress = Callable[[str, int], OnFrame]
+"""Called with a stage's name and its number of frames; returns what to call after each frame."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How to measure."""
+
+    mode: Mode
+    frames: int
+    budget_ms: float
+    fps: float
+    idle_s: float
+    warmup: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """What was measured."""
+
+    engine: Stream
+    engine_fps: float
+    device_p50_ms: float
+    """Median time of the device alone, in burst."""
+    frame_to_mask: Stream
+    frame_to_mask_fps: float
+    stages_p50_ms: Mapping[str, float]
+    """{preprocess, engine, inverse}: medians within `frame_to_mask`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is held against what."""
+
+    within_interval: bool | None
+    """Whether the engine's p50 lies in the estimate's interval; None where nothing can be said."""
+    budget_met: bool
+    """Frame to mask: p99 within the budget, and no miss."""
+    fps_met: bool
+    """Frame to mask: the sustained rate reaches the scanner's. Told, but no reason to fail."""
+    failures: list[str] = field(default_factory=list)
+    """A line per failed verdict; empty when the exit code is 0."""
+
+
+def run_stream(work: Work, plan: Plan, *, clock: Clock, on_frame: OnFrame) -> Stream:
+    """Warm up, then send the frames in the plan's mode."""
+    for number in range(plan.warmup):
+        work(number)
+    if plan.mode == "burst":
+        return burst(work, plan.frames, clock=clock, on_frame=on_frame)
+    if plan.mode == "paced":
+        return paced(work, plan.frames, fps=plan.fps, clock=clock, on_frame=on_frame)
+    return cold(work, plan.frames, idle_s=plan.idle_s, clock=clock, on_frame=on_frame)
+
+
+def measure(
+    runner: Runner, spec: PreprocessingSpec, source: FrameSource, plan: Plan, *, clock: Clock, progress: Progress
+) -> Measurement:
+    """Measure engine and frame-to-mask latency and throughput.
+
+    Args:
+        runner: the engine; stays open.
+        spec: the network's grid.
+        source: frames in stored axes.
+        plan: how.
+        clock: the time.
+        progress: makes a bar for each stage.
+    """
+    grid = GridMap(source.geometry, spec)
+    images = [grid.to_network(frame)[None, None] for frame in source.frames]
+
+    def engine(own: Runner) -> Work:
+        return lambda number: own.run(images[number % len(images)])
+
+    results: list[FrameResult] = []
+    pipeline = FramePipeline(runner, spec).bind(source.geometry)
+    with contextlib.ExitStack() as stack:
+        second = stack.enter_context(runner.fork())
+        second_pipeline = FramePipeline(second, spec).bind(source.geometry)
+        engine_stream = run_stream(
+            engine(runner), plan, clock=clock, on_frame=progress(f"engine, {plan.mode}", plan.frames)
+        )
+        device_ms = [runner.device_ms() for _ in range(_DEVICE_RUNS)]
+        frame_stream = run_stream(
+            lambda number: results.append(pipeline.segment(source.frame(number))),
+            plan,
+            clock=clock,
+            on_frame=progress(f"frame to mask, {plan.mode}", plan.frames),
+        )
+        lanes = {
+            "engine": [engine(runner), engine(second)],
+            "frame to mask": [_segmenter(own, source) for own in (pipeline, second_pipeline)],
+        }
+        fps = {
+            name: _throughput(works, progress(f"{name}, {LANES} frames in flight", _THROUGHPUT_FRAMES))
+            for name, works in lanes.items()
+        }
+    counted = results[plan.warmup :]
+    return Measurement(
+        engine=engine_stream,
+        engine_fps=fps["engine"],
+        device_p50_ms=float(np.median(device_ms)),
+        frame_to_mask=frame_stream,
+        frame_to_mask_fps=fps["frame to mask"],
+        stages_p50_ms={
+            stage: float(np.median([getattr(result, f"{stage}_ms") for result in counted]))
+            for stage in ("preprocess", "engine", "inverse")
+        },
+    )
+
+
+def _segmenter(pipeline: FramePipeline, source: FrameSource) -> Work:
+    return lambda number: pipeline.segment(source.frame(number))
+
+
+def _throughput(lanes: list[Work], on_frame: OnFrame) -> float:
+    def counted(work: Work) -> Work:
+        def run(number: int) -> None:
+            work(number)
+            on_frame()
+
+        return run
+
+    for work in lanes:
+        work(0)
+    return sustained_fps([counted(work) for work in lanes], _THROUGHPUT_FRAMES)
+
+
+def quiet_ms(stream: Stream) -> float:
+    """Quiet-machine time: the lowest median over blocks of successive frames (`cinert.timing`)."""
+    values = stream.latency_ms
+    return min(float(np.median(values[start : start + _QUIET_BLOCK])) for start in range(0, len(values), _QUIET_BLOCK))
+
+
+def judge(measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | None) -> Verdict:
+    """Hold the measurement against budget and estimate.
+
+    A LUT prices an engine that is warm, so that a cold start says nothing about its estimate.
+    """
+    frames = measurement.frame_to_mask
+    p50 = float(np.percentile(measurement.engine.latency_ms, 50))
+    p99 = float(np.percentile(frames.latency_ms, 99))
+    misses = frames.misses(plan.budget_ms)
+    budget_met = p99 <= plan.budget_ms and misses == 0
+    failures = []
+    if not budget_met:
+        failures.append(
+            f"the budget of {plan.budget_ms:g} ms is missed: frame to mask takes {p99:.1f} ms at p99,"
+            f" and {misses} of {len(frames.latency_ms)} frames are late"
+        )
+    within = None
+    if estimate is not None and plan.mode != "cold":
+        within = estimate["low_ms"] <= p50 <= estimate["high_ms"]
+        if not within:
+            failures.append(
+                f"the estimate is outside its own interval: the engine takes {p50:.2f} ms at p50, the estimate is"
+                f" {estimate['ms']:.2f} ms [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
+            )
+    return Verdict(
+        within_interval=within,
+        budget_met=budget_met,
+        fps_met=measurement.frame_to_mask_fps >= plan.fps,
+        failures=failures,
+    )
+
+
+def verify_document(
+    measurement: Measurement,
+    plan: Plan,
+    verdict: Verdict,
+    *,
+    estimate: Mapping[str, float] | None,
+    lut: Mapping[str, Any] | None,
+    fingerprint: Mapping[str, Any],
+    bundle: Mapping[str, Any],
+    source: str,
+) -> dict[str, Any]:
+    """What verify.json says (docs/schemas/verify.schema.json)."""
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "bundle": dict(bundle),
+        "estimate": None if estimate is None else dict(estimate),
+        "lut": None if lut is None else dict(lut),
+        "measured": {
+            **measurement.engine.to_dict(plan.budget_ms),
+            "quiet_ms": quiet_ms(measurement.engine),
+            "throughput_fps": measurement.engine_fps,
+            "device_p50_ms": measurement.device_p50_ms,
+        },
+        "frame_to_mask": {
+            **measurement.frame_to_mask.to_dict(plan.budget_ms),
+            "throughput_fps": measurement.frame_to_mask_fps,
+            "stages_p50_ms": dict(measurement.stages_p50_ms),
+            "source": source,
+            "latency_ms": [round(value, 4) for value in measurement.frame_to_mask.latency_ms],
+        },
+        "budget_ms": plan.budget_ms,
+        "fps": plan.fps,
+        "within_interval": verdict.within_interval,
+        "budget_met": verdict.budget_met,
+        "fps_met": verdict.fps_met,
+        "failures": list(verdict.failures),
+        "fingerprint": dict(fingerprint),
+    }
