@@ -5,41 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from bench.accuracy import FrameAccuracy, summarise
-from bench.metrics import CLASS_LABELS
+from bench.metrics import CLASS_LABELS, Scores
 
 VERDICT = {True: "[green]PASSED[/]", False: "[red]FAILED[/]", None: "[yellow]NOT JUDGED[/]"}
 
 
 def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Table:
-    """A row per frame and the mean over patients; a star marks patients that the weights saw."""
-    table = Table(title="Dice, and HD95 in mm, on the original grid", show_footer=True)
-    summary = summarise(frames)
-    table.add_column("patient", footer=f"mean ± std, {summary.patients} patients")
-    table.add_column("frame", justify="right")
-    for name in CLASS_LABELS:
-        mean, std = summary.dice_mean[name], summary.dice_std[name]
-        table.add_column(name.upper(), justify="right", footer=f"{mean:.3f} ± {std:.3f}")
-    table.add_column("mean", justify="right", footer=f"{summary.mean_dice:.3f}")
-    for name in CLASS_LABELS:
-        mean, std = summary.hd95_mean_mm[name], summary.hd95_std_mm[name]
-        table.add_column(f"{name.upper()} mm", justify="right", footer=f"{mean:.1f} ± {std:.1f}")
-    table.add_column("in view", justify="right")
+    """A row per frame, then mean and spread over patients; a star marks patients that the weights saw."""
+    table = Table(title="Dice, and HD95 in mm, on the original grid", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("patient", "frame"):
+        table.add_column(name, no_wrap=True)
+    for name in (*CLASS_LABELS, "mean", *(f"{name} mm" for name in CLASS_LABELS), "in view"):
+        table.add_column(name.upper() if name in CLASS_LABELS else name, justify="right", no_wrap=True)
     for frame in frames:
-        dice, hd95 = frame.score.dice, frame.score.hd95_mm
         table.add_row(
             frame.patient_id + (" *" if frame.patient_id in seen else ""),
             f"{frame.frame} {frame.phase}",
-            *(f"{dice[name]:.3f}" for name in CLASS_LABELS),
-            f"{frame.score.mean_dice:.3f}",
-            *(f"{hd95[name]:.1f}" for name in CLASS_LABELS),
+            *_figures(frame.score.dice, frame.score.hd95_mm, f"{frame.score.mean_dice:.3f}"),
             f"{frame.kept_share:.1%}",
         )
+    table.add_section()
+    summary = summarise(frames)
+    mean = _figures(summary.dice_mean, summary.hd95_mean_mm, f"{summary.mean_dice:.3f}")
+    table.add_row("mean", f"of {summary.patients}", *mean, style="bold")
+    table.add_row("std", "", *_figures(summary.dice_std, summary.hd95_std_mm, ""))
     if seen:
         table.caption = "* the weights saw this patient"
     return table
+
+
+def _figures(dice: Scores, hd95_mm: Scores, mean_dice: str) -> list[str]:
+    return [
+        *(f"{dice[name]:.3f}" for name in CLASS_LABELS),
+        mean_dice,
+        *(f"{hd95_mm[name]:.1f}" for name in CLASS_LABELS),
+    ]
 
 
 def verify_table(document: Mapping[str, Any]) -> Table:

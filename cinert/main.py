@@ -1,0 +1,45 @@
+"""The command `cinert`. Subcommands are named by string and imported when called: cinert imports no other package."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from cinert import __version__
+
+_SUBCOMMANDS = {
+    "doctor": ("cinert.doctor:doctor", "What this machine can do: back ends, versions, device, and why not."),
+    "report": ("bench.report:report", "Report on a run folder, as Markdown with pictures."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand when it is called, so that one without torch works without torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Names, in the order of the table."""
+        return list(_SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import the subcommand."""
+        if cmd_name not in _SUBCOMMANDS:
+            return None
+        module, attribute = _SUBCOMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """List names and descriptions without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, description) for name, (_, description) in _SUBCOMMANDS.items()])
+
+
+@click.command("cinert", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="cinert")
+def main() -> None:
+    """Find, price and ship real-time 3D segmentation networks for MR-guided heart procedures.
+
+    The stages are commands of their own: make-phantom, bench-ops, nas-search, train-arch, export-engine,
+    evaluate-bundle, bench-engine, segment-cine.
+    """
