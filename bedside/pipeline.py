@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,8 @@ def keep_blas_single_threaded() -> None:
     The matrices of pre- and postprocessing are too small to gain from a second thread, and BLAS's threads fight the
     engine's for the cores: on 2 busy cores a frame took 230 ms instead of 30 ms.
     """
-    threadpool_limits(limits=1, user_api="blas")
+    limit: Any = threadpool_limits  # untyped
+    limit(limits=1, user_api="blas")
 
 
 class FramePipeline:
