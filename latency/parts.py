@@ -91,7 +91,7 @@ class PartKey:
         if self.kind in {"maxpool", "identity", "concat", "merge"}:
             return 0
         if self.kind == "separable":
-            return self.channels_in * (self.kernel**3 + self.channels_out + 1) + self.channels_out
+            return self.channels_in * (self.kernel**3 + self.channels_out) + self.channels_out
         return self.channels_in * self.channels_out * self.kernel**3 // self.groups + self.channels_out
 
     @property
@@ -219,11 +219,14 @@ class PartCatalogue:
         edges = legal_edges(self.space.layers, self.space.scales)
         scales = sorted({edge.target for edge in edges})
         transitions: set[tuple[int, CellKind]] = {(edge.source, edge.kind) for edge in edges if edge.kind != "skip"}
+        arriving = Counter((edge.layer, edge.target) for edge in edges)
+        meeting = {scale for (_, scale), count in arriving.items() if count > 1}
         keys = [self.stem()]
         for scale in scales:
             keys += [self.op(op, scale) for op in self.space.ops if op != "zero"]
             keys += [self.preprocessing(kind, source) for source, kind in sorted(transitions) if source == scale]
-            keys += [self.concatenation(scale), self.merge(scale)]
+            keys.append(self.concatenation(scale))
+            keys += [self.merge(scale)] if scale in meeting else []
         return [*keys, self.head()]
 
 

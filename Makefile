@@ -1,0 +1,41 @@
+# Everything happens in .venv; `make demo` and `make test` set it up themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.PHONY: help install demo test test-full lint type docs clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## create .venv with pinned dependencies
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install  ## the whole story on this CPU, in runs/demo
+	BIN=$(BIN) RUN=$(RUN) bash examples/demo.sh
+
+test: install  ## unit and integration tests
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-full: install  ## also the slow ones
+	$(BIN)/python -m pytest -n auto
+
+lint: install  ## ruff and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: install  ## mypy, strict
+	$(BIN)/mypy
+
+docs: install  ## regenerate what the README takes from benchmarks/results
+	$(BIN)/python benchmarks/readme_status.py
+
+clean:  ## remove what make demo wrote
+	rm -rf $(RUN)

@@ -1,0 +1,66 @@
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cinert.arch import Arch, NodeEdge
+from cinert.errors import BadInputError
+from cinert.network import Network, fold_batch_norm, load_weights, random_weights
+from cinert.sampling import random_arch
+from cinert.space import PRESETS, load_space
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_logits_have_the_input_grid(preset):
+    space = load_space(preset)
+    network = Network(random_arch(space, 1)).eval()
+    with torch.device("meta"):
+        image = torch.zeros(2, 1, *space.input_shape_DHW)
+    assert network.to("meta")(image).shape == (2, 4, *space.input_shape_DHW)
+
+
+def test_union_of_two_paths_by_hand():
+    """Two paths that meet at the end: their outputs are summed before the head."""
+    space = dataclasses.replace(load_space("demo"), layers=2)
+    cell = ((NodeEdge(0, "conv"),), (), (NodeEdge(1, "maxpool"),))
+    arch = Arch(space=space, cells=dict.fromkeys(("ct", "ns", "ep"), cell), paths=(("ct", "ep"), ("ns", "skip")))
+    network = random_weights(Network(arch), 0)
+    image = torch.randn(1, 1, *space.input_shape_DHW)
+    with torch.no_grad():
+        stem = network.stem(image)
+        down = network.cells["l1_s1_ep"](network.cells["l0_s0_ct"](stem))
+        flat = network.cells["l0_s0_ns"](stem)
+        torch.testing.assert_close(network(image), network.head(down + flat))
+        # The empty second node gives zeros in the middle third of the channels.
+        width = space.widths[0]
+        assert flat[:, width : 2 * width].abs().max() == 0
+        assert flat[:, :width].abs().max() > 0
+
+
+def test_folding_batch_norm_keeps_the_function():
+    network = random_weights(Network(random_arch(load_space("demo"), 5)), 0)
+    image = torch.randn(1, 1, 10, 64, 56)
+    with torch.no_grad():
+        before = network(image)
+        after = fold_batch_norm(network)(image)
+    assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in network.modules())
+    assert (before - after).abs().max() <= 1e-5 * before.abs().max()
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    space = load_space("demo")
+    path = tmp_path / "weights.safetensors"
+    network = Network(random_arch(space, 1))
+    save_file(network.state_dict(), path, metadata={"cinert": "{}"})
+    assert load_weights(Network(random_arch(space, 1)), path) == {"cinert": "{}"}
+    wider = dataclasses.replace(space, widths=(12, 16, 32))
+    for other in (random_arch(space, 2), random_arch(wider, 1)):
+        with pytest.raises(BadInputError, match=r"weights\.safetensors do not fit") as error:
+            load_weights(Network(other), path)
+        assert "tensors differ" in str(error.value)
+    with pytest.raises(BadInputError, match="do not exist"):
+        load_weights(network, tmp_path / "none.safetensors")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInputError, match="cannot be read"):
+        load_weights(network, path)

@@ -1,0 +1,90 @@
+"""The command as a user runs it, on a space that takes seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from cinert.space import load_space
+from latency.cli import bench_ops
+from latency.lut import load_lut
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    document = load_space("demo").to_dict()
+    document.update(name="tiny", input_shape_DHW=[4, 8, 8], strides=[[2, 2, 2]], widths=[4, 8], layers=3)
+    path = tmp_path_factory.mktemp("space") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(bench_ops, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("backend", ["ort", "openvino", "torch"])
+def test_a_table_holds_every_part(tmp_path, tiny, backend):
+    output = tmp_path / "lut.json"
+    result = run("--space", tiny, "--backend", backend, "--networks", 12, "--threads", 1, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert "prices from 12 networks" in result.output
+    lut = load_lut(output)
+    assert (lut.backend, lut.precision, lut.fingerprint["threads"]) == (backend, "fp32", 1)
+    assert {row.key.label for row in lut.rows} == set(lut.prices.parts)
+    assert all(row.quiet_ms > 0 and row.timing["n"] >= 5 for row in lut.rows)
+    assert [item.name for item in tmp_path.iterdir()] == ["lut.json"]
+    compared = run("--compare", output, output)
+    assert compared.exit_code == 0
+    assert "1.00x" in compared.output
+
+
+def test_a_killed_run_goes_on(tmp_path, tiny):
+    output = tmp_path / "lut.json"
+    checkpoint = tmp_path / ".lut.json.partial"
+    arguments = ["--space", str(tiny), "--backend", "ort", "--networks", "12", "--threads", "1", "-o", str(output)]
+    program = "import sys; from latency.cli import bench_ops; bench_ops(sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", program, *arguments], env=dict(os.environ))
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not output.exists()
+    before = json.loads(checkpoint.read_text())["visits"]
+    assert before
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert not checkpoint.exists()
+    rows = {row.key.label: row for row in load_lut(output).rows}
+    kept = [label for label in before if label in rows]
+    assert all(rows[label].timing["n"] >= sum(len(visit) for visit in before[label]) for label in kept)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--backend", "trt"], 3, "back end trt is not available because"),
+        (["--backend", "trt-rtx"], 3, "back end trt-rtx is not available because"),
+        (["--space", "papr"], 2, "neither a preset nor a file"),
+        (["--backend", "ort", "--precision", "int8"], 2, "precision 'int8' is not supported"),
+        (["--backend", "ort", "--device", "cuda:0"], 3, "on the CPU, not on cuda:0"),
+        (["--backend", "ort", "-o", "/proc/none/lut.json"], 2, "cannot write /proc/none/lut.json"),
+        (["--compare", "none.json", "none.json"], 2, "none.json"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert says in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cinert.network import Network, fold_batch_norm
+from cinert.sampling import random_arch
+from cinert.space import PRESETS, load_space
+from latency.design import count_matrix, designed_networks
+from latency.parts import PartCatalogue, arch_parts, input_shapes, make_part
+
+# Convolutions are what torch counts; the rest is arithmetic that it leaves out.
+CONVOLUTIONS = {"conv", "dilated", "separable", "stem", "head", "pre.ns"}
+
+
+def counted_flops(module, inputs):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(*inputs)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("key", PartCatalogue(load_space("demo")).all(), ids=lambda key: key.label)
+def test_each_part_has_the_shapes_flops_and_weights_of_its_key(key):
+    module = fold_batch_norm(make_part(key).eval())
+    inputs = [torch.zeros(shape) for shape in input_shapes(key)]
+    assert module(*inputs).shape == (1, key.channels_out, *key.shape_out)
+    assert sum(parameter.numel() for parameter in module.parameters()) == key.weight_count
+    if key.kind in CONVOLUTIONS:
+        assert counted_flops(module, inputs) == key.flops
+    else:
+        assert counted_flops(module, inputs) <= key.flops
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_keys_are_unique_and_cover_random_networks(preset):
+    space = load_space(preset)
+    keys = PartCatalogue(space).all()
+    assert len({key.label for key in keys}) == len(keys)
+    for seed in range(50):
+        assert set(arch_parts(random_arch(space, seed))) <= set(keys)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_add_up_to_the_network(seed):
+    """Weights of the parts are the weights of the network: nothing is left out or counted twice."""
+    arch = random_arch(load_space("demo"), seed)
+    network = fold_batch_norm(Network(arch).eval())
+    parts = arch_parts(arch)
+    assert sum(key.weight_count * count for key, count in parts.items()) == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("preset", ["demo", "paper"])
+def test_the_design_identifies_every_price(preset):
+    space = load_space(preset)
+    keys = PartCatalogue(space).all()
+    archs = designed_networks(space, 2 * len(keys), precision="fp32")
+    assert len({arch.digest for arch in archs}) == len(archs)
+    counts = count_matrix(archs, keys, "fp32")
+    assert (counts > 0).any(axis=0).all()
+    again = designed_networks(space, 2 * len(keys), precision="fp32")
+    assert [arch.digest for arch in again] == [arch.digest for arch in archs]
