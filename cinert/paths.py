@@ -63,13 +63,12 @@ def legal_edges(layers: int, scales: int) -> tuple[Edge, ...]:
     return tuple(edge for edge in edges if edge.source <= layers - edge.layer)
 
 
-def count_paths(layers: int, scales: int) -> dict[tuple[int, int], int]:
-    """Number of ways to go from vertex (layer, scale) to (`layers`, scale 0)."""
-    ways = {(layers, scale): int(scale == 0) for scale in range(scales)}
-    leaving: dict[tuple[int, int], list[Edge]] = {}
-    for edge in legal_edges(layers, scales):
-        leaving.setdefault((edge.layer, edge.source), []).append(edge)
-    for layer in reversed(range(layers)):
-        for scale in range(scales):
-            ways[layer, scale] = sum(ways[layer + 1, edge.target] for edge in leaving.get((layer, scale), []))
+def count_paths(layers: int, scales: int, goal: tuple[int, int] | None = None) -> dict[tuple[int, int], int]:
+    """Number of ways to go from each vertex (layer, scale) to the goal, by default (`layers`, scale 0)."""
+    goal = goal or (layers, 0)
+    ways = {(layer, scale): 0 for layer in range(layers + 1) for scale in range(scales)}
+    ways[goal] = 1
+    for edge in sorted(legal_edges(layers, scales), reverse=True):
+        if edge.layer < goal[0]:
+            ways[edge.layer, edge.source] += ways[edge.layer + 1, edge.target]
     return ways

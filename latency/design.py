@@ -39,7 +39,7 @@ def count_matrix(archs: list[Arch], keys: list[PartKey], precision: Precision) -
 
 def candidate(space: Space, index: int, seed: int) -> Arch:
     """The index-th candidate: lengths 2 to L in turn."""
-    return random_arch(space, seed * _SEED_STRIDE + index, layers=2 + index % (space.layers - 1))
+    return random_arch(space, seed * _SEED_STRIDE + index, layers=2 + index % (space.layers - 1), cover=True)
 
 
 def designed_networks(space: Space, number: int, *, precision: Precision, seed: int = 0) -> list[Arch]:
@@ -52,8 +52,8 @@ def designed_networks(space: Space, number: int, *, precision: Precision, seed: 
     keys = PartCatalogue(space, precision).all()
     times = count_matrix(archs, keys, precision) * np.array([roofline_ms(key) for key in keys])
     shares = times / times.sum(axis=1, keepdims=True)
-    # Between weighing all prices alike and weighing them by what they cost: rare parts must occur at all.
-    shares /= np.sqrt(np.maximum(np.sqrt(np.mean(shares**2, axis=0)), 1e-9))
+    # All prices weigh alike, or rare and cheap parts would not be identified at all.
+    shares /= np.maximum(np.sqrt(np.mean(shares**2, axis=0)), 1e-9)
     # Start from a weak prior; each choice updates the inverse information by Sherman and Morrison.
     inverse = np.eye(len(keys)) / 1e-4
     chosen: list[int] = []

@@ -48,13 +48,13 @@ def test_parts_add_up_to_the_network(seed):
     assert sum(key.weight_count * count for key, count in parts.items()) == sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_the_design_identifies_every_price(preset):
     space = load_space(preset)
     keys = PartCatalogue(space).all()
     archs = designed_networks(space, 2 * len(keys), precision="fp32")
     assert len({arch.digest for arch in archs}) == len(archs)
     counts = count_matrix(archs, keys, "fp32")
-    assert (counts > 0).any(axis=0).all()
+    assert (counts > 0).sum(axis=0).min() >= 2
     again = designed_networks(space, 2 * len(keys), precision="fp32")
     assert [arch.digest for arch in again] == [arch.digest for arch in archs]
