@@ -52,7 +52,7 @@ def interpolation_matrix(index: NDArray[np.float64], size: int, *, support: floa
 
     A triangle of half-width `support` samples: 1 is linear interpolation; the ratio of the spacings, when that is
     above 1, is the anti-aliasing filter of Pillow and of torch's `antialias=True`. Beyond the outermost sample the
-    signal is constant. A sampled triangle of fractional width does not quite reproduce a ramp (by up to 0.04 samples);
+    signal is constant. A sampled triangle of fractional width does not quite reproduce a ramp (by up to 0.09 samples);
     rows away from the border are corrected to first order, so that no coordinate moves.
 
     Args:
@@ -71,6 +71,6 @@ def interpolation_matrix(index: NDArray[np.float64], size: int, *, support: floa
         mean = weights @ samples[:, None]
         offset = samples - mean
         variance = (weights * offset**2).sum(axis=1, keepdims=True)
-        whole = (position >= support - 1) & (position <= size - support) & (variance > 0)
+        whole = (position > support - 1 - 1e-6) & (position < size - support + 1e-6) & (variance > 0)
         weights *= np.where(whole, 1 + (position - mean) / np.where(variance > 0, variance, 1) * offset, 1)
     return weights.astype(np.float32)
