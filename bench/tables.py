@@ -11,6 +11,8 @@ from rich.table import Table
 from bench.accuracy import FrameAccuracy, summarise
 from bench.metrics import CLASS_LABELS, Scores
 
+USUAL_INTERVAL = 0.15
+"""Half width of an estimate's interval, as a share of it, up to which the interval says something."""
 VERDICT = {True: "[green]PASSED[/]", False: "[red]FAILED[/]", None: "[yellow]NOT JUDGED[/]"}
 
 
@@ -98,7 +100,14 @@ def verdict_lines(document: Mapping[str, Any]) -> list[str]:
         off = engine["p50_ms"] / estimate["ms"] - 1
         rate = engine["throughput_fps"] / estimate["throughput_fps"] - 1
         lines.append(
-            f"{VERDICT[document['within_interval']]} estimate: measured p50 {engine['p50_ms']:.2f} ms is {off:+.1%} of"
+            f"{VERDICT[document['within_interval']]} estimate: measured p50 {engine['p50_ms']:.2f} ms is {off:+.1%} off"
             f" the estimate, throughput {rate:+.1%}; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms"
+            + _wide(estimate)
         )
     return lines
+
+
+def _wide(estimate: Mapping[str, float]) -> str:
+    """Say so where the interval is so wide that lying in it proves little."""
+    half = (estimate["high_ms"] - estimate["low_ms"]) / (2 * estimate["ms"])
+    return "" if half <= USUAL_INTERVAL else f", which is ± {half:.0%}: too wide to prove much"
