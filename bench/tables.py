@@ -102,12 +102,12 @@ def verdict_lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{VERDICT[document['within_interval']]} estimate: measured p50 {engine['p50_ms']:.2f} ms is {off:+.1%} off"
             f" the estimate, throughput {rate:+.1%}; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms"
-            + _wide(estimate)
+            + wide_interval(estimate)
         )
     return lines
 
 
-def _wide(estimate: Mapping[str, float]) -> str:
-    """Say so where the interval is so wide that lying in it proves little."""
+def wide_interval(estimate: Mapping[str, float]) -> str:
+    """Say so where the interval is so wide that lying in it proves little; empty elsewhere."""
     half = (estimate["high_ms"] - estimate["low_ms"]) / (2 * estimate["ms"])
     return "" if half <= USUAL_INTERVAL else f", which is ± {half:.0%}: too wide to prove much"
