@@ -58,8 +58,14 @@ def segment_cine(
     The mask has the cine's grid and affine; classes are 0 background, 1 RV, 2 MYO, 3 LV. Latency is frame in to mask
     out: preprocessing, engine and the way back to the stored grid. A missed budget is shown; it is no error here.
     """
-    _check_outputs(cine_path, {"-o": (output, (".nii", ".nii.gz")), "--overlay": (overlay, (".gif",)),
-                               "--report": (report, (".json",))})  # fmt: skip
+    _check_outputs(
+        cine_path,
+        {
+            "-o": (output, (".nii", ".nii.gz")),
+            "--overlay": (overlay, (".gif",)),
+            "--report": (report, (".json",)),
+        },
+    )
     bundle = open_bundle(bundle_path)
     cine = read_cine(cine_path)
     threads = threads or default_threads()
@@ -74,9 +80,12 @@ def segment_cine(
         write_json(report, document)
     _print(document, device_name(where))
     if overlay is not None:
-        latency_ms = result.stages_ms[: result.mask.shape[3], -1].tolist()
-        story = Story(title=f"{bundle.backend} {bundle.precision}", latency_ms=latency_ms, budget_ms=budget_ms,
-                      volumes_ml=volumes)  # fmt: skip
+        story = Story(
+            title=f"{bundle.backend} {bundle.precision} on {where['device']['name']}",
+            latency_ms=result.stages_ms[: result.mask.shape[3], -1].tolist(),
+            budget_ms=budget_ms,
+            volumes_ml=volumes,
+        )
         write_overlay(overlay, cine, result.mask, story)
     console.print(f"wrote {', '.join(str(path) for path in (output, overlay, report) if path)}", markup=False)
 

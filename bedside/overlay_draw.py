@@ -91,7 +91,7 @@ def curves(draw: ImageDraw.ImageDraw, box: Box, series: Mapping[str, Sequence[fl
 
 
 def bars(draw: ImageDraw.ImageDraw, box: Box, values_ms: Sequence[float], budget_ms: float, now: int) -> None:
-    """Latency of each phase as bars from zero, the budget as a line; misses in another colour and taller than it."""
+    """Latency of each phase as bars from zero, the budget as a line; misses in another colour and above it."""
     left, top, right, bottom = box
     highest = max(*values_ms, budget_ms) * 1.08
     width = (right - left) / len(values_ms)
@@ -99,6 +99,9 @@ def bars(draw: ImageDraw.ImageDraw, box: Box, values_ms: Sequence[float], budget
         colour = MISS if value > budget_ms else INK if number == now else DIM
         x = left + number * width
         y = bottom - (bottom - top) * value / highest
-        draw.rectangle([round(x), round(y), max(round(x), round(x + width) - 2), bottom], fill=colour)
+        end = max(round(x), round(x + width) - 2)
+        draw.rectangle([round(x), round(y), end, bottom], fill=colour)
+        if number == now:
+            draw.rectangle([round(x), bottom + 3, end, bottom + 4], fill=INK)
     y = bottom - (bottom - top) * budget_ms / highest
     draw.line([(left, y), (right, y)], fill=INK)

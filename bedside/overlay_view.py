@@ -24,7 +24,7 @@ class View:
     """Grey values, windowed to 0..1."""
     mask_SYXT: NDArray[np.uint8]
     slices: tuple[int, ...]
-    """Stored index of each slice, base first."""
+    """Stored index of each slice, ascending: few files say which end is the base."""
     side_mm: tuple[float, float]
     """Height and width of the crop."""
 
@@ -43,6 +43,7 @@ def heart_view(image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Ge
     image_ZYXT, mask_ZYXT = image.transpose(axes)[flips], mask.transpose(axes)[flips]
     spacing = [geometry.spacing_mm[axis] for axis in orientation.stored_axis]
     chosen = _choose_slices(mask_ZYXT)
+    chosen = chosen[::-1] if orientation.flipped[0] else chosen
     rows, columns = _square(mask_ZYXT, spacing[1], spacing[2])
     cut_image = np.asarray(image_ZYXT[chosen][:, rows, columns], dtype=np.float32)
     count = image.shape[orientation.stored_axis[0]]
@@ -61,7 +62,7 @@ def _choose_slices(mask_ZYXT: NDArray[np.uint8]) -> list[int]:
     count = min(MAX_SLICES, len(present))
     # Inner slices where there is a choice: the outermost ones show little of the heart.
     centres = (np.arange(count) + 0.5) / count * len(present) - 0.5
-    return [int(present[round(position)]) for position in centres][::-1]
+    return [int(present[round(position)]) for position in centres]
 
 
 def _square(mask_ZYXT: NDArray[np.uint8], height_mm: float, width_mm: float) -> tuple[slice, slice]:
@@ -83,5 +84,6 @@ def _square(mask_ZYXT: NDArray[np.uint8], height_mm: float, width_mm: float) -> 
 
 def _window(image: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = np.percentile(image, [1, 99.5])
-    scaled: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    # Blood is so bright in cine MRI that the muscle would drown in black without a gamma below 1.
+    scaled: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** np.float32(0.8)
     return scaled

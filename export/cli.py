@@ -18,6 +18,7 @@ from export.parity import random_images, real_images
 from export.pricing import load_matching_lut, price
 from export.weights import find_weights, load_trained
 
+_INPUTS = {"random": "random inputs", "frames": "real frames"}
 EXAMPLES = """
 export-engine arch.yaml
 export-engine runs/demo/arch.yaml --lut runs/demo/lut.json --data phantom -o runs/demo/bundle
@@ -97,10 +98,12 @@ def export_engine(
 def _print_summary(bundle: Bundle) -> None:
     manifest = bundle.manifest
     table = Table(show_header=False, box=None, pad_edge=False)
-    inputs = " + ".join(f"{count} {kind}" for kind, count in manifest.parity.inputs.items())
+    inputs = " and ".join(f"{count} {_INPUTS[kind]}" for kind, count in manifest.parity.inputs.items())
     table.add_row("engine", f"{', '.join(manifest.engine)} ({_mib(bundle)})")
     table.add_row("device", device_name(manifest.fingerprint))
-    table.add_row("parity", f"{manifest.parity.relative_logits:.1e} of {manifest.parity.tolerance:g} ({inputs} inputs)")
+    table.add_row(
+        "parity", f"{manifest.parity.relative_logits:.1e} of {manifest.parity.tolerance:g} (inputs compared: {inputs})"
+    )
     if manifest.estimate is not None and manifest.lut is not None:
         low, high = manifest.estimate["low_ms"], manifest.estimate["high_ms"]
         table.add_row(

@@ -1,0 +1,84 @@
+"""One frame in, one mask out; volumes and ejection fractions by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bedside.cine import function, segment_phases, volumes_ml
+from bedside.pipeline import FramePipeline
+from cinert.bundle import open_bundle
+from cinert.data.grid import PreprocessingSpec
+from cinert.data.nifti import Geometry, read_cine
+from cinert.errors import BadInputError
+
+
+def test_a_frame_is_segmented_on_its_own_grid(bundle_folder: Path, cine) -> None:
+    series = read_cine(cine[0])
+
+    with FramePipeline.from_bundle(open_bundle(bundle_folder), threads=1) as pipeline:
+        result = pipeline.bind(series.geometry).segment(series.image[..., 0])
+
+    assert result.mask.shape == series.geometry.shape
+    assert set(np.unique(result.mask)) == {0, 3}
+    assert result.preprocess_ms + result.engine_ms + result.inverse_ms == pytest.approx(result.total_ms)
+
+
+def test_results_do_not_share_memory(make_bundle, cine) -> None:
+    """The engine's output buffer is reused; a mask must not change when the next frame comes."""
+    series = read_cine(cine[0])
+    with FramePipeline.from_bundle(open_bundle(make_bundle("ort")), threads=1).bind(series.geometry) as pipeline:
+        first = pipeline.segment(series.image[..., 0]).mask
+        kept = first.copy()
+        pipeline.segment(series.image[..., 3])
+
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_unbound_and_misfitting_use_is_refused(make_bundle) -> None:
+    bundle = open_bundle(make_bundle("ort"))
+    with bundle.load_runner(threads=1) as runner:
+        with pytest.raises(RuntimeError, match="bind"):
+            FramePipeline(runner, bundle.preprocessing).segment(np.zeros((4, 4, 4)))
+        with pytest.raises(BadInputError, match="one image of shape"):
+            FramePipeline(runner, PreprocessingSpec(spacing_mm=(8.0, 4.0, 4.0), shape_DHW=(4, 4, 4)))
+
+
+@pytest.mark.parametrize("repeat", [1, 3])
+def test_repeats_add_samples_and_warm_up_adds_none(make_bundle, cine, repeat: int) -> None:
+    series = read_cine(cine[0])
+    done = []
+    with FramePipeline.from_bundle(open_bundle(make_bundle("ort")), threads=1) as pipeline:
+        result = segment_phases(pipeline, series, repeat=repeat, warmup=7, on_frame=lambda: done.append(1))
+
+    phases = series.image.shape[3]
+    assert result.stages_ms.shape == (phases * repeat, 4)
+    assert len(done) == phases * repeat
+    assert result.mask.shape == series.image.shape
+    assert result.latency(50.0)["warmup_frames"] == 7
+
+
+def test_volumes_by_hand() -> None:
+    mask = np.zeros((4, 4, 4, 2), np.uint8)
+    mask[:2, 0, 0, 0], mask[0, 0, 0, 1], mask[:, 3, 3, 0] = 3, 3, 1
+    geometry = Geometry((4, 4, 4), np.diag([-2.0, 2.5, 10.0, 1.0]))
+
+    volumes = volumes_ml(mask, geometry)
+
+    assert list(volumes) == ["rv", "myo", "lv"]
+    np.testing.assert_allclose(list(volumes.values()), [[0.2, 0.0], [0.0, 0.0], [0.1, 0.05]])
+
+
+def test_both_ventricles_are_read_in_the_phases_of_the_lv() -> None:
+    report = function({"rv": [90.0, 120.0, 60.0], "myo": [1.0, 1.0, 1.0], "lv": [100.0, 80.0, 40.0]})
+
+    assert (report["ed_phase"], report["es_phase"]) == (0, 2)
+    assert report["lv"] == {"edv_ml": 100.0, "esv_ml": 40.0, "ef_percent": 60.0}
+    assert report["rv"]["ef_percent"] == pytest.approx(100 * 30 / 90)
+
+
+def test_an_empty_ventricle_has_no_ejection_fraction() -> None:
+    report = function({"rv": [0.0, 0.0], "myo": [0.0, 0.0], "lv": [0.0, 0.0]})
+
+    assert report["lv"]["ef_percent"] is None
+    assert report["rv"]["ef_percent"] is None

@@ -1,0 +1,157 @@
+"""segment-cine: the mask lies on the cine's grid and on the heart, the report adds up, and bad input is one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from bedside.cli import segment_cine
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(segment_cine, [str(argument) for argument in arguments])
+
+
+def assert_refused(result: Result, code: int, *words: str) -> None:
+    assert result.exit_code == code, result.output
+    assert result.output.startswith("segment-cine: "), result.output
+    assert result.output.count("\n") == 1, result.output
+    for word in words:
+        assert word in result.output
+
+
+def test_the_mask_lies_on_the_cines_grid_and_on_the_heart(bundle_folder: Path, cine, tmp_path: Path) -> None:
+    path, truth = cine
+
+    result = run(bundle_folder, path, "-o", tmp_path / "mask.nii.gz", "--threads", 1)
+
+    assert result.exit_code == 0, result.output
+    image, mask = nib.load(path), nib.load(tmp_path / "mask.nii.gz")
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    assert mask.header.get_zooms() == image.header.get_zooms()
+    assert mask.get_data_dtype() == np.uint8
+    found = np.asarray(mask.dataobj) == 3
+    overlap = 2 * (found & truth).sum((0, 1, 2)) / (found.sum((0, 1, 2)) + truth.sum((0, 1, 2)))
+    assert overlap.min() > 0.85
+
+
+def test_the_report_adds_up(make_bundle, cine, tmp_path: Path) -> None:
+    path, _ = cine
+    report = tmp_path / "report.json"
+
+    result = run(make_bundle("ort"), path, "-o", tmp_path / "mask.nii.gz", "--report", report, "--repeat", 2,
+                 "--budget-ms", 1e-4)  # fmt: skip
+
+    assert result.exit_code == 0, result.output
+    document = json.loads(report.read_text())
+    assert document["schema"] == "cinert.cine-report"
+    assert [frame["phase"] for frame in document["frames"]] == [0, 1, 2, 3, 4, 5] * 2
+    for frame in document["frames"]:
+        parts = frame["preprocess_ms"] + frame["engine_ms"] + frame["inverse_ms"]
+        assert parts == pytest.approx(frame["total_ms"])
+    totals = [frame["total_ms"] for frame in document["frames"]]
+    assert document["latency"]["worst_ms"] == max(totals)
+    assert document["latency"]["p50_ms"] == pytest.approx(np.median(totals))
+    assert document["latency"]["misses"] == document["latency"]["frames"] == 12
+    mask = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
+    voxel_ml = 2.5 * 3.0 * 8.0 / 1000
+    assert document["volumes_ml"]["lv"] == pytest.approx(((mask == 3).sum((0, 1, 2)) * voxel_ml).tolist())
+    assert document["function"]["ed_phase"] == 0
+    assert document["function"]["es_phase"] == 3
+    assert document["function"]["rv"]["ef_percent"] is None
+    assert document["cine"]["time_step_ms"] == pytest.approx(40)
+    assert document["fingerprint"]["backend"] == "ort"
+    # The radius shrinks from 26 to 20 mm; partial volume and 8 mm slices allow no more than this.
+    assert document["function"]["lv"]["ef_percent"] == pytest.approx(100 * (1 - (20 / 26) ** 3), abs=8)
+
+
+def test_the_overlay_has_a_frame_for_each_phase(make_bundle, cine, tmp_path: Path) -> None:
+    path, truth = cine
+    overlay = tmp_path / "overlay.gif"
+
+    result = run(make_bundle("ort"), path, "-o", tmp_path / "mask.nii.gz", "--overlay", overlay)
+
+    assert result.exit_code == 0, result.output
+    with Image.open(overlay) as gif:
+        assert gif.n_frames == truth.shape[3]
+        assert gif.info["duration"] == 40
+    assert overlay.stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("backend", ["ort", "openvino"])
+def test_the_bedside_needs_no_training_library(make_bundle, backend: str, cine, tmp_path: Path) -> None:
+    path, _ = cine
+    arguments = [str(make_bundle(backend)), str(path), "-o", str(tmp_path / "mask.nii.gz"),
+                 "--overlay", str(tmp_path / "o.gif"), "--report", str(tmp_path / "r.json")]  # fmt: skip
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'monai', 'onnx', 'matplotlib', 'safetensors']));"
+        f"from bedside.cli import segment_cine; segment_cine({arguments!r})"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mask.nii.gz").is_file()
+    assert (tmp_path / "o.gif").is_file()
+
+
+class TestBadInput:
+    @pytest.fixture
+    def bundle(self, make_bundle) -> Path:
+        return make_bundle("ort")
+
+    def test_a_3d_file(self, bundle: Path, tmp_path: Path) -> None:
+        nib.save(nib.Nifti1Image(np.zeros((8, 8, 4), np.int16), np.eye(4)), tmp_path / "volume.nii.gz")
+
+        result = run(bundle, tmp_path / "volume.nii.gz", "-o", tmp_path / "mask.nii.gz")
+
+        assert_refused(result, 2, "volume.nii.gz is 3D")
+        assert not (tmp_path / "mask.nii.gz").exists()
+
+    def test_a_truncated_file(self, bundle: Path, cine, tmp_path: Path) -> None:
+        path, _ = cine
+        path.write_bytes(path.read_bytes()[:2000])
+
+        assert_refused(run(bundle, path, "-o", tmp_path / "mask.nii.gz"), 2, "cine.nii.gz")
+
+    def test_a_changed_engine(self, bundle: Path, cine, tmp_path: Path) -> None:
+        (bundle / "ort-fp32.onnx").write_bytes(b"something else")
+
+        result = run(bundle, cine[0], "-o", tmp_path / "mask.nii.gz")
+
+        assert_refused(result, 2, "ort-fp32.onnx is not the file that was exported")
+        assert not (tmp_path / "mask.nii.gz").exists()
+
+    def test_a_back_end_that_is_not_here(self, make_bundle, cine, tmp_path: Path) -> None:
+        result = run(make_bundle("trt"), cine[0], "-o", tmp_path / "mask.nii.gz")
+
+        assert_refused(result, 3, "trt is not available because")
+
+    @pytest.mark.parametrize(
+        ("option", "name", "words"),
+        [
+            ("-o", "mask.png", "has to end in .nii or .nii.gz"),
+            ("-o", "cine.nii.gz", "would overwrite the cine"),
+            ("-o", "cine.nii.gz/mask.nii.gz", "cannot write"),
+            ("--overlay", "overlay.mp4", "has to end in .gif"),
+            ("--report", "report.txt", "has to end in .json"),
+        ],
+    )
+    def test_an_output_that_cannot_be_written(
+        self, bundle: Path, cine, tmp_path: Path, option: str, name: str, words: str
+    ) -> None:
+        path, _ = cine
+        before = path.read_bytes()
+
+        result = run(bundle, path, "-o", tmp_path / "mask.nii.gz", option, tmp_path / name)
+
+        assert_refused(result, 2, words)
+        assert path.read_bytes() == before
+        assert not (tmp_path / "mask.nii.gz").exists()
