@@ -52,42 +52,40 @@ def find_reference(
     Raises:
         BadInputError: the LUT cannot be read or lacks a part, or comes from another device; each difference is named.
     """
-    reference = _from_manifest(bundle, here) if lut_path is None else _from_lut(bundle, lut_path, here)
-    if reference is not None and reference.differences and not allow_foreign:
-        source = f"the estimate in {bundle.folder}" if lut_path is None else f"LUT {lut_path}"
-        raise BadInputError(
-            f"{source} is of another device: {'; '.join(reference.differences)}.",
-            hint="give a LUT measured here (bench-ops) with --lut, or say --foreign-lut to compare all the same.",
+    if lut_path is not None:
+        # Its reader is not needed for the bundle's own estimate.
+        from latency.estimate import estimate  # noqa: PLC0415
+        from latency.lut import load_lut  # noqa: PLC0415
+
+        lut = load_lut(lut_path)
+        differences = binding_differences(lut.fingerprint, here)
+        _refuse(f"LUT {lut_path}", differences, allow_foreign=allow_foreign)
+        return Reference(
+            values=estimate(bundle.arch, lut).to_dict(),
+            origin="lut",
+            lut_id=lut.id,
+            device=lut.device_name,
+            differences=differences,
         )
-    return reference
-
-
-def _from_lut(bundle: Bundle, path: Path, here: Mapping[str, Any]) -> Reference:
-    # The bundle's own estimate needs neither torch nor the LUT's reader.
-    from latency.estimate import estimate  # noqa: PLC0415
-    from latency.lut import load_lut  # noqa: PLC0415
-
-    lut = load_lut(path)
-    return Reference(
-        values=estimate(bundle.arch, lut).to_dict(),
-        origin="lut",
-        lut_id=lut.id,
-        device=lut.device_name,
-        differences=binding_differences(lut.fingerprint, here),
-    )
-
-
-def _from_manifest(bundle: Bundle, here: Mapping[str, Any]) -> Reference | None:
-    estimate, lut = bundle.estimate, bundle.manifest.lut
-    if estimate is None or lut is None:
+    stored, origin = bundle.estimate, bundle.manifest.lut
+    if stored is None or origin is None:
         return None
     # A manifest keeps the device's name, not its whole fingerprint: name, back end, precision and threads bind.
     name = device_name(here)
-    same = lut["device"] == name
+    differences = [] if origin["device"] == name else [f"device: {origin['device']!r} there, {name!r} here"]
+    _refuse(f"the estimate in {bundle.folder}", differences, allow_foreign=allow_foreign)
     return Reference(
-        values=dict(estimate),
+        values=dict(stored),
         origin="manifest",
-        lut_id=lut["id"],
-        device=lut["device"],
-        differences=[] if same else [f"device: {lut['device']!r} there, {name!r} here"],
+        lut_id=origin["id"],
+        device=origin["device"],
+        differences=differences,
     )
+
+
+def _refuse(source: str, differences: Sequence[str], *, allow_foreign: bool) -> None:
+    if differences and not allow_foreign:
+        raise BadInputError(
+            f"{source} is of another device: {'; '.join(differences)}.",
+            hint="give a LUT measured here (bench-ops) with --lut, or say --foreign-lut to compare all the same.",
+        )

@@ -12,11 +12,11 @@ _SHOWN = 12
 _SERIES_COLORS = (GOOD, BAD, "#4f9d69", "#b58b3b", INK, "#7d5ba6")
 
 
-def _figure(height: float) -> Any:
+def _figure(height: float, width: float = 8) -> Any:
     # Slow to import, and only pictures need it. Figure without pyplot: no window system is looked for.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    return Figure(figsize=(8, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_part_chart(path: Path, parts_ms: Mapping[str, float], *, title: str) -> None:
@@ -42,7 +42,7 @@ def save_estimates_chart(
     path: Path, measured_ms: Sequence[float], estimated_ms: Sequence[float], *, title: str
 ) -> None:
     """Draw held-out estimates over measurements, with the 10 % band."""
-    figure = _figure(4)
+    figure = _figure(4, 4.4)
     axes = figure.subplots()
     top = 1.05 * max(*measured_ms, *estimated_ms)
     axes.fill_between([0, top], [0, 0.9 * top], [0, 1.1 * top], color="#dddddd", label="within 10 %")

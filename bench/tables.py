@@ -18,7 +18,7 @@ VERDICT = {True: "[green]PASSED[/]", False: "[red]FAILED[/]", None: "[yellow]NOT
 
 def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Table:
     """A row per frame, then mean and spread over patients; a star marks patients that the weights saw."""
-    table = Table(title="Dice, and HD95 in mm, on the original grid", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Dice, and HD95 in mm, on the original grid", box=box.SIMPLE_HEAD, padding=0)
     for name in ("patient", "frame"):
         table.add_column(name, no_wrap=True)
     for name in (*CLASS_LABELS, "mean", *(f"{name} mm" for name in CLASS_LABELS), "in view"):
@@ -110,4 +110,4 @@ def verdict_lines(document: Mapping[str, Any]) -> list[str]:
 def wide_interval(estimate: Mapping[str, float]) -> str:
     """Say so where the interval is so wide that lying in it proves little; empty elsewhere."""
     half = (estimate["high_ms"] - estimate["low_ms"]) / (2 * estimate["ms"])
-    return "" if half <= USUAL_INTERVAL else f", which is ± {half:.0%}: too wide to prove much"
+    return "" if half <= USUAL_INTERVAL else f"; the interval is ± {half:.0%}, too wide to prove much"

@@ -1,0 +1,172 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import bench_engine
+from cinert.backends import get_backend
+from cinert.environment import device_name, fingerprint
+from latency.estimate import estimate
+from latency.lut import load_lut
+
+WIDE = 0.999999
+"""Relative error whose interval holds any latency below twice the estimate."""
+
+
+def run(*words):
+    words = ["--threads", 1, "--frames", 12, "--warmup", 1, "--budget-ms", 60000, "--device", "cpu", *words]
+    return CliRunner().invoke(bench_engine, [str(word) for word in words])
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out" / "verify.json"
+
+
+def test_estimate_and_measurement_stand_side_by_side(bundle_folder, tiny_arch, make_lut, output):
+    lut = make_lut(part_ms=1000.0, relative_error_90=WIDE)
+    picture = output.with_name("verify.png")
+    result = run(bundle_folder, "--lut", lut, "--plot", picture, "-o", output)
+    assert result.exit_code == 0, result.output
+    document = json.loads(output.read_text())
+    assert document["estimate"] == estimate(tiny_arch, load_lut(lut)).to_dict()
+    assert document["lut"]["id"] == load_lut(lut).id
+    measured = document["measured"]
+    assert measured["mode"] == "burst"
+    assert measured["frames"] == 12
+    assert 0 < measured["p50_ms"] <= measured["p99_ms"] <= measured["worst_ms"]
+    assert measured["device_p50_ms"] > 0
+    assert measured["throughput_fps"] > 0
+    frames = document["frame_to_mask"]
+    assert len(frames["latency_ms"]) == 12
+    assert frames["p50_ms"] >= frames["stages_p50_ms"]["engine"] * 0.5
+    assert document["within_interval"] is True
+    assert document["budget_met"] is True
+    assert frames["p99_supported"] is False
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    # A claim that twelve frames cannot carry is not made.
+    assert "do not support a p99 claim" in result.output
+
+
+def test_a_missed_budget_exits_1_and_is_written_all_the_same(bundle_folder, output):
+    result = run(bundle_folder, "--budget-ms", 0.0001, "-o", output)
+    assert result.exit_code == 1
+    assert "FAILED budget" in result.stdout
+    assert "the budget of 0.0001 ms is missed" in result.stderr
+    document = json.loads(output.read_text())
+    assert document["budget_met"] is False
+    assert document["estimate"] is None
+    assert document["within_interval"] is None
+    assert document["frame_to_mask"]["misses"] == 12
+
+
+def test_an_estimate_outside_its_interval_exits_1(bundle_folder, make_lut, output):
+    result = run(bundle_folder, "--lut", make_lut(part_ms=1e6, relative_error_90=0.01), "-o", output)
+    assert result.exit_code == 1
+    assert "FAILED estimate" in result.stdout
+    assert "outside its own interval" in result.stderr
+    document = json.loads(output.read_text())
+    assert document["within_interval"] is False
+    assert document["budget_met"] is True
+
+
+def test_a_foreign_lut_is_refused_naming_each_difference(bundle_folder, make_lut, output):
+    lut = make_lut(
+        threads=7, device={"kind": "cpu", "name": "Other CPU", "cores": 64}, libraries={"onnxruntime": "0.1"}
+    )
+    result = run(bundle_folder, "--lut", lut, "-o", output)
+    assert result.exit_code == 2
+    for named in (
+        "threads: 7 there, 1 here",
+        "device.name: 'Other CPU' there",
+        "device.cores: 64",
+        "onnxruntime: '0.1'",
+    ):
+        assert named in result.stderr
+    assert "--foreign-lut" in result.stderr
+    assert not output.exists()
+
+
+def test_a_foreign_lut_is_taken_when_told_so(bundle_folder, make_lut, output):
+    lut = make_lut(part_ms=1000.0, relative_error_90=WIDE, threads=7)
+    result = run(bundle_folder, "--lut", lut, "--foreign-lut", "-o", output)
+    assert result.exit_code == 0, result.output
+    assert json.loads(output.read_text())["lut"]["differences"] == ["threads: 7 there, 1 here"]
+    assert "of another device" in result.stderr
+
+
+@pytest.mark.parametrize("differs", ["backend", "precision"])
+def test_a_lut_of_another_engine_is_refused(bundle_folder, make_lut, output, differs):
+    result = run(bundle_folder, "--lut", make_lut(**{differs: "other"}), "-o", output)
+    assert result.exit_code == 2
+    assert f"{differs}: 'other' there" in result.stderr
+
+
+ESTIMATE = {"ms": 50000.0, "low_ms": 0.0, "high_ms": 100000.0, "throughput_fps": 1.0}
+
+
+def test_the_manifests_estimate_is_taken_without_a_lut(make_bundle, output):
+    here = fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32")
+    bundle = make_bundle(estimate=ESTIMATE, device=device_name(here))
+    assert run(bundle, "-o", output).exit_code == 0
+    document = json.loads(output.read_text())
+    assert document["estimate"] == ESTIMATE
+    assert document["lut"]["origin"] == "manifest"
+
+
+def test_the_manifests_estimate_for_another_device_is_refused_too(make_bundle, output):
+    bundle = make_bundle(estimate=ESTIMATE, device="Other GPU (trt, fp16, 1 threads)")
+    result = run(bundle, "-o", output)
+    assert result.exit_code == 2
+    assert "'Other GPU (trt, fp16, 1 threads)' there" in result.stderr
+    assert run(bundle, "--foreign-lut", "-o", output).exit_code == 0
+
+
+@pytest.mark.parametrize(("mode", "extra"), [("paced", ["--fps", 500]), ("cold", ["--idle-s", 0.01])])
+def test_other_modes(bundle_folder, make_lut, output, mode, extra):
+    lut = make_lut(part_ms=1e6, relative_error_90=0.01)
+    result = run(bundle_folder, "--lut", lut, "--mode", mode, *extra, "-o", output)
+    document = json.loads(output.read_text())
+    assert document["measured"]["mode"] == document["frame_to_mask"]["mode"] == mode
+    # A cold start is not held against a warm engine's estimate.
+    assert document["within_interval"] is (None if mode == "cold" else False)
+    assert result.exit_code == (0 if mode == "cold" else 1)
+
+
+def test_the_users_cine(bundle_folder, output, tmp_path):
+    cine = tmp_path / "cine.nii.gz"
+    volume = np.random.default_rng(0).normal(100, 10, (24, 26, 5, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.diag([-6.0, -6.0, 10.0, 1.0])), cine)
+    assert run(bundle_folder, "--cine", cine, "-o", output).exit_code == 0
+    assert json.loads(output.read_text())["frame_to_mask"]["source"] == "cine.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "no bundle nowhere"),
+        (["BUNDLE", "--lut", "nowhere.json"], "nowhere.json"),
+        (["BUNDLE", "--cine", "nowhere.nii.gz"], "nowhere.nii.gz"),
+        (["BUNDLE", "-o", "."], "it is a folder"),
+        (["BUNDLE", "--plot", "."], "it is a folder"),
+    ],
+)
+def test_bad_input_gives_one_line_and_writes_nothing(bundle_folder, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    result = run(*(bundle_folder if word == "BUNDLE" else word for word in words))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_midway_leaves_nothing(bundle_folder, output, monkeypatch):
+    def broken(self, *inputs):
+        raise RuntimeError("the engine broke")
+
+    monkeypatch.setattr("cinert.backends.onnxruntime.OnnxRuntimeRunner.run", broken)
+    result = run(bundle_folder, "-o", output)
+    assert isinstance(result.exception, RuntimeError)
+    assert list(output.parent.iterdir()) == []

@@ -1,0 +1,76 @@
+import pytest
+
+from bench.stream import Stream
+from bench.verify import Measurement, Plan, judge, quiet_ms
+
+ESTIMATE = {"ms": 10.0, "low_ms": 9.0, "high_ms": 11.0, "throughput_fps": 100.0}
+
+
+def plan(mode="burst"):
+    return Plan(mode=mode, frames=500, budget_ms=50.0, fps=22.0, idle_s=2.0, warmup=0)
+
+
+def measurement(engine_ms=10.0, frame_ms=20.0, *, late=0, fps=60.0, mode="burst"):
+    return Measurement(
+        engine=Stream(mode, [engine_ms] * 500),
+        engine_fps=fps,
+        device_p50_ms=9.0,
+        frame_to_mask=Stream(mode, [frame_ms] * (500 - late) + [51.0] * late),
+        frame_to_mask_fps=fps,
+        stages_p50_ms={"preprocess": 1.0, "engine": 10.0, "inverse": 2.0},
+    )
+
+
+def test_all_is_well():
+    verdict = judge(measurement(), plan(), ESTIMATE)
+    assert (verdict.budget_met, verdict.within_interval, verdict.fps_met) == (True, True, True)
+    assert verdict.failures == []
+
+
+@pytest.mark.parametrize(("p50", "within"), [(8.99, False), (9.0, True), (11.0, True), (11.01, False)])
+def test_the_interval_is_closed_and_judged_on_the_engines_p50(p50, within):
+    verdict = judge(measurement(p50), plan(), ESTIMATE)
+    assert verdict.within_interval is within
+    assert verdict.budget_met
+    assert [("outside its own interval" in line) for line in verdict.failures] == ([] if within else [True])
+
+
+@pytest.mark.parametrize(("frame_ms", "met"), [(50.0, True), (50.01, False)])
+def test_the_budget_is_held_against_frame_to_mask(frame_ms, met):
+    # An engine far beyond the budget does not matter to it: it is part of the frame anyway.
+    verdict = judge(measurement(10.0, frame_ms), plan(), None)
+    assert verdict.budget_met is met
+
+
+def test_one_late_frame_misses_the_budget_though_p99_is_within():
+    verdict = judge(measurement(late=1), plan(), ESTIMATE)
+    assert not verdict.budget_met
+    assert "1 of 500 frames are late" in verdict.failures[0]
+
+
+def test_both_failures_are_told():
+    assert len(judge(measurement(40.0, 60.0), plan(), ESTIMATE).failures) == 2
+
+
+def test_without_estimate_there_is_nothing_to_judge():
+    assert judge(measurement(), plan(), None).within_interval is None
+
+
+def test_a_cold_start_says_nothing_about_the_estimate():
+    verdict = judge(measurement(99.0, mode="cold"), plan("cold"), ESTIMATE)
+    assert verdict.within_interval is None
+    assert verdict.failures == []
+
+
+def test_a_low_rate_is_told_but_fails_nothing():
+    verdict = judge(measurement(fps=20.0), plan(), ESTIMATE)
+    assert not verdict.fps_met
+    assert verdict.failures == []
+
+
+def test_a_busy_machine_is_suspected_only_where_its_quietest_spell_agrees():
+    busy = measurement()
+    busy.engine.latency_ms[:] = [10.0] * 20 + [30.0] * 480
+    assert quiet_ms(busy.engine) == 10.0
+    assert "busy" in judge(busy, plan(), ESTIMATE).failures[0]
+    assert "busy" not in judge(measurement(30.0), plan(), ESTIMATE).failures[0]
