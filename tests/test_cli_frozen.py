@@ -1,0 +1,56 @@
+"""Commands and options are a contract: a change here is a change for every user, and goes into the changelog."""
+
+from importlib.metadata import entry_points
+
+import click
+import pytest
+
+COMMANDS = (
+    "bench-engine",
+    "bench-ops",
+    "cinert",
+    "evaluate-bundle",
+    "export-engine",
+    "make-phantom",
+    "nas-search",
+    "segment-cine",
+    "train-arch",
+)
+
+
+def load(name):
+    (entry,) = entry_points(group="console_scripts", name=name)
+    return entry.load()
+
+
+def surface(command, prefix):
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from surface(command.get_command(context, name), f"{prefix} {name}")
+    for parameter in command.params:
+        names = (
+            parameter.name.upper()
+            if isinstance(parameter, click.Argument)
+            else " ".join(parameter.opts + parameter.secondary_opts)
+        )
+        yield f"{prefix} {names}"
+
+
+def test_commands_and_options_are_the_frozen_ones(repository):
+    lines = sorted(line for name in COMMANDS for line in surface(load(name), name))
+    frozen = (repository / "tests" / "cli.txt").read_text().splitlines()
+    assert lines == frozen, "if the change is meant, update tests/cli.txt and CHANGELOG.md"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples(name):
+    command = load(name)
+    context = click.Context(command, info_name=name)
+    subcommands = [command]
+    if isinstance(command, click.Group):
+        subcommands = [command.get_command(context, each) for each in command.list_commands(context)]
+    for each in subcommands:
+        text = each.get_help(click.Context(each, info_name=name))
+        assert "Examples" in text
+        assert all(parameter.help for parameter in each.params if isinstance(parameter, click.Option))
