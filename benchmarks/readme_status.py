@@ -31,7 +31,7 @@ def newest(kind: str) -> dict[str, Any] | None:
 def cell(result: dict[str, Any] | None, name: str) -> str:
     """Counts of built, run and verified networks, or why there are none."""
     if result is None:
-        return "–"
+        return "not tried"
     status = result["backends"][name]
     if not status["available"]:
         return "not available"

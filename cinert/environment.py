@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from collections.abc import Mapping
@@ -22,6 +23,14 @@ def default_threads() -> int:
     """Threads for inference: the physical cores that this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether an NVIDIA driver with a device answers; asked of the driver itself, so that torch is not needed."""
+    try:
+        return int(ctypes.CDLL("libcuda.so.1").cuInit(0)) == 0
+    except OSError:
+        return False
 
 
 def cpu_name() -> str:

@@ -6,6 +6,7 @@ import platform
 from importlib import import_module
 
 from cinert.backends.base import Availability, Backend, Engine, Model, Precision, Runner
+from cinert.environment import has_nvidia_gpu
 from cinert.errors import BackendUnavailableError, BadInputError
 
 # Named by string, so that the torch-free run time never sees the torch module.
@@ -39,11 +40,12 @@ def get_backend(name: str) -> Backend:
 def fastest_order(device: str = "auto") -> tuple[str, ...]:
     """Back ends from the fastest to the slowest, as measured (benchmarks/results/)."""
     on_cpu = ("openvino", "ort", "torch") if platform.machine() in {"x86_64", "AMD64"} else ("ort", "openvino", "torch")
+    on_gpu = ("trt", "trt-rtx", "torch")
     if device == "cpu":
         return on_cpu
     if device.startswith("cuda"):
-        return ("trt", "trt-rtx", "torch")
-    return ("trt", "trt-rtx", *on_cpu)
+        return on_gpu
+    return (*on_gpu, *on_cpu[:2]) if has_nvidia_gpu() else (*on_gpu[:2], *on_cpu)
 
 
 def resolve_backend(name: str, device: str = "auto", precision: str = "fp32") -> Backend:

@@ -92,6 +92,15 @@ def test_auto_takes_the_first_that_works():
     assert set(fastest_order()) == set(BACKENDS)
 
 
+@pytest.mark.parametrize(("gpu", "first"), [(False, "openvino"), (True, "torch")])
+def test_auto_prefers_the_gpu_where_there_is_one(monkeypatch, gpu, first):
+    monkeypatch.setattr("cinert.backends.has_nvidia_gpu", lambda: gpu)
+    monkeypatch.setattr("cinert.backends.platform.machine", lambda: "x86_64")
+    order = [name for name in fastest_order() if not name.startswith("trt")]
+    assert order[0] == first
+    assert set(fastest_order()) == set(BACKENDS)
+
+
 def test_unknown_names_and_precisions_are_bad_input():
     with pytest.raises(BadInputError, match="unknown back end 'tflite'"):
         resolve_backend("tflite")
