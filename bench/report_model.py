@@ -14,6 +14,7 @@ from cinert.paths import CELL_KINDS
 if TYPE_CHECKING:
     from latency.lut import Lut
 
+PICTURE = "arch.png"
 _MAX_PANELS = 4
 _MIN_POINTS = 2
 
@@ -94,14 +95,20 @@ def search_section(run: Run, arch: Arch | None) -> list[str]:
     else:
         budget = provenance.get("budget_ms")
         against = "" if budget is None else f", budget of the search {float(budget):g} ms"
+        if budget is not None:
+            within = float(estimate["ms"]) <= float(budget)
+            figures = f"{float(estimate['ms']):.2f} ms of {float(budget):g} ms"
+            run.verdicts.append(("the search's estimate is within its budget", within, figures))
         lines += [
             f"Estimate: {float(estimate['ms']):.2f} ms [{float(estimate['low_ms']):.2f},"
             f" {float(estimate['high_ms']):.2f}], {float(estimate['throughput_fps']):.1f} frames/s{against}"
             f" (LUT `{estimate.get('lut', '?')}`, {estimate.get('device', 'device not named')}).",
             "",
         ]
-    for picture in sorted(run.folder.glob("*.png")):
-        lines += [run.picture(picture.name, picture.stem.replace("_", " ")), ""]
+    if (run.folder / PICTURE).is_file():
+        lines += [run.picture(PICTURE, "The network and its cells"), ""]
+    else:
+        run.missing.append(f"`{PICTURE}`, the picture of the network: not there; `nas-search` draws it.")
     return lines
 
 
