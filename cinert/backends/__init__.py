@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib import import_module
 
 from cinert.backends.base import Availability, Backend, Engine, Model, Precision, Runner
@@ -52,9 +53,11 @@ def resolve_backend(name: str, device: str = "auto", precision: str = "fp32") ->
     """Return an available back end; `auto` takes the fastest that this machine has.
 
     Raises:
-        BadInputError: unknown name or precision.
+        BadInputError: unknown name, device or precision.
         BackendUnavailableError: it, or for `auto` every one, is not available; the reason is given.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise BadInputError(f"unknown device {device!r}.", hint="devices: auto, cpu, cuda:N.")
     if name != "auto":
         backend = get_backend(name)
         backend.require(device, precision)

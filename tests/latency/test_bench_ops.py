@@ -76,6 +76,7 @@ def test_a_killed_run_goes_on(tmp_path, tiny):
         (["--backend", "trt-rtx"], 3, "back end trt-rtx is not available because"),
         (["--space", "papr"], 2, "neither a preset nor a file"),
         (["--backend", "ort", "--precision", "int8"], 2, "precision 'int8' is not supported"),
+        (["--backend", "ort", "--device", "gpu"], 2, "unknown device 'gpu'"),
         (["--backend", "ort", "--device", "cuda:0"], 3, "on the CPU, not on cuda:0"),
         (["--backend", "ort", "-o", "/proc/none/lut.json"], 2, "cannot write /proc/none/lut.json"),
         (["--compare", "none.json", "none.json"], 2, "none.json"),
