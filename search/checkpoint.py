@@ -1,0 +1,107 @@
+"""Checkpoints that a kill cannot break: one safetensors file, replaced whole, never pickle.
+
+Tensors and the JSON that belongs to them are in the same file, so that they cannot come from different epochs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cinert.errors import BadInputError
+from cinert.files import atomic_path
+
+KEY = "cinert"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and plain values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix.`, without it."""
+        start = f"{prefix}."
+        return {name.removeprefix(start): tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put `prefix.` before each name."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write tensors and values, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata={KEY: json.dumps(checkpoint.values, allow_nan=False)})
+
+
+def load_checkpoint(path: Path, *, schema: str, version: int) -> Checkpoint:
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        BadInputError: the file cannot be read, or is of another schema or version.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            values = json.loads((stream.metadata() or {}).get(KEY, "{}"))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInputError(f"checkpoint {path} cannot be read: {error}.", hint="start anew with --restart.") from error
+    if (values.get("schema"), values.get("version")) != (schema, version):
+        raise BadInputError(
+            f"checkpoint {path} is {values.get('schema')!r} version {values.get('version')!r},"
+            f" expected {schema!r} version {version}.",
+            hint="start anew with --restart, or choose another output.",
+        )
+    return Checkpoint(tensors, values)
+
+
+def refuse_other_settings(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to continue work that was begun with other settings.
+
+    Raises:
+        BadInputError: naming every setting that differs, and both values.
+    """
+    differing = [
+        f"{key} {was.get(key)!r} there, {now.get(key)!r} now"
+        for key in [*now, *(key for key in was if key not in now)]
+        if was.get(key) != now.get(key)
+    ]
+    if differing:
+        raise BadInputError(
+            f"{path} was begun with other settings: {'; '.join(differing)}.",
+            hint="choose another output with -o, or start anew with --restart.",
+        )
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """State of an optimizer as named tensors, e.g. `3.exp_avg`; learning rates follow from the step and stay out."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, entries in state.items()
+        for name, value in entries.items()
+        if value is not None
+    }
+
+
+def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; the optimizer must have the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, entry = name.partition(".")
+        state.setdefault(int(index), {})[entry] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,164 @@
+"""The commands nas-search and train-arch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cinert.cli import command, console, data_option, fold_option, progress_bar, seed_option
+from cinert.files import check_writable
+from cinert.space import Space, load_space
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from search.data import FoldData
+    from search.run import SearchResult
+
+_DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to compute.")
+
+
+@command(
+    "nas-search",
+    examples="""
+    nas-search --lut trt_lut.json
+    nas-search --lut lut.json --space small --data acdc/ --budget-ms 40 -o runs/small
+    nas-search --lut lut.json --data phantom/ --epochs 8 -o runs/quick
+    """,
+)
+@click.option(
+    "--lut", "lut_path", required=True, type=click.Path(path_type=Path), help="Latency table, from bench-ops."
+)
+@click.option("--space", "space_name", metavar="NAME|FILE", help="Search space; the LUT's own if not given.")
+@data_option()
+@fold_option()
+@click.option("--paths", default=2, type=int, help="n: paths in the latency term, and to keep at most.")
+@click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency of the network.")
+@click.option(
+    "--epochs",
+    default=60,
+    type=click.IntRange(min=2),
+    help="Epochs; the first half learns weights alone, the second weights and architecture in turn.",
+)
+@seed_option()
+@click.option(
+    "-o", "--output", default="runs/search", type=click.Path(path_type=Path), help="Run folder; continued if it exists."
+)
+@click.option(
+    "--lambda",
+    "latency_weight",
+    default=1e-4,
+    type=click.FloatRange(min=0),
+    help="Weight of the latency in the loss, per millisecond.",
+)
+@click.option("--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step.")
+@click.option(
+    "--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Of the supernet's weights."
+)
+@click.option(
+    "--arch-learning-rate",
+    default=0.02,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of the architecture parameters.",
+)
+@_DEVICE
+@click.option("--restart", is_flag=True, help="Throw away the search that the run folder holds.")
+def nas_search(
+    lut_path: Path,
+    space_name: str | None,
+    data: Path | None,
+    fold: int | None,
+    paths: int,
+    budget_ms: float,
+    epochs: int,
+    seed: int,
+    output: Path,
+    latency_weight: float,
+    batch_size: int,
+    learning_rate: float,
+    arch_learning_rate: float,
+    device: str,
+    restart: bool,
+) -> None:
+    """Find a network that is accurate on the data and fast on the LUT's device.
+
+    Writes RUN/arch.yaml, its picture arch.png, and the search's log. An interrupted search continues when the same
+    command is given again.
+    """
+    # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
+    from latency.lut import load_lut  # noqa: PLC0415
+    from search.device import resolve_device  # noqa: PLC0415
+    from search.longest import require_paths  # noqa: PLC0415
+    from search.loop import SearchSettings  # noqa: PLC0415
+    from search.run import run_search  # noqa: PLC0415
+
+    check_writable(output / "arch.yaml")
+    lut = load_lut(lut_path)
+    space = lut.space if space_name is None else load_space(space_name)
+    require_paths(space, paths)
+    where = resolve_device(device)
+    settings = SearchSettings(
+        epochs=epochs,
+        paths=paths,
+        latency_weight=latency_weight,
+        seed=seed,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        arch_learning_rate=arch_learning_rate,
+    )
+    _say(f"Searching space {space.name} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
+    with progress_bar() as bar:
+        found = _load(bar, data, space, fold)
+        task = bar.add_task("searching", total=None)
+        result = run_search(
+            space,
+            lut,
+            found,
+            settings,
+            budget_ms=budget_ms,
+            folder=output,
+            device=where,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+            restart=restart,
+        )
+    if result.resumed_at:
+        _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+    _report_search(result, budget_ms)
+
+
+def _report_search(result: SearchResult, budget_ms: float) -> None:
+    decoded = result.decoded
+    for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
+        _say(f"  path [{', '.join(path)}], probability {probability:.3g}")
+    ms = (decoded.arch.estimate or {})["ms"]
+    if decoded.budget_met:
+        more = f"; {decoded.passed_over} more probable paths would have missed it" if decoded.passed_over else ""
+        _say(f"{ms:.1f} ms estimated, within the budget of {budget_ms:g} ms{more}.")
+    else:
+        _say(
+            f"{ms:.1f} ms estimated: no path fits the budget of {budget_ms:g} ms; the most probable one is kept."
+            " Search with a larger --lambda, or a smaller space."
+        )
+    _say(f"Wrote {result.folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {result.folder / 'arch.yaml'}")
+
+
+def _load(bar: Progress, data: Path | None, space: Space, fold: int | None) -> FoldData:
+    """Read the data under a progress bar, and say what the crop lost."""
+    from search.data import load_fold  # noqa: PLC0415
+
+    task = bar.add_task("reading", total=None)
+    found = load_fold(data, space, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    clipped = [sample for sample in found.train + found.validation if sample.kept_share < 1]
+    if clipped:
+        worst = min(clipped, key=lambda sample: sample.kept_share)
+        _say(
+            f"Note: the crop loses labelled voxels in {len(clipped)} of {len(found.train + found.validation)} frames,"
+            f" the most in {worst.patient_id} frame {worst.frame}: {100 * (1 - worst.kept_share):.1f} %."
+        )
+    return found
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False)

@@ -1,0 +1,131 @@
+"""The patients of a fold on the network's grid, batches of them, and the record of who was seen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cinert.data.acdc import patient_digest, read_acdc
+from cinert.data.dataset import Sample, load_samples
+from cinert.data.folds import split
+from cinert.data.grid import PreprocessingSpec
+from cinert.errors import BadInputError
+from cinert.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientRecord:
+    """A patient that influenced a result, and the digest that recognises the patient under another name."""
+
+    id: str
+    digest: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for JSON and YAML."""
+        return {"id": self.id, "digest": self.digest}
+
+
+def merge_records(*groups: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Union of patient records, sorted by id."""
+    found = {(record["id"], record["digest"]) for group in groups for record in group}
+    return [{"id": id_, "digest": digest} for id_, digest in sorted(found)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldData:
+    """Frames of the training and of the held-out patients, on the network's grid."""
+
+    fold: int | None
+    train: list[Sample]
+    validation: list[Sample]
+    seen: list[PatientRecord]
+    """The training patients."""
+
+    @property
+    def digest(self) -> str:
+        """Short hash of what is learnt from: training patients, their frames and the grid."""
+        content = [[record.id, record.digest] for record in self.seen]
+        shapes = [[sample.patient_id, sample.frame, list(sample.x_DHW.shape)] for sample in self.train]
+        return hashlib.sha256(json.dumps([content, shapes]).encode()).hexdigest()[:16]
+
+
+def load_fold(
+    folder: Path | None, space: Space, fold: int | None, *, progress: Callable[[int, int], None] | None = None
+) -> FoldData:
+    """Read the patients of a folder and split them.
+
+    Args:
+        folder: in ACDC's layout; None is refused with a hint.
+        space: gives spacing and shape.
+        fold: 0..4, or None to hold nobody out.
+        progress: called with (frames done, frames in all).
+
+    Raises:
+        BadInputError: no folder, or one that cannot be used.
+    """
+    if folder is None:
+        raise BadInputError(
+            "no data given.",
+            hint="name a folder of patients with --data DIR, or set CINERT_DATA; make-phantom makes one.",
+        )
+    patients = {patient.id: patient for patient in read_acdc(folder)}
+    parts = split(patients, fold)
+    spec = PreprocessingSpec(spacing_mm=space.spacing_mm, shape_DHW=space.input_shape_DHW)
+    samples = load_samples([patients[id_] for id_ in parts.train + parts.validation], spec, progress=progress)
+    held_out = set(parts.validation)
+    return FoldData(
+        fold=fold,
+        train=[sample for sample in samples if sample.patient_id not in held_out],
+        validation=[sample for sample in samples if sample.patient_id in held_out],
+        seen=[PatientRecord(id=id_, digest=patient_digest(patients[id_])) for id_ in sorted(parts.train)],
+    )
+
+
+def halve_patients(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Split samples into two halves that share no patient: one for the weights, one for the architecture.
+
+    The first half takes the odd patient.
+
+    Raises:
+        BadInputError: fewer than 2 patients.
+    """
+    ids = sorted({sample.patient_id for sample in samples})
+    if len(ids) < 2:
+        raise BadInputError(
+            f"the search learns weights and architecture on different patients, and there is {len(ids)} to train on.",
+            hint="give more patients.",
+        )
+    np.random.default_rng([seed, 1]).shuffle(ids)
+    first = set(ids[: (len(ids) + 1) // 2])
+    return (
+        [sample for sample in samples if sample.patient_id in first],
+        [sample for sample in samples if sample.patient_id not in first],
+    )
+
+
+def to_tensors(samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack samples: images (N, 1, D, H, W) float32 and labels (N, D, H, W) int64, on the device."""
+    images = torch.from_numpy(np.stack([sample.x_DHW for sample in samples]))[:, None]
+    labels = torch.from_numpy(np.stack([sample.y_DHW for sample in samples])).long()
+    return images.to(device), labels.to(device)
+
+
+def epoch_batches(count: int, batch_size: int, *steps: int) -> list[list[int]]:
+    """Shuffle `count` indices into batches; the order follows from the numbers in `steps` (seed, epoch, stream) alone.
+
+    An epoch's order depends on nothing that came before, so that a resumed run sees the same batches.
+    """
+    order = np.random.default_rng(list(steps)).permutation(count)
+    return [order[start : start + batch_size].tolist() for start in range(0, count, batch_size)]
+
+
+def mix_seed(*steps: int) -> int:
+    """One seed from several numbers (seed, epoch, stream)."""
+    return int(np.random.SeedSequence(list(steps)).generate_state(1, np.uint64)[0] >> np.uint64(1))

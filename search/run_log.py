@@ -1,0 +1,45 @@
+"""What a run leaves behind for people: a text log and TensorBoard metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLog:
+    """Appends lines to RUN/log.txt and scalars to RUN/tensorboard; a context manager.
+
+    Args:
+        folder: of the run.
+        first_epoch: epoch that will be logged next; TensorBoard drops what an interrupted run logged from there on.
+    """
+
+    def __init__(self, folder: Path, *, first_epoch: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "log.txt"
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch or None)
+
+    def line(self, text: str) -> None:
+        """Append a line with the time, at once on disk."""
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def metrics(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Record the scalars of an epoch."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+        self.line(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()

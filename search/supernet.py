@@ -1,0 +1,46 @@
+"""The supernet: every legal edge of the grid, each with a mixed cell, weighted by beta (Zeng 2020, Eq. 5)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cinert.network import edge_name, make_head, make_stem
+from cinert.paths import Edge, legal_edges
+from cinert.space import Space
+from latency.cost import Relaxed
+from search.mixed_cell import MixedCell
+
+
+class Supernet(nn.Module):
+    """Maps an image (B, in_channels, D, H, W) to logits (B, classes, D, H, W), given a relaxed architecture."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+        self.edges = legal_edges(space.layers, space.scales)
+        self.stem = make_stem(space)
+        self.cells = nn.ModuleDict(
+            {edge_name(edge): MixedCell(space, edge.kind, edge.source) for edge in self.edges if edge.kind != "skip"}
+        )
+        self.head = make_head(space)
+
+    def forward(self, x_BCDHW: Tensor, relaxed: Relaxed) -> Tensor:
+        """Run layer by layer; edges that meet in a vertex are summed, each weighted by its probability."""
+        vertices: dict[int, Tensor] = {0: self.stem(x_BCDHW)}
+        weight = dict(zip(self.edges, relaxed.edges.unbind(), strict=True))
+        for layer in range(self.space.layers):
+            arriving: dict[int, Tensor] = {}
+            for edge in self.edges:
+                if edge.layer == layer:
+                    output = self._run(edge, vertices[edge.source], relaxed) * weight[edge]
+                    known = arriving.get(edge.target)
+                    arriving[edge.target] = output if known is None else known + output
+            vertices = arriving
+        logits: Tensor = self.head(vertices[0])
+        return logits
+
+    def _run(self, edge: Edge, source_BCDHW: Tensor, relaxed: Relaxed) -> Tensor:
+        if edge.kind == "skip":
+            return source_BCDHW
+        output: Tensor = self.cells[edge_name(edge)](source_BCDHW, relaxed.cells[edge.kind])
+        return output
