@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.report_document import Run, number, table
-from bench.report_pictures import save_curves, save_estimates_chart, save_part_chart
+from bench.report_document import Run, table
+from bench.report_pictures import save_estimates_chart, save_part_chart
 from cinert.arch import Arch, load_arch
 from cinert.files import read_json
 from cinert.paths import CELL_KINDS
@@ -14,9 +14,7 @@ from cinert.paths import CELL_KINDS
 if TYPE_CHECKING:
     from latency.lut import Lut
 
-PICTURE = "arch.png"
-_MAX_PANELS = 4
-_MIN_POINTS = 2
+PICTURE, CURVE = "arch.png", "training.png"
 
 
 def lut_section(run: Run, lut: Lut | None, arch: Arch | None) -> list[str]:
@@ -124,38 +122,27 @@ def training_section(run: Run, metrics: Mapping[str, Any] | None) -> list[str]:
     """Show how training went."""
     if metrics is None:
         return []
-    series = curves(metrics)
-    facts = [[key, _plain(value)] for key, value in metrics.items() if isinstance(value, str | int | float)]
-    lines = [*table(["", ""], facts, align="ll"), ""] if facts else []
-    if not series:
-        run.missing.append("`metrics.json`: no figures over epochs.")
-        return lines
-    save_curves(run.pictures / "training.png", series, title="training")
-    return [*lines, run.picture(f"{run.picture_folder}/training.png", "Training curves"), ""]
-
-
-def curves(metrics: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Find figures over epochs: a list of records, one per epoch, or a list of numbers by name."""
-    found: dict[str, list[float]] = {}
-    for key, value in metrics.items():
-        if not isinstance(value, list) or len(value) < _MIN_POINTS:
-            continue
-        if all(isinstance(item, dict) for item in value):
-            for name in value[0]:
-                points = [item[name] for item in value if _is_number(item.get(name))]
-                if len(points) == len(value) and name not in {"epoch", "step"}:
-                    found[name] = points
-        elif all(_is_number(item) for item in value):
-            found[key] = value
-    return dict(list(found.items())[:_MAX_PANELS])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _plain(value: Any) -> str:
-    return number(value, 4) if isinstance(value, float) else str(value)
+    patients, validation = metrics["patients"], metrics["validation"]["mean"]
+    words = {"rv": "RV", "myo": "MYO", "lv": "LV", "mean": "mean"}
+    dice = "nobody was held out"
+    if validation is not None:
+        dice = ", ".join(f"{words[name]} {value:.3f}" for name, value in validation.items())
+    rows = [
+        ["epochs", f"{len(metrics['epochs'])} in {metrics['seconds']:.0f} s on {metrics['device']}"],
+        ["patients", f"{patients['train']} to learn from, {patients['validation']} held out"],
+        ["parameters", f"{metrics['parameters']:,}"],
+        ["last loss", f"{metrics['epochs'][-1]['loss']:.4f}"],
+        ["held-out Dice on the network's grid", dice],
+        [
+            "labelled voxels in the field of view",
+            "{mean:.2%} on average, {worst:.2%} at worst".format_map(metrics["kept_share"]),
+        ],
+    ]
+    lines = [*table(["", ""], rows, align="ll"), ""]
+    if (run.folder / CURVE).is_file():
+        return [*lines, run.picture(CURVE, "Loss and held-out Dice over the epochs"), ""]
+    run.missing.append(f"`{CURVE}`, the training curve: not there; `train-arch` draws it.")
+    return lines
 
 
 def read_model(run: Run) -> tuple[Lut | None, Arch | None, Mapping[str, Any] | None]:

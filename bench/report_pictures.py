@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.plots import BAD, GOOD, INK
+from bench.plots import GOOD, INK
 
 _SHOWN = 12
-_SERIES_COLORS = (GOOD, BAD, "#4f9d69", "#b58b3b", INK, "#7d5ba6")
 
 
 def _figure(height: float, width: float = 8) -> Any:
@@ -51,18 +50,4 @@ def save_estimates_chart(
     axes.set(xlabel="measured, ms", ylabel="estimated, ms", title=title, xlim=(0, top), ylim=(0, top), aspect="equal")
     axes.legend(loc="upper left", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-
-
-def save_curves(path: Path, series: Mapping[str, Sequence[float]], *, title: str) -> None:
-    """Draw one small panel per quantity over the epochs; quantities of different units never share an axis."""
-    figure = _figure(2.6)
-    panels = figure.subplots(1, len(series), squeeze=False)[0]
-    for axes, (name, values), color in zip(panels, series.items(), _SERIES_COLORS, strict=False):
-        axes.plot(range(1, len(values) + 1), values, color=color, linewidth=1.2)
-        axes.set_title(name, fontsize=9)
-        axes.set_xlabel("epoch", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110)

@@ -6,7 +6,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bench.cli import bench_engine, evaluate_bundle
-from bench.report_model import curves
 from cinert.main import main
 
 
@@ -102,9 +101,22 @@ def test_no_run_folder(tmp_path):
     assert "no run folder" in result.stderr
 
 
-def test_curves_are_found_as_records_or_as_lists():
-    records = [{"epoch": 1, "loss": 2.0, "phase": "a"}, {"epoch": 2, "loss": 1.0, "phase": "b"}]
-    assert curves({"epochs": records, "lr": [0.1, 0.01], "dice": 0.9, "name": "x", "short": [1]}) == {
-        "loss": [2.0, 1.0],
-        "lr": [0.1, 0.01],
+def test_training_is_told(run_folder):
+    metrics = {
+        "device": "cpu",
+        "parameters": 12345,
+        "seconds": 61.2,
+        "kept_share": {"mean": 0.991, "worst": 0.8},
+        "patients": {"train": 9, "validation": 3},
+        "epochs": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 0.25, "dice": {}}],
+        "validation": {"mean": {"rv": 0.9, "myo": 0.8, "lv": 0.7, "mean": 0.8}, "frames": []},
     }
+    (run_folder / "metrics.json").write_text(json.dumps(metrics))
+    run(run_folder)
+    text = (run_folder / "report.md").read_text()
+    for part in ("2 in 61 s on cpu", "9 to learn from, 3 held out", "12,345", "0.2500", "LV 0.700", "80.00% at worst"):
+        assert part in text
+    metrics["validation"]["mean"] = None
+    (run_folder / "metrics.json").write_text(json.dumps(metrics))
+    run(run_folder)
+    assert "nobody was held out" in (run_folder / "report.md").read_text()

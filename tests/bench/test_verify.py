@@ -1,7 +1,13 @@
+import numpy as np
 import pytest
 
-from bench.stream import Stream
-from bench.verify import Measurement, Plan, judge, quiet_ms
+from bedside.pipeline import FramePipeline, FrameResult
+from bench.frames import FrameSource
+from bench.stream import Stream, WallClock
+from bench.verify import Measurement, Plan, judge, measure, quiet_ms
+from cinert.backends.base import Runner
+from cinert.data.grid import PreprocessingSpec
+from cinert.data.nifti import Geometry
 
 ESTIMATE = {"ms": 10.0, "low_ms": 9.0, "high_ms": 11.0, "throughput_fps": 100.0}
 
@@ -74,3 +80,52 @@ def test_a_busy_machine_is_suspected_only_where_its_quietest_spell_agrees():
     assert quiet_ms(busy.engine) == 10.0
     assert "busy" in judge(busy, plan(), ESTIMATE).failures[0]
     assert "busy" not in judge(measurement(30.0), plan(), ESTIMATE).failures[0]
+
+
+class CountingRunner(Runner):
+    """Gives background; counts what is open."""
+
+    input_shapes = ((1, 1, 2, 4, 4),)
+    output_shape = (1, 4, 2, 4, 4)
+    open_forks = 0
+
+    def run(self, *inputs):
+        self.execute()
+        return np.zeros(self.output_shape, np.float32)
+
+    def execute(self):
+        self.executed = getattr(self, "executed", 0) + 1
+
+    def fork(self):
+        CountingRunner.open_forks += 1
+        return CountingRunner()
+
+    def close(self):
+        CountingRunner.open_forks -= 1
+
+
+def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
+    # The first three frames are slow: they are warm-up, and none of their time may show in a median of the stages.
+    scripted = [FrameResult(np.zeros(1, np.uint8), 90.0, 90.0, 90.0, 270.0)] * 3
+    usual = FrameResult(np.zeros(1, np.uint8), 1.0, 2.0, 3.0, 6.0)
+    monkeypatch.setattr(FramePipeline, "segment", lambda self, image: scripted.pop() if scripted else usual)
+    spec = PreprocessingSpec(spacing_mm=(10.0, 2.0, 2.0), shape_DHW=(2, 4, 4))
+    source = FrameSource("noise", Geometry((4, 4, 2), np.diag([2.0, 2.0, 10.0, 1.0])), (np.ones((4, 4, 2)),))
+    stages = {}
+
+    def progress(stage, total):
+        stages[stage] = [0, total]
+
+        def advance():
+            stages[stage][0] += 1
+
+        return advance
+
+    short = Plan(mode="burst", frames=3, budget_ms=50.0, fps=22.0, idle_s=0.0, warmup=3)
+    measured = measure(CountingRunner(), spec, source, short, clock=WallClock(), progress=progress)
+    assert measured.stages_p50_ms == {"preprocess": 1.0, "engine": 2.0, "inverse": 3.0}
+    assert len(measured.engine.latency_ms) == len(measured.frame_to_mask.latency_ms) == 3
+    assert CountingRunner.open_forks == 0
+    # Every bar reaches its end.
+    assert len(stages) == 4
+    assert all(done == total for done, total in stages.values())

@@ -1,0 +1,176 @@
+"""What the commands write is what docs/schemas says, and a schema that accepts anything would be noticed."""
+
+import copy
+import json
+import shutil
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from safetensors import safe_open
+
+from cinert.space import PRESETS, load_space
+
+SCHEMAS = Path(__file__).resolve().parent.parent / "docs" / "schemas"
+NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
+WRITTEN = (
+    "accuracy",
+    "arch",
+    "cine-report",
+    "lut",
+    "manifest",
+    "metrics",
+    "preprocessing",
+    "space",
+    "verify",
+    "weights",
+)
+SHARED = ("estimate", "fingerprint")
+"""Parts that other schemas refer to."""
+
+
+def read_schema(name):
+    return json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+
+
+REGISTRY = Registry().with_resources(
+    (f"urn:cinert:{name}", Resource.from_contents(read_schema(name))) for name in NAMES
+)
+
+
+def validator(name):
+    return Draft202012Validator(read_schema(name), registry=REGISTRY)
+
+
+def complaints(name, document):
+    # Through JSON, so that tuples and numpy numbers cannot pass for what a file holds.
+    plain = json.loads(json.dumps(document))
+    return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(plain)]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("schemas")
+
+
+def run(*words, expect=(0,)):
+    (entry,) = entry_points(group="console_scripts", name=words[0])
+    result = CliRunner().invoke(entry.load(), [str(word) for word in words[1:]])
+    assert result.exit_code in expect, result.output
+
+
+@pytest.fixture(scope="module")
+def documents(work):
+    """Run every command on a tiny space and three phantom patients; what they wrote, by schema."""
+    space = load_space("demo").to_dict()
+    space.update(
+        name="tiny",
+        layers=2,
+        input_shape_DHW=[4, 16, 16],
+        spacing_mm=[25.0, 12.5, 12.5],
+        strides=[[2, 2, 2]],
+        widths=[4, 8],
+        ops=["conv", "identity", "zero"],
+    )
+    (work / "space.yaml").write_text(yaml.safe_dump(space))
+    data, lut, folder = work / "data", work / "lut.json", work / "run"
+    bundle = folder / "bundle"
+    run("make-phantom", data, "--patients", 3)
+    run("bench-ops", "--space", work / "space.yaml", "--backend", "ort", "--threads", 1, "--networks", 10, "-o", lut)
+    run("nas-search", "--lut", lut, "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
+    run("train-arch", folder / "arch.yaml", "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
+    run("export-engine", folder / "arch.yaml", "--backend", "ort", "--threads", 1, "--lut", lut, "--data", data)
+    run("evaluate-bundle", bundle, "--data", data, "--threads", 1, "-o", work / "accuracy.json")
+    # A verdict may fail on a busy machine; the file is written all the same.
+    run("bench-engine", bundle, "--lut", lut, "--threads", 1, "--frames", 20, "-o", work / "verify.json", expect=(0, 1))
+    cine = data / "patient901" / "patient901_4d.nii.gz"
+    run("segment-cine", bundle, cine, "--threads", 1, "-o", work / "mask.nii.gz", "--report", work / "segment.json")
+    with safe_open(folder / "weights.safetensors", framework="np") as stream:
+        weights = json.loads(stream.metadata()["cinert"])
+    files = {
+        "lut": lut,
+        "arch": folder / "arch.yaml",
+        "metrics": folder / "metrics.json",
+        "manifest": bundle / "manifest.json",
+        "preprocessing": bundle / "preprocessing.json",
+        "accuracy": work / "accuracy.json",
+        "verify": work / "verify.json",
+        "cine-report": work / "segment.json",
+    }
+    found = {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
+    return {**found, "space": space, "weights": weights}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_are_schemas(name):
+    document = read_schema(name)
+    Draft202012Validator.check_schema(document)
+    assert document["$id"] == f"urn:cinert:{name}"
+    assert document["title"]
+
+
+def test_every_schema_is_checked_here():
+    assert sorted([*WRITTEN, *SHARED]) == NAMES
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name):
+    assert complaints("space", load_space(name).to_dict()) == []
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_the_commands_write_is_as_the_schema_says(documents, name):
+    assert complaints(name, documents[name]) == []
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
+    document = documents[name]
+    for key in read_schema(name)["required"]:
+        assert complaints(name, {other: value for other, value in document.items() if other != key}), key
+    assert complaints(name, {**document, "surprise": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("space", ["ops", 0], "conv5d"),
+        ("arch", ["paths", 0, 0], "up"),
+        ("arch", ["space", "layers"], 1),
+        ("lut", ["rows", 0, "p50_ms"], -1),
+        ("lut", ["fingerprint", "backend"], "none"),
+        ("manifest", ["files", "arch.yaml"], "0"),
+        ("manifest", ["parity", "status"], "failed"),
+        ("verify", ["measured", "mode"], "sprint"),
+        ("verify", ["estimate", "ms"], "fast"),
+        ("accuracy", ["patients", 0, "dice", "lv"], 1.5),
+        ("accuracy", ["mean", "hd95_mm", "rv"], None),
+        ("weights", ["seen_patients"], None),
+        ("preprocessing", ["spacing_mm", 0], 0),
+        ("cine-report", ["cine", "shape"], [1, 2, 3]),
+    ],
+)
+def test_wrong_values_are_noticed(documents, name, path, value):
+    document = copy.deepcopy(documents[name])
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert complaints(name, document)
+
+
+def test_files_without_an_estimate_are_valid_too(documents, work):
+    bundle = work / "plain" / "bundle"
+    (work / "plain").mkdir()
+    for name in ("arch.yaml", "weights.safetensors"):
+        shutil.copy(work / "run" / name, work / "plain" / name)
+    run("export-engine", work / "plain" / "arch.yaml", "--backend", "ort", "--threads", 1)
+    run("bench-engine", bundle, "--threads", 1, "--frames", 5, "-o", work / "plain.json", expect=(0, 1))
+    verify = json.loads((work / "plain.json").read_text())
+    assert verify["estimate"] is None
+    assert complaints("verify", verify) == []
+    assert complaints("manifest", json.loads((bundle / "manifest.json").read_text())) == []
