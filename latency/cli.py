@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 from rich.table import Table
@@ -21,10 +21,14 @@ from latency.lut import Lut, load_lut, save_lut
 from latency.parts import PartCatalogue
 from latency.profile import Checkpoint, Setup, measure_lut
 
+if TYPE_CHECKING:
+    from cinert.backends.pytorch import TorchBackend
+
 EXAMPLES = """
 bench-ops                                        # the paper's space on the fastest back end here
 bench-ops --backend trt                          # trt_lut.json, and torch_lut.json beside it
 bench-ops --space demo --backend ort -o ort.json
+bench-ops --backend torch --device cuda:0 --no-cuda-graph -o eager_lut.json
 bench-ops --compare torch_lut.json openvino_lut.json
 """
 
@@ -60,6 +64,11 @@ bench-ops --compare torch_lut.json openvino_lut.json
     show_default="twice the parts, at most 80",
     help="Short networks timed whole, from which prices are learned.",
 )
+@click.option(
+    "--cuda-graph/--no-cuda-graph",
+    default=True,
+    help="PyTorch on a GPU: replay each model as one CUDA graph, or run it eagerly.",
+)
 @click.option("--only", is_flag=True, help="With a TensorRT back end: do not time PyTorch beside it.")
 @click.option(
     "--compare",
@@ -86,6 +95,7 @@ def bench_ops(
     precision: str,
     threads: int | None,
     networks: int | None,
+    cuda_graph: bool,
     only: bool,
     compare: tuple[Path, Path] | None,
     output: Path | None,
@@ -113,6 +123,8 @@ def bench_ops(
             raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
     number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
     for job_backend, path in jobs:
+        if job_backend.name == "torch":
+            cast("TorchBackend", job_backend).cuda_graph = cuda_graph
         setup = Setup(
             backend=job_backend,
             device=device,
