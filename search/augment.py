@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 
 import torch
-from monai.data import set_track_meta
-from monai.transforms import (
-    Compose,
+from monai.data.meta_obj import set_track_meta
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import (
     RandAdjustContrastd,
-    RandAffined,
     RandGaussianNoised,
     RandGaussianSmoothd,
     RandScaleIntensityd,
     RandShiftIntensityd,
 )
+from monai.transforms.spatial.dictionary import RandAffined
 from torch import Tensor
 
 from cinert.space import Shape3

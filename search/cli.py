@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cinert.arch import Arch, load_arch
 from cinert.cli import command, console, data_option, fold_option, progress_bar, seed_option
 from cinert.files import check_writable
 from cinert.space import Space, load_space
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
     from search.data import FoldData
     from search.run import SearchResult
+
+# Threads that wait for each other in a busy loop make a training several times slower as soon as another program
+# wants a core; asleep they cost nothing on a quiet machine. Read when torch is imported, which the commands do late.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to compute.")
 
@@ -126,6 +132,94 @@ def nas_search(
     if result.resumed_at:
         _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
     _report_search(result, budget_ms)
+
+
+@command(
+    "train-arch",
+    examples="""
+    train-arch runs/search/arch.yaml
+    train-arch arch.yaml --data acdc/ --fold all -o runs/final
+    train-arch arch.yaml --data phantom/ --epochs 40 -o runs/quick
+    """,
+)
+@click.argument("arch_path", metavar="ARCH.yaml", type=click.Path(path_type=Path))
+@data_option()
+@fold_option()
+@click.option("--epochs", default=300, type=click.IntRange(min=1), help="Passes over the training frames.")
+@seed_option()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Run folder, continued if it exists; the folder of ARCH.yaml if not given.",
+)
+@click.option("--batch-size", default=4, type=click.IntRange(min=1), help="Volumes in a step.")
+@click.option("--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Peak of the cosine.")
+@click.option("--validate-every", default=5, type=click.IntRange(min=1), help="Epochs between validations.")
+@_DEVICE
+@click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")
+def train_arch(
+    arch_path: Path,
+    data: Path | None,
+    fold: int | None,
+    epochs: int,
+    seed: int,
+    output: Path | None,
+    batch_size: int,
+    learning_rate: float,
+    validate_every: int,
+    device: str,
+    restart: bool,
+) -> None:
+    """Train the network of ARCH.yaml from scratch.
+
+    Writes RUN/weights.safetensors, metrics.json, and the training curve. An interrupted training continues when the
+    same command is given again. Dice is on the network's grid; evaluate-bundle scores on the original one.
+    """
+    from search.device import resolve_device  # noqa: PLC0415
+    from search.train_run import run_training  # noqa: PLC0415
+    from search.training import TrainingSettings  # noqa: PLC0415
+
+    arch = load_arch(arch_path)
+    folder = arch_path.parent if output is None else output
+    check_writable(folder / "weights.safetensors")
+    where = resolve_device(device)
+    settings = TrainingSettings(epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
+    with progress_bar() as bar:
+        found = _load(bar, data, arch.space, fold)
+        _warn_of_seen(arch, found)
+        task = bar.add_task("training", total=None)
+        result = run_training(
+            arch,
+            found,
+            settings,
+            folder=folder,
+            device=where,
+            validate_every=validate_every,
+            advance=lambda done, total, text: bar.update(task, completed=done, total=total, description=text),
+            restart=restart,
+        )
+    if result.resumed_at:
+        _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+    mean = result.metrics["validation"]["mean"]
+    if mean is None:
+        _say("No patient was held out, so there is no validation Dice.")
+    else:
+        classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
+        held_out = result.metrics["patients"]["validation"]
+        _say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
+    _say(f"Wrote {folder / 'weights.safetensors'}. Next: export-engine {folder / 'arch.yaml'}")
+
+
+def _warn_of_seen(arch: Arch, found: FoldData) -> None:
+    """Say so when the search has already seen patients that this training holds out."""
+    seen = {record["id"] for record in arch.provenance.get("seen_patients", [])}
+    both = sorted(seen & {sample.patient_id for sample in found.validation})
+    if both:
+        _say(
+            f"Note: the search of {arch.source} saw {len(both)} of the held-out patients ({', '.join(both[:3])}"
+            f"{', ...' if len(both) > 3 else ''}): their Dice flatters. Use the search's --fold."
+        )
 
 
 def _report_search(result: SearchResult, budget_ms: float) -> None:

@@ -52,9 +52,9 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Non
     check_writable(folder / ARCH)
     supernet = folder / SUPERNET
     if restart:
-        for name in (SUPERNET, ARCH, PICTURE, CONFIG, "log.txt"):
+        for name in (SUPERNET, ARCH, PICTURE, CONFIG, "search.log"):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        shutil.rmtree(folder / "tensorboard" / "search", ignore_errors=True)
     elif supernet.exists():
         refuse_other_settings(folder, read_supernet(supernet).values.get("identity", {}), identity)
     elif (folder / ARCH).exists():
@@ -127,7 +127,7 @@ def run_search(
 
     step_done(0)
     start = time.monotonic()
-    with RunLog(folder, first_epoch=resumed_at) as log:
+    with RunLog(folder, first_epoch=resumed_at, name="search") as log:
         log.line(f"continued after epoch {resumed_at}" if resumed_at else "begun")
         while not search.finished:
             report = search.run_epoch(step_done)

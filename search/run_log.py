@@ -12,17 +12,18 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class RunLog:
-    """Appends lines to RUN/log.txt and scalars to RUN/tensorboard; a context manager.
+    """Appends lines to RUN/NAME.log and scalars to RUN/tensorboard/NAME; a context manager.
 
     Args:
         folder: of the run.
+        name: subfolder of tensorboard/, so that search and training can share a run folder.
         first_epoch: epoch that will be logged next; TensorBoard drops what an interrupted run logged from there on.
     """
 
-    def __init__(self, folder: Path, *, first_epoch: int) -> None:
+    def __init__(self, folder: Path, *, first_epoch: int, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "log.txt"
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch or None)
+        self._path = folder / f"{name}.log"
+        self._writer = SummaryWriter(str(folder / "tensorboard" / name), purge_step=first_epoch or None)
 
     def line(self, text: str) -> None:
         """Append a line with the time, at once on disk."""

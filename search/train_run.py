@@ -1,0 +1,203 @@
+"""A training from its data to RUN/weights.safetensors, with its run folder, checkpoints and resumption."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cinert import __version__
+from cinert.arch import Arch, load_arch, save_arch
+from cinert.environment import library_version
+from cinert.errors import BadInputError
+from cinert.files import check_writable, write_json
+from cinert.space import CLASSES
+from search.checkpoint import Checkpoint, refuse_other_settings, save_checkpoint
+from search.data import FoldData, merge_records
+from search.draw import draw_training
+from search.run_log import RunLog
+from search.training import Training, TrainingSettings, read_training
+
+WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
+    "weights.safetensors",
+    "metrics.json",
+    "arch.yaml",
+    "checkpoint.safetensors",
+    "training.png",
+)
+FOREGROUND = CLASSES[1:]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training wrote."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    resumed_at: int
+    """Epochs that were already done when this run began."""
+
+
+def training_identity(arch: Arch, data: FoldData, settings: TrainingSettings) -> dict[str, Any]:
+    """What two runs must share so that one can continue the other."""
+    return {
+        "arch": arch.digest,
+        "data": data.digest,
+        "fold": "all" if data.fold is None else data.fold,
+        **settings.to_dict(),
+    }
+
+
+def prepare_training(folder: Path, arch: Arch, identity: dict[str, Any], *, restart: bool) -> None:
+    """Make the run folder, or make sure that what lies there can be continued.
+
+    Raises:
+        BadInputError: the folder cannot be written, holds another architecture, or another training.
+    """
+    check_writable(folder / WEIGHTS)
+    there = folder / ARCH
+    # train-arch RUN/arch.yaml -o RUN is natural; overwriting another architecture is not.
+    if there.exists() and load_arch(there).digest != arch.digest:
+        raise BadInputError(
+            f"{folder} holds another architecture than {arch.source}.", hint="choose another output with -o."
+        )
+    if restart:
+        for name in (WEIGHTS, METRICS, CHECKPOINT, CURVE):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tensorboard" / "training", ignore_errors=True)
+    elif (folder / CHECKPOINT).exists():
+        refuse_other_settings(folder, read_training(folder / CHECKPOINT).values.get("identity", {}), identity)
+
+
+def run_training(
+    arch: Arch,
+    data: FoldData,
+    settings: TrainingSettings,
+    *,
+    folder: Path,
+    device: torch.device,
+    validate_every: int,
+    advance: Callable[[int, int, str], None] | None = None,
+    restart: bool = False,
+    on_epoch: Callable[[int], None] | None = None,
+) -> TrainingResult:
+    """Train, or continue a training.
+
+    Args:
+        arch: to train.
+        data: of the fold.
+        settings: of the training.
+        folder: of the run.
+        device: where to compute.
+        validate_every: epochs between validations; the last epoch is always validated.
+        advance: called with (steps done, steps in all, what to show).
+        restart: throw away what the folder holds.
+        on_epoch: called with the number of epochs done, once the checkpoint is on disk.
+
+    Raises:
+        BadInputError: the folder holds something else.
+    """
+    identity = training_identity(arch, data, settings)
+    prepare_training(folder, arch, identity, restart=restart)
+    training = Training(arch, data, settings, device)
+    history: dict[str, Any] = {"epochs": [], "seconds": 0.0}
+    if (folder / CHECKPOINT).exists():
+        checkpoint = read_training(folder / CHECKPOINT)
+        training.restore(checkpoint)
+        history = checkpoint.values["history"]
+    resumed_at = training.next_epoch
+    if not (folder / ARCH).exists():
+        save_arch(folder / ARCH, arch)
+    steps = training.steps_per_epoch()
+    done, shown = steps * resumed_at, "training"
+
+    def step_done(count: int = 1) -> None:
+        nonlocal done
+        done += count
+        if advance is not None:
+            advance(done, steps * settings.epochs, shown)
+
+    step_done(0)
+    with RunLog(folder, first_epoch=resumed_at, name="training") as log:
+        while not training.finished:
+            start = time.monotonic()
+            record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
+            if data.validation and (training.finished or record["epoch"] % validate_every == 0):
+                record["dice"] = mean_dice(training.validate())
+                shown = f"training, Dice {record['dice']['mean']:.3f}"
+            history["epochs"].append(record)
+            history["seconds"] += time.monotonic() - start
+            training.save(folder / CHECKPOINT, identity, history)
+            scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items()}
+            log.metrics(training.next_epoch - 1, {"loss": record["loss"], **scalars})
+            if on_epoch is not None:
+                on_epoch(training.next_epoch)
+    metrics = _metrics(training, data, identity, history)
+    _draw(folder / CURVE, history["epochs"])
+    write_json(folder / METRICS, metrics)
+    # Last, so that weights stand for a training that is complete.
+    _save_weights(folder / WEIGHTS, training, data, identity)
+    return TrainingResult(folder, metrics, resumed_at)
+
+
+def mean_dice(frames: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Mean over frames of the Dice of each class, and their mean."""
+    means = np.asarray(frames).mean(axis=0)
+    return {**{name: float(value) for name, value in zip(FOREGROUND, means, strict=True)}, "mean": float(means.mean())}
+
+
+def _metrics(training: Training, data: FoldData, identity: dict[str, Any], history: dict[str, Any]) -> dict[str, Any]:
+    frames = training.validate()
+    kept = [sample.kept_share for sample in data.train + data.validation]
+    return {
+        "schema": "cinert.metrics",
+        "version": 1,
+        "grid": "network",
+        "settings": identity,
+        "device": str(training.device),
+        "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
+        "seconds": round(history["seconds"], 2),
+        "kept_share": {"mean": float(np.mean(kept)), "worst": float(min(kept))},
+        "patients": {"train": len(data.seen), "validation": len({sample.patient_id for sample in data.validation})},
+        "epochs": history["epochs"],
+        "validation": {
+            "mean": mean_dice(frames) if frames else None,
+            "frames": [
+                {"id": sample.patient_id, "frame": sample.frame, "phase": sample.phase, "dice": mean_dice([scores])}
+                for sample, scores in zip(data.validation, frames, strict=True)
+            ],
+        },
+    }
+
+
+def _draw(path: Path, epochs: Sequence[dict[str, Any]]) -> None:
+    validation = [
+        (record["epoch"], [record["dice"][name] for name in FOREGROUND]) for record in epochs if "dice" in record
+    ]
+    draw_training(path, [record["loss"] for record in epochs], validation, FOREGROUND)
+
+
+def _save_weights(path: Path, training: Training, data: FoldData, identity: dict[str, Any]) -> None:
+    """Write the averaged weights: the last, not the best on the held-out patients, who would then not be held out."""
+    arch = training.arch
+    values = {
+        "schema": "cinert.weights",
+        "version": 1,
+        "arch_digest": arch.digest,
+        "seen_patients": merge_records(
+            arch.provenance.get("seen_patients", []), [record.to_dict() for record in data.seen]
+        ),
+        "classes": list(CLASSES),
+        "provenance": {
+            "method": "train-arch",
+            "settings": identity,
+            "versions": {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")},
+        },
+    }
+    save_checkpoint(path, Checkpoint(training.average.state, values))
