@@ -57,8 +57,8 @@ def verify_table(document: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     blank = "-"
     interval = "" if estimate is None else f"{estimate['ms']:.2f} [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
-    table.add_row("p50 ms", interval or blank, f"{engine['p50_ms']:.2f}", f"{frames['p50_ms']:.2f}")
     for label, key in (
+        ("p50 ms", "p50_ms"),
         ("p90 ms", "p90_ms"),
         ("p95 ms", "p95_ms"),
         ("p99 ms", "p99_ms"),
@@ -74,8 +74,9 @@ def verify_table(document: Mapping[str, Any]) -> Table:
         f"{engine['throughput_fps']:.1f}",
         f"{frames['throughput_fps']:.1f}",
     )
-    table.add_row("device alone, p50 ms", blank, f"{engine['device_p50_ms']:.2f}", blank)
-    table.add_row("quiet machine, ms", blank, f"{engine['quiet_ms']:.2f}", blank)
+    table.add_row("back to back, p50 ms", interval or blank, f"{engine['burst_p50_ms']:.2f}", blank)
+    table.add_row("  its quietest spell, ms", blank, f"{engine['quiet_ms']:.2f}", blank)
+    table.add_row("  device alone, p50 ms", blank, f"{engine['device_p50_ms']:.2f}", blank)
     stages = frames["stages_p50_ms"]
     table.caption = "frame to mask, p50: " + ", ".join(f"{name} {value:.2f} ms" for name, value in stages.items())
     return table
@@ -94,14 +95,12 @@ def verdict_lines(document: Mapping[str, Any]) -> list[str]:
     ]
     if estimate is None:
         lines.append(f"{VERDICT[None]} estimate: neither a LUT nor an estimate in the bundle")
-    elif document["within_interval"] is None:
-        lines.append(f"{VERDICT[None]} estimate: it speaks of a warm engine, not of cold starts")
     else:
-        off = engine["p50_ms"] / estimate["ms"] - 1
+        off = engine["burst_p50_ms"] / estimate["ms"] - 1
         rate = engine["throughput_fps"] / estimate["throughput_fps"] - 1
         lines.append(
-            f"{VERDICT[document['within_interval']]} estimate: measured p50 {engine['p50_ms']:.2f} ms is {off:+.1%} off"
-            f" the estimate, throughput {rate:+.1%}; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms"
+            f"{VERDICT[document['within_interval']]} estimate: p50 back to back {engine['burst_p50_ms']:.2f} ms is"
+            f" {off:+.1%} off the estimate, throughput {rate:+.1%}; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms"
             + wide_interval(estimate)
         )
     return lines

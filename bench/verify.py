@@ -2,6 +2,10 @@
 
 Two things are measured, each in the chosen mode. The *engine* host to host is what an estimate speaks of. *Frame to
 mask* adds preprocessing and the inverse mapping and is what the budget is held against.
+
+A LUT is measured back to back, on a warm engine. An engine that slept between paced frames has to wake up first (0.4 ms
+on a 2-core CPU, five times a network of 0.1 ms), which is no error of the estimate. So in every mode the estimate is
+held against a burst of the engine in the same run; what the mode adds to it stands beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ LANES = 2
 _DEVICE_RUNS = 50
 _QUIET_BLOCK = 10
 _THROUGHPUT_FRAMES = 200
+_BURST_FRAMES = 100
+"""Frames of the burst that the estimate is held against, where the chosen mode is another."""
 
 Progress = Callable[[str, int], OnFrame]
 """Called with a stage's name and its number of frames; returns what to call after each frame."""
@@ -47,6 +53,9 @@ class Measurement:
     """What was measured."""
 
     engine: Stream
+    """In the chosen mode."""
+    engine_burst: Stream
+    """Back to back; the same stream in burst mode."""
     engine_fps: float
     device_p50_ms: float
     """Median time of the device alone, in burst."""
@@ -61,7 +70,7 @@ class Verdict:
     """What is held against what."""
 
     within_interval: bool | None
-    """Whether the engine's p50 lies in the estimate's interval; None where nothing can be said."""
+    """Whether the engine's p50, back to back, lies in the estimate's interval; None without an estimate."""
     budget_met: bool
     """Frame to mask: p99 within the budget, and no miss."""
     fps_met: bool
@@ -108,6 +117,10 @@ def measure(
         engine_stream = run_stream(
             engine(runner), plan, clock=clock, on_frame=progress(f"engine, {plan.mode}", plan.frames)
         )
+        engine_burst = engine_stream
+        if plan.mode != "burst":
+            advance = progress("engine, back to back", _BURST_FRAMES)
+            engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=advance)
         device_ms = [runner.device_ms() for _ in range(_DEVICE_RUNS)]
         frame_stream = run_stream(
             lambda number: results.append(pipeline.segment(source.frame(number))),
@@ -126,6 +139,7 @@ def measure(
     counted = results[plan.warmup :]
     return Measurement(
         engine=engine_stream,
+        engine_burst=engine_burst,
         engine_fps=fps["engine"],
         device_p50_ms=float(np.median(device_ms)),
         frame_to_mask=frame_stream,
@@ -161,12 +175,9 @@ def quiet_ms(stream: Stream) -> float:
 
 
 def judge(measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | None) -> Verdict:
-    """Hold the measurement against budget and estimate.
-
-    A LUT prices an engine that is warm, so that a cold start says nothing about its estimate.
-    """
+    """Hold frame to mask against the budget, and the engine back to back against the estimate."""
     frames = measurement.frame_to_mask
-    p50 = float(np.percentile(measurement.engine.latency_ms, 50))
+    p50 = float(np.percentile(measurement.engine_burst.latency_ms, 50))
     p99 = float(np.percentile(frames.latency_ms, 99))
     misses = frames.misses(plan.budget_ms)
     budget_met = p99 <= plan.budget_ms and misses == 0
@@ -177,13 +188,13 @@ def judge(measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | 
             f" and {misses} of {len(frames.latency_ms)} frames are late"
         )
     within = None
-    if estimate is not None and plan.mode != "cold":
+    if estimate is not None:
         within = estimate["low_ms"] <= p50 <= estimate["high_ms"]
         if not within:
             failures.append(
-                f"the estimate is outside its own interval: the engine takes {p50:.2f} ms at p50, the estimate is"
-                f" {estimate['ms']:.2f} ms [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
-                + _busy_hint(quiet_ms(measurement.engine), estimate)
+                f"the estimate is outside its own interval: the engine takes {p50:.2f} ms at p50 back to back, the"
+                f" estimate is {estimate['ms']:.2f} ms [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
+                + _busy_hint(quiet_ms(measurement.engine_burst), estimate)
             )
     return Verdict(
         within_interval=within,
@@ -219,7 +230,8 @@ def verify_document(
         "lut": None if lut is None else dict(lut),
         "measured": {
             **measurement.engine.to_dict(plan.budget_ms),
-            "quiet_ms": quiet_ms(measurement.engine),
+            "burst_p50_ms": float(np.percentile(measurement.engine_burst.latency_ms, 50)),
+            "quiet_ms": quiet_ms(measurement.engine_burst),
             "throughput_fps": measurement.engine_fps,
             "device_p50_ms": measurement.device_p50_ms,
         },
