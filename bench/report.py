@@ -77,7 +77,7 @@ def _guarded(run: Run, title: str, section: Section) -> list[str]:
     """A file from elsewhere may lack any key; the rest of the report is still worth having."""
     try:
         return section()
-    except (BadInputError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (BadInputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         run.missing.append(f"*{title}*: cannot be told, {type(error).__name__}: {error}")
         return []
 

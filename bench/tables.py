@@ -100,8 +100,8 @@ def verdict_lines(document: Mapping[str, Any]) -> list[str]:
         rate = engine["throughput_fps"] / estimate["throughput_fps"] - 1
         lines.append(
             f"{VERDICT[document['within_interval']]} estimate: p50 back to back {engine['burst_p50_ms']:.2f} ms is"
-            f" {off:+.1%} off the estimate, throughput {rate:+.1%}; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms"
-            + wide_interval(estimate)
+            f" {off:+.1%} off the estimate, throughput {rate:+.1%}; interval"
+            f" [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms" + wide_interval(estimate)
         )
     return lines
 
