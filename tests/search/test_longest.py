@@ -51,8 +51,7 @@ def test_matches_brute_force_for_every_n(layers, scales):
         assert sum(product.values()) == pytest.approx(1, abs=1e-5)
         expected = sorted(everything, key=product.__getitem__, reverse=True)
         log_edges = parameters.log_edges().detach().double().tolist()
-        for n in {1, 2, 3, len(everything) // 2 or 1, len(everything)}:
-            n = min(n, len(everything))
+        for n in sorted({min(n, len(everything)) for n in (1, 2, 3, len(everything) // 2, len(everything))} - {0}):
             found = longest_paths(space, log_edges, n)
             assert [path for path, _ in found] == expected[:n]
             assert [value for _, value in found] == pytest.approx([product[path] for path in expected[:n]], rel=1e-5)

@@ -1,5 +1,6 @@
 """The two phases, the same result for the same seed, and resumption to the same result."""
 
+import dataclasses
 import json
 
 import pytest
@@ -16,11 +17,6 @@ from search.run import run_search
 
 CPU = torch.device("cpu")
 SETTINGS = SearchSettings(epochs=4, batch_size=4)
-
-pytestmark = pytest.mark.filterwarnings(
-    # TensorBoard's protobuf code, not ours.
-    "ignore:.*:DeprecationWarning:tensorboard"
-)
 
 
 def run(tiny, lut, fold, folder, *, settings=SETTINGS, budget_ms=1000.0, **more):
@@ -41,7 +37,8 @@ def kill_after(epoch):
 
 def assert_same_state(first, second):
     states = [
-        load_checkpoint(folder / "supernet.safetensors", schema="cinert.supernet", version=1) for folder in (first, second)
+        load_checkpoint(folder / "supernet.safetensors", schema="cinert.supernet", version=1)
+        for folder in (first, second)
     ]
     assert states[0].values == states[1].values
     assert states[0].tensors.keys() == states[1].tensors.keys()
@@ -105,8 +102,6 @@ def test_other_settings_are_refused_and_restart_begins_anew(tmp_path, tiny, lut,
     with pytest.raises(BadInputError, match=r"begun with other settings: seed 0 there, 7 now"):
         run(tiny, lut, fold, finished, settings=SearchSettings(epochs=4, batch_size=4, seed=7))
     with pytest.raises(BadInputError, match="begun with other settings: lut"):
-        import dataclasses
-
         run(tiny, dataclasses.replace(lut, created="2027-01-01"), fold, finished)
     short = SearchSettings(epochs=2, batch_size=8)
     run(tiny, lut, fold, tmp_path, settings=short)

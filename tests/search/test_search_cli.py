@@ -1,0 +1,102 @@
+"""The two commands from files to files, and bad input as one line."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cinert.arch import load_arch
+from search.cli import nas_search, train_arch
+
+
+def invoke(command, *arguments, env=None):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], env=env, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, lut_path, patients):
+    folder = tmp_path_factory.mktemp("run")
+    result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--epochs", 2, "-o", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_search_names_the_device_and_writes_the_architecture(searched, lut):
+    folder, output = searched
+    assert lut.device_name in output
+    assert "ms estimated, within the budget of 50 ms" in output
+    arch = load_arch(folder / "arch.yaml")
+    assert arch.provenance["fold"] == 0
+    assert len(arch.provenance["seen_patients"]) == 4
+
+
+def test_owners_command_takes_data_from_the_environment(tmp_path, monkeypatch, lut_path, patients):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(nas_search, "--lut", lut_path, "--epochs", 2, env={"CINERT_DATA": str(patients)})
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "runs" / "search" / "arch.yaml").is_file()
+
+
+def test_the_same_command_again_continues(searched, lut_path, patients):
+    folder, _ = searched
+    result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--epochs", 2, "-o", folder, "--budget-ms", 0.1)
+    assert result.exit_code == 0
+    assert "Continued after epoch 2 of 2" in result.output
+    assert "no path fits the budget of 0.1 ms" in result.output
+
+
+def test_train_after_search(tmp_path, searched, patients):
+    folder, _ = searched
+    result = invoke(train_arch, folder / "arch.yaml", "--data", patients, "--epochs", 2, "-o", tmp_path / "t")
+    assert result.exit_code == 0, result.output
+    assert "Dice on 2 held-out patients" in result.output
+    assert (tmp_path / "t" / "weights.safetensors").is_file()
+    assert json.loads((tmp_path / "t" / "metrics.json").read_text())["patients"] == {"train": 4, "validation": 2}
+
+
+def test_training_on_another_fold_warns_of_patients_that_the_search_saw(tmp_path, searched, patients):
+    folder, _ = searched
+    result = invoke(
+        train_arch, folder / "arch.yaml", "--data", patients, "--fold", 1, "--epochs", 1, "-o", tmp_path / "t"
+    )
+    assert result.exit_code == 0, result.output
+    assert "saw 1 of the held-out patients" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no data given. Hint: name a folder"),
+        (["--data", "nowhere"], "there is no data folder nowhere"),
+        (["--data", "PATIENTS", "--paths", "999"], "999 paths asked for, but the space tiny has"),
+        (["--data", "PATIENTS", "--space", "small"], "lacks"),
+        (["--data", "PATIENTS", "--space", "huge"], "space 'huge' is neither a preset nor a file"),
+        (["--data", "PATIENTS", "--device", "tpu"], "unknown device 'tpu'"),
+        (["--data", "PATIENTS", "-o", "/proc/nowhere"], "cannot write /proc/nowhere"),
+        (["--data", "PATIENTS", "--lut", "none.json"], "cannot read the LUT none.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_path, patients, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    given = [str(patients) if argument == "PATIENTS" else argument for argument in arguments]
+    result = invoke(nas_search, "--lut", lut_path, "--epochs", 2, *given, env={"CINERT_DATA": None})
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_missing_and_broken_architectures(tmp_path, patients):
+    result = invoke(train_arch, tmp_path / "arch.yaml", "--data", patients)
+    assert result.exit_code == 2
+    assert "cannot read the architecture" in result.output
+    (tmp_path / "arch.yaml").write_text("schema: cinert.arch\nversion: 9\n")
+    result = invoke(train_arch, tmp_path / "arch.yaml", "--data", patients)
+    assert result.exit_code == 2
+    assert "version is 9" in result.output
+
+
+def test_a_gpu_that_is_not_there_is_exit_3(tmp_path, lut_path, patients):
+    result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--device", "cuda:99", "-o", tmp_path / "r")
+    assert result.exit_code == 3
+    assert "not available because torch sees" in " ".join(result.output.split())
