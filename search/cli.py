@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from search.data import FoldData
     from search.run import SearchResult
 
-# Threads that wait for each other in a busy loop make a training several times slower as soon as another program
-# wants a core; asleep they cost nothing on a quiet machine. Read when torch is imported, which the commands do late.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# GNU OpenMP lets idle threads spin, by default so long that a search runs 3-10 times slower as soon as another program
+# wants a core. Spinning briefly costs nothing on a quiet machine. Read when torch is imported, which the commands do
+# late.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to compute.")
 
