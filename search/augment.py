@@ -46,7 +46,7 @@ class Augmentation:
                     mode=("bilinear", "nearest"),
                     padding_mode="border",
                 ),
-                RandAdjustContrastd(keys="image", prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
+                RandAdjustContrastd(keys="image", prob=0.6, gamma=(0.7, 1.5), retain_stats=True),
                 RandScaleIntensityd(keys="image", prob=0.3, factors=0.25),
                 RandShiftIntensityd(keys="image", prob=0.3, offsets=0.2),
                 RandGaussianNoised(keys="image", prob=0.2, std=0.15),

@@ -115,7 +115,7 @@ def test_weights_of_another_architecture_do_not_fit(tiny, finished):
 
 
 def test_other_settings_and_other_architectures_are_refused(tiny, arch, fold, finished):
-    with pytest.raises(BadInputError, match=r"begun with other settings: learning_rate 0.01 there, 0.5 now"):
+    with pytest.raises(BadInputError, match=r"begun with other settings: learning_rate 0.005 there, 0.5 now"):
         train(arch, fold, finished, settings=dataclasses.replace(SETTINGS, learning_rate=0.5))
     with pytest.raises(BadInputError, match="holds another architecture"):
         train(random_arch(tiny, 8, paths=1), fold, finished)
