@@ -155,7 +155,7 @@ def nas_search(
     help="Run folder, continued if it exists; the folder of ARCH.yaml if not given.",
 )
 @click.option("--batch-size", default=4, type=click.IntRange(min=1), help="Volumes in a step.")
-@click.option("--learning-rate", default=0.005, type=click.FloatRange(min=0, min_open=True), help="Peak of the cosine.")
+@click.option("--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Peak of the cosine.")
 @click.option("--validate-every", default=5, type=click.IntRange(min=1), help="Epochs between validations.")
 @_DEVICE
 @click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")

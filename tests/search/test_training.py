@@ -69,7 +69,9 @@ def test_another_seed_gives_other_weights(tmp_path, arch, fold, finished):
 def test_it_learns(tmp_path, tiny, fold):
     cell = ((NodeEdge(0, "conv"),), (NodeEdge(1, "conv"),))
     plain = Arch(space=tiny, cells={"ct": cell, "ns": cell, "ep": cell}, paths=(("ct", "ep", "ns"),))
-    metrics = train(plain, fold, tmp_path, settings=TrainingSettings(epochs=25, batch_size=2)).metrics
+    metrics = train(
+        plain, fold, tmp_path, settings=TrainingSettings(epochs=25, batch_size=2, learning_rate=0.02)
+    ).metrics
     assert metrics["epochs"][-1]["loss"] < 0.5 * metrics["epochs"][0]["loss"]
     assert metrics["validation"]["mean"]["mean"] > 0.6
 
@@ -115,7 +117,7 @@ def test_weights_of_another_architecture_do_not_fit(tiny, finished):
 
 
 def test_other_settings_and_other_architectures_are_refused(tiny, arch, fold, finished):
-    with pytest.raises(BadInputError, match=r"begun with other settings: learning_rate 0.005 there, 0.5 now"):
+    with pytest.raises(BadInputError, match=r"begun with other settings: learning_rate 0.01 there, 0.5 now"):
         train(arch, fold, finished, settings=dataclasses.replace(SETTINGS, learning_rate=0.5))
     with pytest.raises(BadInputError, match="holds another architecture"):
         train(random_arch(tiny, 8, paths=1), fold, finished)
