@@ -26,7 +26,8 @@ class Augmentation:
     """Random rotation in plane, scaling and translation; gamma, brightness, noise, blur.
 
     Through plane too: what is hard is where the heart begins and ends among few slices. How much it helps is not
-    settled (Dice on held-out phantoms .872 with a third of it and .876 with all, one run each, within the spread of seeds).
+    settled: Dice on held-out phantoms was .872 with a third of it and .876 with all, one run each, within the spread
+    of seeds.
 
     No mirroring: the reader brings every patient into one orientation, where left and right mean something.
     Slices are three times as thick as voxels are wide, hence rotation in plane only.
