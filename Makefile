@@ -21,10 +21,10 @@ demo: install  ## the whole story on this CPU, in runs/demo
 	BIN=$(BIN) RUN=$(RUN) bash examples/demo.sh
 
 test: install  ## unit and integration tests
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-full: install  ## also the slow ones
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install  ## ruff and the import contracts
 	$(BIN)/ruff check .

@@ -12,10 +12,10 @@ verdict() { "$@" || [ $? -eq 1 ]; }
 rm -rf "$RUN"
 mkdir -p "$RUN"
 started=$SECONDS
-"$BIN/make-phantom" "$DATA" --patients 12 --seed 0
+"$BIN/make-phantom" "$DATA" --patients 16 --seed 0
 "$BIN/bench-ops" --space demo --networks 30 -o "$RUN/lut.json"
-"$BIN/nas-search" --lut "$RUN/lut.json" --data "$DATA" --fold 0 --epochs 16 -o "$RUN"
-"$BIN/train-arch" "$RUN/arch.yaml" --data "$DATA" --fold 0 --epochs 60 -o "$RUN"
+"$BIN/nas-search" --lut "$RUN/lut.json" --data "$DATA" --fold 0 --epochs 10 -o "$RUN"
+"$BIN/train-arch" "$RUN/arch.yaml" --data "$DATA" --fold 0 --epochs 100 -o "$RUN"
 verdict "$BIN/export-engine" "$RUN/arch.yaml" --lut "$RUN/lut.json" --data "$DATA" -o "$RUN/bundle"
 verdict "$BIN/evaluate-bundle" "$RUN/bundle" --data "$DATA" --fold 0 -o "$RUN/accuracy.json"
 verdict "$BIN/bench-engine" "$RUN/bundle" --lut "$RUN/lut.json" -o "$RUN/verify.json"

@@ -44,7 +44,7 @@ def estimate(arch: Arch, lut: Lut) -> LatencyEstimate:
     error = lut.prices.relative_error_90
     return LatencyEstimate(
         ms=ms,
-        low_ms=ms * (1 - error),
+        low_ms=max(0.0, ms * (1 - error)),
         high_ms=ms * (1 + error),
         throughput_fps=1000 * lut.prices.overlap / ms,
         parts={**parts, "constant": lut.prices.constant_ms},
