@@ -156,9 +156,9 @@ def _measure(space: Space, setup: Setup, networks: int, path: Path) -> Lut:
 
 def _summary(lut: Lut) -> Table:
     table = Table(title=f"{lut.device_name}, space {lut.space.name}", caption="milliseconds, quiet machine, batch 1")
-    table.add_column("part", no_wrap=True)
+    table.add_column("part")
     for name in ("alone", "p50", "p99", "in context", "GFLOP", "noisy"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in lut.rows:
         price, timing = lut.prices.parts[row.key.label], row.timing
         table.add_row(

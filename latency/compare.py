@@ -54,9 +54,9 @@ def _without_precision(key: PartKey) -> tuple[object, ...]:
 def comparison_table(a: Lut, b: Lut) -> Table:
     """Format the comparison for a terminal."""
     table = Table(title=f"A: {a.device_name}   B: {b.device_name}", caption="milliseconds, quiet machine, batch 1")
-    table.add_column("part", no_wrap=True)
+    table.add_column("part")
     for name in ("A alone", "B alone", "A / B", "A in context", "B in context"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for item in compare(a, b):
         label = item.key.label.removesuffix(f" {item.key.precision}")
         numbers = (item.a_ms, item.b_ms, item.ratio, item.a_price_ms, item.b_price_ms)
