@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cinert.environment import library_version
 from cinert.errors import BackendUnavailableError, BadInputError
 
 if TYPE_CHECKING:
@@ -99,6 +100,23 @@ class Runner(ABC):
         self.close()
 
 
+class HostRunner(Runner):
+    """A runner whose buffers lie in host memory, where the engine reads and writes them in place."""
+
+    def __init__(self, input_shapes: tuple[Shape, ...], output_shape: Shape) -> None:
+        self.input_shapes, self.output_shape = input_shapes, output_shape
+        self._inputs = [np.zeros(shape, np.float32) for shape in input_shapes]
+        self._output = np.zeros(output_shape, np.float32)
+
+    def run(self, *inputs: Array) -> Array:
+        """Copy in, execute, return the output buffer."""
+        check_inputs(inputs, self.input_shapes)
+        for buffer, array in zip(self._inputs, inputs, strict=True):
+            np.copyto(buffer, array)
+        self.execute()
+        return self._output
+
+
 class Backend(ABC):
     """One inference engine."""
 
@@ -152,3 +170,10 @@ def check_inputs(inputs: Sequence[Array], shapes: Sequence[Shape]) -> None:
     given = tuple(tuple(array.shape) for array in inputs)
     if given != tuple(shapes):
         raise BadInputError(f"the engine takes inputs of shape {tuple(shapes)}, got {given}.")
+
+
+def on_cpu_only(device: str, distribution: str) -> Availability:
+    """Availability of an engine that runs on the CPU alone."""
+    if device.startswith("cuda"):
+        return Availability(ok=False, reason=f"it runs on the CPU, not on {device}")
+    return Availability(ok=True, reason=f"{distribution} {library_version(distribution)}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from cinert.backends.base import Array, Availability, Backend, Engine, Model, Precision, Runner, check_inputs
+from cinert.backends.base import Availability, Backend, Engine, HostRunner, Model, Precision, Runner, on_cpu_only
 from cinert.environment import cpu_device, library_version
 
 
@@ -19,9 +19,7 @@ class OnnxRuntimeBackend(Backend):
 
     def available(self, device: str = "auto") -> Availability:
         """ONNX Runtime runs on the CPU."""
-        if device.startswith("cuda"):
-            return Availability(ok=False, reason=f"it runs on the CPU, not on {device}")
-        return Availability(ok=True, reason=f"ONNX Runtime {library_version('onnxruntime')}")
+        return on_cpu_only(device, "onnxruntime")
 
     def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
         """Keep the ONNX as it is."""
@@ -46,28 +44,17 @@ class OnnxRuntimeBackend(Backend):
         return {"device": cpu_device(), "libraries": {"onnxruntime": library_version("onnxruntime")}}
 
 
-class OnnxRuntimeRunner(Runner):
+class OnnxRuntimeRunner(HostRunner):
     """A session bound to its own buffers."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._binding = session.io_binding()
-        self.input_shapes = tuple(tuple(node.shape) for node in session.get_inputs())
-        self.output_shape = tuple(session.get_outputs()[0].shape)
-        self._inputs = [np.zeros(shape, np.float32) for shape in self.input_shapes]
-        self._output = np.zeros(self.output_shape, np.float32)
-        for node, buffer in zip(session.get_inputs(), self._inputs, strict=True):
+        inputs, (output,) = session.get_inputs(), session.get_outputs()
+        super().__init__(tuple(tuple(node.shape) for node in inputs), tuple(output.shape))
+        for node, buffer in zip(inputs, self._inputs, strict=True):
             self._binding.bind_input(node.name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
-        name = session.get_outputs()[0].name
-        self._binding.bind_output(name, "cpu", 0, np.float32, self._output.shape, self._output.ctypes.data)
-
-    def run(self, *inputs: Array) -> Array:
-        """Copy in, run, return the output buffer."""
-        check_inputs(inputs, self.input_shapes)
-        for buffer, array in zip(self._inputs, inputs, strict=True):
-            np.copyto(buffer, array)
-        self.execute()
-        return self._output
+        self._binding.bind_output(output.name, "cpu", 0, np.float32, self._output.shape, self._output.ctypes.data)
 
     def execute(self) -> None:
         """Run on the buffers."""

@@ -11,7 +11,7 @@ import openvino as ov
 from openvino import properties
 from openvino.properties import hint
 
-from cinert.backends.base import Array, Availability, Backend, Engine, Model, Precision, Runner, check_inputs
+from cinert.backends.base import Availability, Backend, Engine, HostRunner, Model, Precision, Runner, on_cpu_only
 from cinert.environment import cpu_device, library_version
 
 
@@ -23,9 +23,7 @@ class OpenVinoBackend(Backend):
 
     def available(self, device: str = "auto") -> Availability:
         """OpenVINO runs on the CPU."""
-        if device.startswith("cuda"):
-            return Availability(ok=False, reason=f"it runs on the CPU, not on {device}")
-        return Availability(ok=True, reason=f"OpenVINO {library_version('openvino')}")
+        return on_cpu_only(device, "openvino")
 
     def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
         """Convert ONNX to OpenVINO's intermediate representation, with fp32 weights."""
@@ -59,27 +57,16 @@ class OpenVinoBackend(Backend):
         return {"device": cpu_device(), "libraries": {"openvino": library_version("openvino")}}
 
 
-class OpenVinoRunner(Runner):
+class OpenVinoRunner(HostRunner):
     """An infer request on its own buffers."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self.input_shapes = tuple(tuple(port.shape) for port in compiled.inputs)
-        self.output_shape = tuple(compiled.output(0).shape)
-        self._inputs = [np.zeros(shape, np.float32) for shape in self.input_shapes]
-        self._output = np.zeros(self.output_shape, np.float32)
+        super().__init__(tuple(tuple(port.shape) for port in compiled.inputs), tuple(compiled.output(0).shape))
         for position, buffer in enumerate(self._inputs):
             self._request.set_input_tensor(position, ov.Tensor(buffer, shared_memory=True))
         self._request.set_output_tensor(0, ov.Tensor(self._output, shared_memory=True))
-
-    def run(self, *inputs: Array) -> Array:
-        """Copy in, infer, return the output buffer."""
-        check_inputs(inputs, self.input_shapes)
-        for buffer, array in zip(self._inputs, inputs, strict=True):
-            np.copyto(buffer, array)
-        self.execute()
-        return self._output
 
     def execute(self) -> None:
         """Infer on the buffers."""
