@@ -1,4 +1,4 @@
-"""Frames through a pipeline: back to back, at the scanner's pace, or after an idle spell; and several at once.
+"""Frames through a pipeline: back to back, at the scanner's pace, or after an idle spell.
 
 Latencies are wall-clock milliseconds. In `paced` mode a frame's latency counts from the moment it was *due*, not from
 when the pipeline got round to it: a slow frame delays the next, and the delay is theirs too (no coordinated
@@ -7,9 +7,8 @@ omission). Frames are due at absolute times, so that one late frame does not slo
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -119,42 +118,3 @@ def cold(work: Work, frames: int, *, idle_s: float, clock: Clock, on_frame: OnFr
         latencies.append(clock.now_ms() - start)
         on_frame()
     return Stream("cold", latencies)
-
-
-def sustained_fps(lanes: Sequence[Work], frames: int) -> float:
-    """Throughput with successive frames overlapped: frame n + 1 enters a free lane while frame n is still under way.
-
-    Args:
-        lanes: independent pipelines, each used by a thread of its own.
-        frames: sent in all.
-
-    Returns:
-        Frames per second from the first frame in to the last frame out.
-
-    Raises:
-        Exception: the first that a lane raised.
-    """
-    waiting = iter(range(frames))
-    lock = threading.Lock()
-    failures: list[BaseException] = []
-
-    def serve(work: Work) -> None:
-        try:
-            while not failures:
-                with lock:
-                    number = next(waiting, None)
-                if number is None:
-                    return
-                work(number)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=serve, args=(work,), daemon=True) for work in lanes]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return frames / (time.perf_counter() - start)

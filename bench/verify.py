@@ -19,9 +19,10 @@ import numpy as np
 
 from bedside.pipeline import FramePipeline, FrameResult
 from bench.frames import FrameSource
-from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced, sustained_fps
+from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced
 from cinert.backends.base import Runner
 from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.timing import sustained_fps
 
 SCHEMA, VERSION = "cinert.verify", 1
 LANES = 2

@@ -6,6 +6,7 @@ time, a low quantile over passes; what a user feels, p50 and p99 over all sample
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -146,3 +147,42 @@ def percentiles_ms(samples_ms: Sequence[float]) -> dict[str, float]:
         "worst_ms": float(values.max()),
         "jitter_ms": float(values.std()),
     }
+
+
+def sustained_fps(lanes: Sequence[Callable[[int], object]], frames: int) -> float:
+    """Throughput with successive frames overlapped: frame n + 1 enters a free lane while frame n is still under way.
+
+    Args:
+        lanes: independent pipelines that take a frame by its number, each used by a thread of its own.
+        frames: sent in all.
+
+    Returns:
+        Frames per second from the first frame in to the last frame out.
+
+    Raises:
+        Exception: the first that a lane raised.
+    """
+    waiting = iter(range(frames))
+    lock = threading.Lock()
+    failures: list[BaseException] = []
+
+    def serve(work: Callable[[int], object]) -> None:
+        try:
+            while not failures:
+                with lock:
+                    number = next(waiting, None)
+                if number is None:
+                    return
+                work(number)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=serve, args=(work,), daemon=True) for work in lanes]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return frames / (time.perf_counter() - start)

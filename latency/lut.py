@@ -182,6 +182,10 @@ def load_lut(path: Path) -> Lut:
         optional=["recorded"],
         source=f"{source}: fingerprint",
     )
+    if document["calibration"] is not None:
+        raise BadInputError(
+            f"{source}: calibration is {document['calibration']!r}; this release reads LUTs without one."
+        )
     prices = document["prices"]
     check_keys(
         prices,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
 from cinert.onnx import network_model
 from cinert.space import Space
-from cinert.timing import Clock, Protocol, TimingStats, Visits, is_tight, measure_interleaved, summarise
+from cinert.timing import Clock, Protocol, TimingStats, Visits, is_tight, measure_interleaved, summarise, sustained_fps
 from latency.design import count_matrix, designed_networks
 from latency.lut import Lut, Row
 from latency.parts import PartCatalogue, part_model
@@ -33,6 +32,7 @@ _BLOCK_BYTES = 3 * 2**29
 _SAVE_EVERY_S = 5.0
 _OVERLAP_NETWORKS = 5
 _OVERLAP_S = 0.6
+_OVERLAP_FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,35 +163,16 @@ def device_only(runner: Runner) -> Clock:
     return runner.device_ms
 
 
-def sustained_fps(runner: Runner, seconds: float) -> float:
-    """Frames per second with two frames in flight, so that copies and compute of successive frames overlap."""
-    finished = [0, 0]
-    start = time.perf_counter()
-    deadline = start + seconds
-
-    def work(slot: int, own: Runner) -> None:
-        run = host_to_host(own)
-        while time.perf_counter() < deadline:
-            run()
-            finished[slot] += 1
-
-    with runner.fork() as second:
-        threads = [threading.Thread(target=work, args=(slot, own)) for slot, own in enumerate((runner, second))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return sum(finished) / (time.perf_counter() - start)
-
-
 def measure_overlap(archs: list[Arch], setup: Setup) -> float:
     """Median over a few networks of sustained frames/s times latency in seconds."""
     ratios = []
     for arch in archs:
-        with setup.runner(network_model(arch)) as runner:
-            clock = host_to_host(runner)
-            seconds = float(np.median([clock() for _ in range(7)])) / 1000
-            ratios.append(sustained_fps(runner, max(_OVERLAP_S, 8 * seconds)) * seconds)
+        with setup.runner(network_model(arch)) as runner, runner.fork() as second:
+            clocks = [host_to_host(runner), host_to_host(second)]
+            seconds = float(np.median([clocks[0]() for _ in range(7)])) / 1000
+            frames = max(_OVERLAP_FRAMES, round(_OVERLAP_S / seconds))
+            lanes = [lambda _, clock=clock: clock() for clock in clocks]
+            ratios.append(sustained_fps(lanes, frames) * seconds)
     return float(np.median(ratios))
 
 
@@ -229,7 +210,7 @@ def measure_lut(space: Space, setup: Setup, *, networks: int, output: Path, repo
     for number, arch in enumerate(archs):
         model = network_model(arch)
         if setup.backend.name != "torch":
-            report("exporting networks", number, len(archs))
+            report("exporting networks", number + 1, len(archs))
             _ = model.onnx
         whole_models[f"network {arch.digest}"] = model
     whole = measure_models(whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole")

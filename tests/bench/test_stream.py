@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from bench.stream import P99_FRAMES, Stream, WallClock, burst, cold, paced, sustained_fps
+from bench.stream import P99_FRAMES, Stream, WallClock, burst, cold, paced
+from cinert.timing import sustained_fps
 
 
 class FakeClock:

@@ -43,6 +43,7 @@ def test_missing_keys_are_all_listed_with_the_command(saved, ask):
     [
         (lambda d: d.update(version=0), "version is 0"),
         (lambda d: d.update(extra=1), "unknown key extra"),
+        (lambda d: d.update(calibration={"scale": 2}), "without one"),
         (lambda d: d["prices"].pop("constant_ms"), "missing key constant_ms"),
         (lambda d: d["prices"]["parts"][3].update(ms=-1.0), "is -1.0"),
         (lambda d: d["prices"]["parts"][3].update(ms="fast"), "is 'fast'"),
