@@ -27,23 +27,30 @@ class PreprocessingSpec:
     Attributes:
         spacing_mm: distance between voxel centres along (z, y, x).
         shape_DHW: voxels along (z, y, x).
+        depth_squeeze: a stack taller than the grid by at most this factor is squeezed into it, so that neither base nor
+            apex is cut off; 11 slices of 10 mm are taller than 100 mm. 1 never squeezes.
     """
 
     spacing_mm: tuple[float, float, float] = (5.0, 1.5625, 1.5625)
     shape_DHW: tuple[int, int, int] = (20, 128, 112)
+    depth_squeeze: float = 1.2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON and YAML."""
-        return {"spacing_mm": list(self.spacing_mm), "shape_DHW": list(self.shape_DHW)}
+        return {
+            "spacing_mm": list(self.spacing_mm),
+            "shape_DHW": list(self.shape_DHW),
+            "depth_squeeze": self.depth_squeeze,
+        }
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], source: str | Path) -> PreprocessingSpec:
         """Read what `to_dict` wrote; `source` names the file in errors.
 
         Raises:
-            BadInputError: a key is unknown or missing, or a value is not three positive numbers.
+            BadInputError: a key is unknown or missing, or a value is not three positive numbers, or not one above 1.
         """
-        known = ("spacing_mm", "shape_DHW")
+        known = ("spacing_mm", "shape_DHW", "depth_squeeze")
         for key in mapping:
             if key not in known:
                 raise BadInputError(
@@ -59,7 +66,12 @@ class PreprocessingSpec:
             raise BadInputError(
                 f"shape_DHW in {source} is {mapping['shape_DHW']!r}.", hint="voxels are counted in whole numbers."
             )
-        return cls(spacing_mm=spacing, shape_DHW=(int(shape[0]), int(shape[1]), int(shape[2])))
+        squeeze = mapping["depth_squeeze"]
+        if not _positive(squeeze) or squeeze < 1:
+            raise BadInputError(f"depth_squeeze in {source} is {squeeze!r}.", hint="it is a number of at least 1.")
+        return cls(
+            spacing_mm=spacing, shape_DHW=(int(shape[0]), int(shape[1]), int(shape[2])), depth_squeeze=float(squeeze)
+        )
 
 
 def _three(value: object, key: str, source: str | Path) -> tuple[float, float, float]:
@@ -72,17 +84,25 @@ def _positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
+_DEPTH = 0
+
+
 class GridMap:
     """Maps volumes of one geometry to the network's grid and back; build it once, use it for every frame.
 
-    The field of view is centred on the image's centre, to within half a voxel.
+    In plane, the field of view is centred on `centre_mm` to within half a voxel of the network. Along the slices it
+    holds the whole stack, squeezed if need be; a stack that is taller still is centred on `centre_mm` too.
 
     Args:
         geometry: of the stored volumes.
         spec: the network's grid.
+        centre_mm: world point (Right, Anterior, Superior); None is the image's centre. A point outside the image counts
+            as the nearest one inside.
     """
 
-    def __init__(self, geometry: Geometry, spec: PreprocessingSpec) -> None:
+    def __init__(
+        self, geometry: Geometry, spec: PreprocessingSpec, centre_mm: NDArray[np.float64] | None = None
+    ) -> None:
         self.geometry = geometry
         self.spec = spec
         self._orientation = orientation_of(geometry)
@@ -94,11 +114,16 @@ class GridMap:
         self._backward: list[NDArray[np.float32]] = []
         self._nearest: list[NDArray[np.intp]] = []
         filled, seen = [], []
-        for axis, flipped, spacing, size in zip(
-            self._orientation.stored_axis, self._orientation.flipped, spec.spacing_mm, spec.shape_DHW, strict=True
+        centre = None if centre_mm is None else self._image_position(centre_mm)
+        for number, (axis, flipped, spacing, size) in enumerate(
+            zip(self._orientation.stored_axis, self._orientation.flipped, spec.spacing_mm, spec.shape_DHW, strict=True)
         ):
             image_size = geometry.shape[axis]
             axis_map = AxisMap(image_size, size, spacing / geometry.spacing_mm[axis])
+            if number == _DEPTH:
+                axis_map = axis_map.squeezed(spec.depth_squeeze)
+            if centre is not None and (number != _DEPTH or not axis_map.holds_image):
+                axis_map = axis_map.centred_on(float(centre[number]))
             self._maps.append(axis_map)
             index = axis_map.image_index()
             covered = inside(index, image_size)
@@ -194,6 +219,15 @@ class GridMap:
         labelled = np.count_nonzero(label_stored)
         kept = np.count_nonzero(label_stored.transpose(self._orientation.stored_axis)[self._seen])
         return kept / labelled if labelled else 1.0
+
+    def _image_position(self, point_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Index (z, y, x) of a world point, counted in the network's direction, clipped to the image."""
+        affine = self.geometry.affine
+        stored = np.linalg.solve(affine[:3, :3], np.asarray(point_mm, dtype=np.float64) - affine[:3, 3])
+        last = np.subtract(self.geometry.shape, 1)
+        axes = list(self._orientation.stored_axis)
+        position: NDArray[np.float64] = np.clip(stored, 0, last)[axes]
+        return np.where(self._orientation.flipped, last[axes] - position, position)
 
     def network_affine(self) -> NDArray[np.float64]:
         """4 x 4 affine of an array with axes DHW: index (d, h, w) to world mm (Right, Anterior, Superior)."""

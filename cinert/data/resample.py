@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +20,39 @@ class AxisMap:
         image_size: voxels of the image, counted in the network's direction.
         network_size: voxels of the network.
         step: network spacing over image spacing.
+        shift: network voxels by which the field of view is moved from the image's centre.
     """
 
     image_size: int
     network_size: int
     step: float
+    shift: int = 0
 
     @property
     def _first(self) -> float:
         """Image index of network voxel 0."""
         resampled = max(1, round(self.image_size / self.step))
-        before = (self.network_size - resampled) // 2
+        before = (self.network_size - resampled) // 2 - self.shift
         return (self.image_size - 1) / 2 - ((resampled - 1) / 2 + before) * self.step
 
     def image_index(self) -> NDArray[np.float64]:
         """Image index (fractional) of each network voxel."""
         return np.arange(self.network_size, dtype=np.float64) * self.step + self._first
+
+    @property
+    def holds_image(self) -> bool:
+        """Whether the network's field of view is at least as long as the image."""
+        return self.image_size <= self.network_size * self.step * (1 + 1e-6)
+
+    def squeezed(self, limit: float) -> AxisMap:
+        """The same map with its step stretched until the image fits, if a factor of at most `limit` does it."""
+        factor = self.image_size / (self.network_size * self.step)
+        return replace(self, step=self.step * factor) if 1 < factor <= limit * (1 + 1e-6) else self
+
+    def centred_on(self, position: float) -> AxisMap:
+        """The same map with its field of view centred on an image index, to within half a network voxel."""
+        moved = (position - (self.image_size - 1) / 2) / self.step
+        return replace(self, shift=math.floor(moved + 0.5))
 
     def network_index(self) -> NDArray[np.float64]:
         """Network index (fractional) of each image voxel."""
