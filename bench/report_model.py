@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report_document import Run, table
 from bench.report_pictures import save_estimates_chart, save_part_chart
 from cinert.arch import Arch, load_arch
+from cinert.architecture import Architecture
 from cinert.files import read_json
 from cinert.paths import CELL_KINDS
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PICTURE, CURVE = "arch.png", "training.png"
 
 
-def lut_section(run: Run, lut: Lut | None, arch: Arch | None) -> list[str]:
+def lut_section(run: Run, lut: Lut | None, arch: Architecture | None) -> list[str]:
     """Describe the latency table and where the network's time goes."""
     if lut is None:
         return []
@@ -46,7 +47,7 @@ def lut_section(run: Run, lut: Lut | None, arch: Arch | None) -> list[str]:
             title="networks held out of the fit",
         )
         lines += [run.picture(f"{run.picture_folder}/estimates.png", "Estimates of held-out networks"), ""]
-    if arch is not None:
+    if isinstance(arch, Arch):
         lines += _where_time_goes(run, lut, arch)
     return lines
 
@@ -69,10 +70,12 @@ def _where_time_goes(run: Run, lut: Lut, arch: Arch) -> list[str]:
     return [run.picture(f"{run.picture_folder}/parts.png", "The most expensive parts of the network"), ""]
 
 
-def search_section(run: Run, arch: Arch | None) -> list[str]:
+def search_section(run: Run, arch: Architecture | None) -> list[str]:
     """Describe the architecture, and its estimate against the budget of the search."""
     if arch is None:
         return []
+    if not isinstance(arch, Arch):
+        return [f"Architecture `{arch.digest}`, a baseline ({arch.kind}): nothing was searched.", ""]
     provenance, estimate = arch.provenance, arch.estimate
     lines = [
         f"Architecture `{arch.digest}` in the space `{arch.space.name}`: {arch.space.layers} layers,"
@@ -145,7 +148,7 @@ def training_section(run: Run, metrics: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def read_model(run: Run) -> tuple[Lut | None, Arch | None, Mapping[str, Any] | None]:
+def read_model(run: Run) -> tuple[Lut | None, Architecture | None, Mapping[str, Any] | None]:
     """Read lut.json, arch.yaml and metrics.json."""
     from latency.lut import load_lut  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The genotype: cells and paths of one network, read from and written to arch.yaml. Free of torch."""
+"""Architecture files: the genotype of a searched network, and the way to a baseline. Free of torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
+from cinert.architecture import Architecture
+from cinert.baselines import base as baseline
+from cinert.baselines.kinds import read_baseline
 from cinert.errors import BadInputError
 from cinert.files import read_yaml, write_text
 from cinert.paths import CELL_KINDS, EDGE_KINDS, CellKind, Edge, Path, union, walk
@@ -56,6 +59,7 @@ def live_edges(cell: CellGenotype) -> CellGenotype:
 class Arch:
     """A decoded architecture: one genotype per cell kind, and the paths whose union is the network."""
 
+    kind: ClassVar[str] = "searched"
     space: Space
     cells: Mapping[CellKind, CellGenotype]
     paths: tuple[Path, ...]
@@ -119,6 +123,11 @@ class Arch:
         if yields_nothing(cell):
             raise BadInputError(f"{where} yields nothing: every node is empty.")
 
+    @property
+    def grid(self) -> Space:
+        """The space, which fixes the image that the network reads."""
+        return self.space
+
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """Edges of the network: the union of its paths."""
@@ -173,12 +182,15 @@ class Arch:
         )
 
 
-def load_arch(path: FilePath) -> Arch:
-    """Read arch.yaml; raises BadInputError naming the file and the key."""
-    return Arch.from_dict(read_yaml(path, "the architecture"), source=str(path))
+def load_arch(path: FilePath) -> Architecture:
+    """Read the file of a searched network or of a baseline; raises BadInputError naming the file and the key."""
+    document, source = read_yaml(path, "the architecture"), str(path)
+    if document.get("schema") == baseline.SCHEMA:
+        return read_baseline(document, source=source)
+    return Arch.from_dict(document, source=source)
 
 
-def save_arch(path: FilePath, arch: Arch) -> None:
+def save_arch(path: FilePath, arch: Architecture) -> None:
     """Write arch.yaml, whole or not at all."""
     write_text(path, yaml.safe_dump(arch.to_dict(), sort_keys=False, default_flow_style=None, width=110))
 

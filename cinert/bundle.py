@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cinert.arch import Arch, load_arch, save_arch
+from cinert.arch import load_arch, save_arch
+from cinert.architecture import Architecture
 from cinert.backends import resolve_backend
 from cinert.backends.base import Engine, Precision, Runner
 from cinert.bundle_manifest import (
@@ -41,7 +42,7 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
-    arch: Arch
+    arch: Architecture
     preprocessing: PreprocessingSpec
     engine: Engine
     digest: str
@@ -120,7 +121,7 @@ def check_bundle_target(folder: Path) -> None:
 def write_bundle(
     folder: Path,
     *,
-    arch: Arch,
+    arch: Architecture,
     weights: bytes,
     onnx: bytes,
     engine: Engine,
@@ -231,8 +232,8 @@ def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     return engine
 
 
-def _check_agreement(folder: Path, manifest: Manifest, arch: Arch, spec: PreprocessingSpec) -> None:
-    image, logits = (1, arch.space.in_channels, *spec.shape_DHW), (1, len(CLASSES), *spec.shape_DHW)
+def _check_agreement(folder: Path, manifest: Manifest, arch: Architecture, spec: PreprocessingSpec) -> None:
+    image, logits = (1, arch.grid.in_channels, *spec.shape_DHW), (1, len(CLASSES), *spec.shape_DHW)
     if [item.shape for item in manifest.inputs] != [image] or [item.shape for item in manifest.outputs] != [logits]:
         raise BadInputError(
             f"{folder / MANIFEST}: inputs and outputs do not fit {PREPROCESSING}, which asks for {image} and {logits}."

@@ -10,6 +10,10 @@ from cinert import __version__
 
 _SUBCOMMANDS = {
     "doctor": ("cinert.doctor:doctor", "What this machine can do: back ends, versions, device, and why not."),
+    "baseline": (
+        "cinert.baselines.cli:baseline",
+        "Write a designed network, such as a U-Net, as an architecture file.",
+    ),
     "report": ("bench.report:report", "Report on a run folder, as Markdown with pictures."),
 }
 

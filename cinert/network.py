@@ -1,4 +1,4 @@
-"""The decoded network: stem, the union of the kept paths, head (Zeng 2020, Sec. 3.5)."""
+"""The decoded network (stem, the union of the kept paths, head: Zeng 2020, Sec. 3.5), and what all networks need."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cinert.arch import Arch
+from cinert.architecture import Architecture
+from cinert.baselines.base import Baseline
+from cinert.baselines.networks import build_baseline
 from cinert.cells import Cell
 from cinert.errors import BadInputError
 from cinert.ops import Merge, conv_block
 from cinert.paths import Edge
+from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Space
 
 
@@ -32,12 +36,13 @@ def edge_name(edge: Edge) -> str:
     return f"l{edge.layer}_s{edge.source}_{edge.kind}"
 
 
-class Network(nn.Module):
+class Network(Segmenter):
     """Maps an image (B, in_channels, D, H, W) to logits (B, classes, D, H, W)."""
 
+    arch: Arch
+
     def __init__(self, arch: Arch) -> None:
-        super().__init__()
-        self.arch = arch
+        super().__init__(arch)
         self.stem = make_stem(arch.space)
         self.cells = nn.ModuleDict(
             {
@@ -62,6 +67,15 @@ class Network(nn.Module):
             vertices = {scale: self.merge(*outputs) for scale, outputs in arriving.items()}
         logits: Tensor = self.head(vertices[0])
         return logits
+
+
+def build_network(arch: Architecture) -> Segmenter:
+    """Build the network of an architecture of any kind, with fresh weights."""
+    if isinstance(arch, Arch):
+        return Network(arch)
+    if isinstance(arch, Baseline):
+        return build_baseline(arch)
+    raise TypeError(f"{type(arch).__name__} is neither a searched architecture nor a baseline")
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
@@ -98,7 +112,7 @@ def random_weights(module: nn.Module, seed: int) -> nn.Module:
     return module.eval()
 
 
-def load_weights(network: Network, path: Path) -> dict[str, str]:
+def load_weights(network: Segmenter, path: Path) -> dict[str, str]:
     """Load weights.safetensors into the network and return the file's metadata.
 
     Raises:

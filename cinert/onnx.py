@@ -17,11 +17,12 @@ import onnxslim
 import torch
 from torch import nn
 
-from cinert.arch import Arch
+from cinert.architecture import Architecture
 from cinert.backends.base import Model, Shape
 from cinert.environment import library_version
 from cinert.files import sha256_of
-from cinert.network import Network, fold_batch_norm, random_weights
+from cinert.network import build_network, fold_batch_norm, random_weights
+from cinert.segmenter import Segmenter
 
 OPSET = 20
 # Raise when the exported graph changes for the same input, so that older cache entries are not found.
@@ -103,12 +104,12 @@ def cached(key: str, make: Callable[[], bytes]) -> bytes:
     return data
 
 
-def network_input_shape(arch: Arch) -> Shape:
+def network_input_shape(arch: Architecture) -> Shape:
     """Shape of the image that a network takes: (1, in_channels, D, H, W)."""
-    return (1, arch.space.in_channels, *arch.space.input_shape_DHW)
+    return (1, arch.grid.in_channels, *arch.grid.input_shape_DHW)
 
 
-def network_model(arch: Arch, network: Network | None = None) -> Model:
+def network_model(arch: Architecture, network: Segmenter | None = None) -> Model:
     """Describe a network to the back ends.
 
     Args:
@@ -125,7 +126,7 @@ def network_model(arch: Arch, network: Network | None = None) -> Model:
         )
 
     def make() -> nn.Module:
-        return random_weights(Network(arch), seed=0)
+        return random_weights(build_network(arch), seed=0)
 
     return Model(
         name=f"network {arch.digest}",

@@ -1,4 +1,4 @@
-"""Checks shared by every file with a schema: name, version, and no key that is unknown or missing."""
+"""What every file with a schema shares: name, version, no key that is unknown or missing, and how values are read."""
 
 from __future__ import annotations
 
@@ -40,3 +40,22 @@ def check_keys(
     missing = [key for key in required if key not in document]
     if missing:
         raise BadInputError(f"{source}: missing key {', '.join(missing)}.")
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, all the way down, as YAML and JSON write them."""
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def read_number(value: Any, kind: type) -> Any:
+    """Read an int or a float; raises TypeError for anything else, a bool too."""
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        raise TypeError(f"{value!r} is not {'a whole' if kind is int else 'a'} number")
+    return kind(value)
+
+
+def read_triple(value: Any, kind: type) -> Any:
+    """Read three numbers, for D, H, W; raises TypeError for anything else."""
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        raise TypeError("expected three numbers, for D, H, W")
+    return tuple(read_number(item, kind) for item in value)

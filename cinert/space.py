@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from cinert.errors import BadInputError
 from cinert.files import read_yaml
-from cinert.schema import check_keys, check_schema
+from cinert.schema import check_keys, check_schema, plain, read_number, read_triple
 
 SCHEMA, VERSION = "cinert.space", 1
 OpName = Literal["conv", "dilated", "separable", "maxpool", "identity", "zero"]
@@ -125,7 +125,7 @@ class Space:
         document: dict[str, Any] = {"schema": SCHEMA, "version": VERSION}
         for item in dataclasses.fields(self):
             if item.name != "source":
-                document[item.name] = _plain(getattr(self, item.name))
+                document[item.name] = plain(getattr(self, item.name))
         return document
 
     @cached_property
@@ -145,15 +145,15 @@ class Space:
         check_keys(document, required=["schema", "version", *fields], source=source)
         values: dict[str, Any] = {name: document[name] for name in fields}
         readers: dict[str, Callable[[Any], Any]] = {
-            "input_shape_DHW": lambda value: _triple(value, int),
-            "spacing_mm": lambda value: _triple(value, float),
-            "strides": lambda value: tuple(_triple(item, int) for item in value),
-            "widths": lambda value: tuple(_number(item, int) for item in value),
+            "input_shape_DHW": lambda value: read_triple(value, int),
+            "spacing_mm": lambda value: read_triple(value, float),
+            "strides": lambda value: tuple(read_triple(item, int) for item in value),
+            "widths": lambda value: tuple(read_number(item, int) for item in value),
             "ops": lambda value: tuple(str(item) for item in value),
             "name": str,
             **dict.fromkeys(
                 ("in_channels", "layers", "nodes", "partial_channels", "stem_kernel", "head_kernel"),
-                lambda value: _number(value, int),
+                lambda value: read_number(value, int),
             ),
         }
         for name, read in readers.items():
@@ -179,19 +179,3 @@ def load_space(name_or_file: str) -> Space:
             f"space {name_or_file!r} is neither a preset nor a file.", hint=f"presets: {', '.join(PRESETS)}."
         )
     return Space.from_dict(read_yaml(path, "the space"), source=str(path))
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _number(value: Any, kind: type) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-        raise TypeError(f"{value!r} is not {'a whole' if kind is int else 'a'} number")
-    return kind(value)
-
-
-def _triple(value: Any, kind: type) -> Any:
-    if not isinstance(value, (list, tuple)) or len(value) != 3:
-        raise TypeError("expected three numbers, for D, H, W")
-    return tuple(_number(item, kind) for item in value)

@@ -76,7 +76,7 @@ def export_engine(
     pricing = None if lut is None else price(arch, lut)
     trained = load_trained(arch, find_weights(arch_path, weights))
     spec = spec_of(arch)
-    images = {"random": random_images((1, arch.space.in_channels, *spec.shape_DHW))}
+    images = {"random": random_images((1, arch.grid.in_channels, *spec.shape_DHW))}
     if data is not None:
         images["frames"] = real_images(data, spec)
     with progress_bar() as progress:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from cinert.arch import Arch
+from cinert.architecture import Architecture
 from cinert.backends.base import Backend, Engine, Model, Precision
 from cinert.bundle import Bundle, write_bundle
 from cinert.bundle_manifest import TensorSpec
@@ -23,9 +23,9 @@ from export.weights import TrainedNetwork
 _LIBRARIES = ("cinert", "torch", "onnx", "onnxscript", "onnxslim", "numpy", "safetensors")
 
 
-def spec_of(arch: Arch) -> PreprocessingSpec:
-    """The grid that a network of this space reads."""
-    return PreprocessingSpec(spacing_mm=arch.space.spacing_mm, shape_DHW=arch.space.input_shape_DHW)
+def spec_of(arch: Architecture) -> PreprocessingSpec:
+    """The grid that a network of this architecture reads."""
+    return PreprocessingSpec(spacing_mm=arch.grid.spacing_mm, shape_DHW=arch.grid.input_shape_DHW)
 
 
 def tensor_specs(onnx_bytes: bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -44,7 +44,7 @@ def tensor_specs(onnx_bytes: bytes) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
 def export_bundle(
     folder: Path,
     *,
-    arch: Arch,
+    arch: Architecture,
     trained: TrainedNetwork,
     backend: Backend,
     precision: Precision,

@@ -14,7 +14,7 @@ from cinert.bundle_manifest import Parity
 from cinert.data.acdc import load_frame, read_acdc
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.errors import VerdictError
-from cinert.network import Network
+from cinert.segmenter import Segmenter
 
 TOLERANCE = 1e-3
 """Largest relative logit difference in fp32."""
@@ -58,7 +58,7 @@ def real_images(data: Path, spec: PreprocessingSpec, *, limit: int = MAX_FRAMES)
     return images
 
 
-def check_parity(runner: Runner, network: Network, images: Mapping[str, Images]) -> Parity:
+def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images]) -> Parity:
     """Compare an engine with PyTorch on every image.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cinert.arch import Arch
+from cinert.architecture import Architecture
 from cinert.bundle_manifest import ESTIMATE_KEYS
 from cinert.errors import BadInputError
 from latency.estimate import estimate
@@ -38,11 +38,11 @@ def load_matching_lut(path: Path, *, backend: str, precision: str) -> Lut:
     return lut
 
 
-def price(arch: Arch, lut: Lut) -> Pricing:
+def price(arch: Architecture, lut: Lut) -> Pricing:
     """Estimate the latency of an architecture.
 
     Raises:
-        BadInputError: the LUT lacks a part of the architecture.
+        BadInputError: a baseline, or the LUT lacks a part of the architecture.
     """
     values = estimate(arch, lut).to_dict()
     return Pricing({key: float(values[key]) for key in ESTIMATE_KEYS}, {"id": lut.id, "device": lut.device_name})

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cinert.arch import Arch
+from cinert.architecture import Architecture
 from cinert.bundle_manifest import WEIGHTS
 from cinert.errors import BadInputError
-from cinert.network import Network, load_weights
+from cinert.network import build_network, load_weights
 from cinert.schema import check_schema
+from cinert.segmenter import Segmenter
 from cinert.space import CLASSES
 
 SCHEMA, VERSION = "cinert.weights", 1
@@ -22,7 +23,7 @@ SCHEMA, VERSION = "cinert.weights", 1
 class TrainedNetwork:
     """A network with its weights loaded, and their origin."""
 
-    network: Network
+    network: Segmenter
     """In eval mode, batch norm not folded."""
     path: Path
     data: bytes
@@ -36,14 +37,14 @@ def find_weights(arch_path: Path, weights: Path | None) -> Path:
     return weights if weights is not None else arch_path.parent / WEIGHTS
 
 
-def load_trained(arch: Arch, path: Path) -> TrainedNetwork:
+def load_trained(arch: Architecture, path: Path) -> TrainedNetwork:
     """Load weights into the network of `arch`.
 
     Raises:
         BadInputError: the file is missing or unreadable, its tensors do not fit, or it was trained for another
             architecture or other classes.
     """
-    network = Network(arch)
+    network = build_network(arch)
     metadata = load_weights(network, path)
     return TrainedNetwork(
         network=network.eval(),
@@ -53,7 +54,7 @@ def load_trained(arch: Arch, path: Path) -> TrainedNetwork:
     )
 
 
-def _seen_patients(metadata: Mapping[str, str], arch: Arch, path: Path) -> tuple[Mapping[str, str], ...] | None:
+def _seen_patients(metadata: Mapping[str, str], arch: Architecture, path: Path) -> tuple[Mapping[str, str], ...] | None:
     if "cinert" not in metadata:
         return None
     source = f"{path}: metadata cinert"

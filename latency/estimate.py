@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinert.arch import Arch
+from cinert.architecture import Architecture
+from cinert.errors import BadInputError
 from latency.lut import Lut
 from latency.parts import arch_parts
 
@@ -31,12 +33,17 @@ class LatencyEstimate:
         return {name: round(float(getattr(self, name)), 4) for name in names}
 
 
-def estimate(arch: Arch, lut: Lut) -> LatencyEstimate:
+def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
     """Add up the prices of a network's parts.
 
     Raises:
-        BadInputError: the LUT lacks a part; all missing ones are listed.
+        BadInputError: a baseline, or the LUT lacks a part; all missing ones are listed.
     """
+    if not isinstance(arch, Arch):
+        raise BadInputError(
+            f"{arch.source} is a baseline ({arch.kind}), and a LUT prices the parts of searched networks.",
+            hint="leave --lut out; bench-engine measures a baseline without an estimate.",
+        )
     counts = arch_parts(arch, lut.precision)  # type: ignore[arg-type]
     prices = lut.price_ms(counts)
     parts = {key.label: count * prices[key] for key, count in counts.items()}
@@ -51,6 +58,6 @@ def estimate(arch: Arch, lut: Lut) -> LatencyEstimate:
     )
 
 
-def estimate_record(arch: Arch, lut: Lut) -> dict[str, Any]:
+def estimate_record(arch: Architecture, lut: Lut) -> dict[str, Any]:
     """The estimate as arch.yaml and manifests store it: the figures, the LUT's id and its device."""
     return {**estimate(arch, lut).to_dict(), "lut": lut.id, "device": lut.device_name}

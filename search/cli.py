@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cinert.arch import Arch, load_arch
+from cinert.arch import load_arch
+from cinert.architecture import Architecture, InputGrid
 from cinert.cli import command, console, data_option, fold_option, progress_bar, seed_option
 from cinert.files import check_writable
-from cinert.space import Space, load_space
+from cinert.space import load_space
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -187,7 +188,7 @@ def train_arch(
     where = resolve_device(device)
     settings = TrainingSettings(epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
     with progress_bar() as bar:
-        found = _load(bar, data, arch.space, fold)
+        found = _load(bar, data, arch.grid, fold)
         _warn_of_seen(arch, found)
         task = bar.add_task("training", total=None)
         result = run_training(
@@ -212,7 +213,7 @@ def train_arch(
     _say(f"Wrote {folder / 'weights.safetensors'}. Next: export-engine {folder / 'arch.yaml'}")
 
 
-def _warn_of_seen(arch: Arch, found: FoldData) -> None:
+def _warn_of_seen(arch: Architecture, found: FoldData) -> None:
     """Say so when the search has already seen patients that this training holds out."""
     seen = {record["id"] for record in arch.provenance.get("seen_patients", [])}
     both = sorted(seen & {sample.patient_id for sample in found.validation})
@@ -239,12 +240,12 @@ def _report_search(result: SearchResult, budget_ms: float) -> None:
     _say(f"Wrote {result.folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {result.folder / 'arch.yaml'}")
 
 
-def _load(bar: Progress, data: Path | None, space: Space, fold: int | None) -> FoldData:
+def _load(bar: Progress, data: Path | None, grid: InputGrid, fold: int | None) -> FoldData:
     """Read the data under a progress bar, and say what the crop lost."""
     from search.data import load_fold  # noqa: PLC0415
 
     task = bar.add_task("reading", total=None)
-    found = load_fold(data, space, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    found = load_fold(data, grid, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
     clipped = [sample for sample in found.train + found.validation if sample.kept_share < 1]
     if clipped:
         worst = min(clipped, key=lambda sample: sample.kept_share)

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cinert.architecture import InputGrid
 from cinert.data.acdc import patient_digest, read_acdc
 from cinert.data.dataset import Sample, load_samples
 from cinert.data.folds import split
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BadInputError
-from cinert.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +57,13 @@ class FoldData:
 
 
 def load_fold(
-    folder: Path | None, space: Space, fold: int | None, *, progress: Callable[[int, int], None] | None = None
+    folder: Path | None, grid: InputGrid, fold: int | None, *, progress: Callable[[int, int], None] | None = None
 ) -> FoldData:
     """Read the patients of a folder and split them.
 
     Args:
         folder: in ACDC's layout; None is refused with a hint.
-        space: gives spacing and shape.
+        grid: of the network, a space or an architecture's; gives spacing and shape.
         fold: 0..4, or None to hold nobody out.
         progress: called with (frames done, frames in all).
 
@@ -77,7 +77,7 @@ def load_fold(
         )
     patients = {patient.id: patient for patient in read_acdc(folder)}
     parts = split(patients, fold)
-    spec = PreprocessingSpec(spacing_mm=space.spacing_mm, shape_DHW=space.input_shape_DHW)
+    spec = PreprocessingSpec(spacing_mm=grid.spacing_mm, shape_DHW=grid.input_shape_DHW)
     samples = load_samples([patients[id_] for id_ in parts.train + parts.validation], spec, progress=progress)
     held_out = set(parts.validation)
     return FoldData(

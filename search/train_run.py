@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from cinert import __version__
-from cinert.arch import Arch, load_arch, save_arch
+from cinert.arch import load_arch, save_arch
+from cinert.architecture import Architecture
 from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
@@ -44,7 +45,7 @@ class TrainingResult:
     """Epochs that were already done when this run began."""
 
 
-def training_identity(arch: Arch, data: FoldData, settings: TrainingSettings) -> dict[str, Any]:
+def training_identity(arch: Architecture, data: FoldData, settings: TrainingSettings) -> dict[str, Any]:
     """What two runs must share so that one can continue the other."""
     return {
         "arch": arch.digest,
@@ -54,7 +55,7 @@ def training_identity(arch: Arch, data: FoldData, settings: TrainingSettings) ->
     }
 
 
-def prepare_training(folder: Path, arch: Arch, identity: dict[str, Any], *, restart: bool) -> None:
+def prepare_training(folder: Path, arch: Architecture, identity: dict[str, Any], *, restart: bool) -> None:
     """Make the run folder, or make sure that what lies there can be continued.
 
     Raises:
@@ -76,7 +77,7 @@ def prepare_training(folder: Path, arch: Arch, identity: dict[str, Any], *, rest
 
 
 def run_training(
-    arch: Arch,
+    arch: Architecture,
     data: FoldData,
     settings: TrainingSettings,
     *,

@@ -17,9 +17,10 @@ import torch
 from monai.losses.dice import DiceCELoss
 from torch import Tensor
 
-from cinert.arch import Arch
+from cinert.architecture import Architecture
 from cinert.errors import CineRTError
-from cinert.network import Network
+from cinert.network import build_network
+from cinert.segmenter import Segmenter
 from search.augment import Augmentation
 from search.average import WeightAverage
 from search.checkpoint import (
@@ -71,10 +72,10 @@ class Training:
         device: where; a GPU computes in mixed precision.
     """
 
-    def __init__(self, arch: Arch, data: FoldData, settings: TrainingSettings, device: torch.device) -> None:
+    def __init__(self, arch: Architecture, data: FoldData, settings: TrainingSettings, device: torch.device) -> None:
         torch.manual_seed(settings.seed)
         self.arch, self.settings, self.device = arch, settings, device
-        self.network = Network(arch).to(device)
+        self.network = build_network(arch).to(device)
         # CPU convolutions, too, run 2-4 times faster in this format.
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         # AdamW at 0.01 was ahead on fold 0 of the phantom, one run of 30 epochs each: .870, against .852 at 0.003 and
@@ -88,7 +89,7 @@ class Training:
         self._loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
         self._train = to_tensors(data.train, device)
         self._validation = to_tensors(data.validation, device) if data.validation else None
-        self._augment = Augmentation(arch.space.input_shape_DHW)
+        self._augment = Augmentation(arch.grid.input_shape_DHW)
         self.next_epoch = 0
 
     @property
@@ -155,9 +156,9 @@ class Training:
         scores: list[list[float]] = dice_per_class(torch.cat(predicted), labels).tolist()
         return scores
 
-    def averaged_network(self) -> Network:
+    def averaged_network(self) -> Segmenter:
         """The network with its averaged weights, in eval mode: what is kept."""
-        network = Network(self.arch).to(self.device)
+        network = build_network(self.arch).to(self.device)
         network.load_state_dict(self.average.state)
         return network.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]
 

@@ -1,0 +1,24 @@
+"""The table of baselines by kind. Free of torch; `cinert.baselines.networks` is its other half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cinert.baselines.base import Baseline
+from cinert.baselines.unet3d import UNet3d
+from cinert.errors import BadInputError
+
+KINDS: Mapping[str, type[Baseline]] = {UNet3d.kind: UNet3d}
+
+
+def read_baseline(document: Mapping[str, Any], *, source: str) -> Baseline:
+    """Read a baseline of any kind.
+
+    Raises:
+        BadInputError: an unknown kind, or what its reader refuses.
+    """
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise BadInputError(f"{source}: kind is {kind!r}, which is no baseline.", hint=f"kinds: {', '.join(KINDS)}.")
+    return KINDS[kind].from_dict(document, source=source)
