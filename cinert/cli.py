@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cinert.errors import CineRTError
+from cinert.device_lock import DeviceLock, Use, hold_device
+from cinert.errors import CineRTError, ExitCode
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +33,22 @@ console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 class Command(click.Command):
-    """A click command that prints the examples in its epilog as they were typed."""
+    """A click command that says in one line what is wrong, and prints its examples as they were typed."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the arguments; a mistyped one is a line like any other bad input."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            problem = " ".join(error.format_message().split())
+            errors.print(f"{self.name}: {problem} Hint: see {self.name} --help.", markup=False)
+            raise SystemExit(int(ExitCode.BAD_INPUT)) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the epilog unwrapped, so that examples can be copied."""
@@ -52,6 +70,12 @@ def command(name: str, *, examples: str) -> Callable[[Callable[P, R]], click.Com
                 hint = f" Hint: {error.hint}" if error.hint else ""
                 errors.print(f"{name}: {error.message}{hint}", markup=False)
                 raise SystemExit(int(error.exit_code)) from None
+            except OSError as error:
+                if error.errno not in _DISK_FULL:
+                    raise
+                where = f" {error.filename}" if error.filename else ""
+                errors.print(f"{name}: cannot write{where}: {error.strerror}. Hint: make room.", markup=False)
+                raise SystemExit(int(ExitCode.BAD_INPUT)) from None
             except KeyboardInterrupt:
                 errors.print(f"{name}: interrupted.", markup=False)
                 raise SystemExit(130) from None
@@ -118,3 +142,73 @@ def fold_option(default: str = "0") -> Decorator:
         callback=lambda _ctx, _param, value: parse_fold(value),
         help="Fold whose patients are held out (5 folds by patient), or 'all' to use every patient.",
     )
+
+
+def wait_option() -> Decorator:
+    """`--wait`: wait for the device instead of refusing."""
+    return click.option("--wait", is_flag=True, help="Wait while the device is used or measured by another command.")
+
+
+def reserve(device: str, use: Use, *, wait: bool) -> None:
+    """Hold a device until the running command ends: measuring and computing keep apart (cinert.device_lock).
+
+    Args:
+        device: `cpu` or `cuda:N`.
+        use: what for.
+        wait: wait while it is taken, and show for whom.
+
+    Raises:
+        BadInputError: the device is taken, and `wait` is false.
+    """
+    context = click.get_current_context()
+    with contextlib.ExitStack() as shown, _without_locks(device):
+        on_wait = shown.enter_context(_waiting()) if wait else None
+        context.with_resource(hold_device(device, use, str(context.command.name), on_wait=on_wait))
+
+
+def share(device: str) -> None:
+    """Hold a device for computing if nobody measures there, and note who else is there; never refuses nor waits.
+
+    For commands whose latencies are for information only, and whose work should not be kept waiting.
+    """
+    context = click.get_current_context()
+    with _without_locks(device):
+        lock = DeviceLock(device, "compute", str(context.command.name))
+        context.call_on_close(lock.release)
+        if not lock.acquire():
+            errors.print(f"Note: {lock.taken()}", markup=False)
+        elif others := lock.others():
+            errors.print(
+                f"Note: {device} is being used by {', '.join(map(str, others))}: latencies are longer than alone.",
+                markup=False,
+            )
+
+
+@contextlib.contextmanager
+def _without_locks(device: str) -> Iterator[None]:
+    """Go on with a note where the file system cannot lock."""
+    try:
+        yield
+    except OSError as error:
+        errors.print(
+            f"Note: {device} cannot be locked ({error.strerror}), so nothing keeps measuring and training apart here."
+            " Set CINERT_LOCK_DIR to a local folder.",
+            markup=False,
+        )
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[Callable[[str], None]]:
+    """A spinner that says who is waited for; a line where nobody watches."""
+    said = ""
+    with errors.status("waiting for the device") as spinner:
+
+        def say(text: str) -> None:
+            nonlocal said
+            if errors.is_terminal:
+                spinner.update(f"Waiting: {escape(text)}")
+            elif text != said:
+                errors.print(f"Waiting: {text}", markup=False)
+            said = text
+
+        yield say

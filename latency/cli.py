@@ -10,7 +10,8 @@ from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
-from cinert.cli import command, console, errors, progress_bar, seed_option
+from cinert.cli import command, console, errors, progress_bar, reserve, seed_option, wait_option
+from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_writable
@@ -87,6 +88,7 @@ bench-ops --compare torch_lut.json openvino_lut.json
     help="Where to write the LUT.",
 )
 @seed_option()
+@wait_option()
 def bench_ops(
     *,
     space_name: str,
@@ -100,6 +102,7 @@ def bench_ops(
     compare: tuple[Path, Path] | None,
     output: Path | None,
     seed: int,
+    wait: bool,
 ) -> None:
     """Time every part that a space can deploy on this device, and learn its price inside a network.
 
@@ -121,6 +124,7 @@ def bench_ops(
         check_writable(path)
         if path.is_dir():
             raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
+    reserve(device_of(backend, device), "measure", wait=wait)
     number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
     for job_backend, path in jobs:
         if job_backend.name == "torch":

@@ -10,7 +10,7 @@ import click
 
 from cinert.arch import load_arch
 from cinert.architecture import Architecture, InputGrid
-from cinert.cli import command, console, data_option, fold_option, progress_bar, seed_option
+from cinert.cli import command, console, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
 from cinert.files import check_writable
 from cinert.space import load_space
 
@@ -73,6 +73,7 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
 )
 @_DEVICE
 @click.option("--restart", is_flag=True, help="Throw away the search that the run folder holds.")
+@wait_option()
 def nas_search(
     lut_path: Path,
     space_name: str | None,
@@ -89,6 +90,7 @@ def nas_search(
     arch_learning_rate: float,
     device: str,
     restart: bool,
+    wait: bool,
 ) -> None:
     """Find a network that is accurate on the data and fast on the LUT's device.
 
@@ -107,6 +109,7 @@ def nas_search(
     space = lut.space if space_name is None else load_space(space_name)
     require_paths(space, paths)
     where = resolve_device(device)
+    reserve(str(where), "compute", wait=wait)
     settings = SearchSettings(
         epochs=epochs,
         paths=paths,
@@ -160,6 +163,7 @@ def nas_search(
 @click.option("--validate-every", default=5, type=click.IntRange(min=1), help="Epochs between validations.")
 @_DEVICE
 @click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")
+@wait_option()
 def train_arch(
     arch_path: Path,
     data: Path | None,
@@ -172,6 +176,7 @@ def train_arch(
     validate_every: int,
     device: str,
     restart: bool,
+    wait: bool,
 ) -> None:
     """Train the network of ARCH.yaml from scratch.
 
@@ -186,6 +191,7 @@ def train_arch(
     folder = arch_path.parent if output is None else output
     check_writable(folder / "weights.safetensors")
     where = resolve_device(device)
+    reserve(str(where), "compute", wait=wait)
     settings = TrainingSettings(epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
     with progress_bar() as bar:
         found = _load(bar, data, arch.grid, fold)

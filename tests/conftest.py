@@ -1,8 +1,9 @@
-"""What all tests share: one thread per worker, a cache of ONNX exports, the folder of real data."""
+"""What all tests share: one thread per worker, a cache of ONNX exports, locks of their own, the folder of real data."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def pytest_configure(config: pytest.Config) -> None:
     # Exports are the slow part of the tests; they are cached between runs, away from the user's own cache.
     os.environ["CINERT_CACHE"] = str(config.rootpath / ".pytest_cache" / "onnx")
+    # Tests neither wait for each other's devices nor for the user's: each worker has locks of its own.
+    locks = tempfile.TemporaryDirectory(prefix="cinert-locks-")
+    config.add_cleanup(locks.cleanup)
+    os.environ["CINERT_LOCK_DIR"] = locks.name
     os.environ.pop("CINERT_DATA", None)
     torch.set_num_threads(1)
 
