@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cinert.data.nifti import Geometry, read_cine
+from cinert.data.cine import open_cine
+from cinert.data.nifti import Geometry
 
 USUAL_SHAPE = (256, 256, 10)
 """Stored axes (x, y, z) of a usual short-axis stack: 256 x 256 pixels, 10 slices."""
@@ -49,11 +50,11 @@ def synthetic_frames(seed: int = 0) -> FrameSource:
 
 
 def cine_frames(path: Path) -> FrameSource:
-    """Frames of the user's 4D cine.
+    """Frames of the user's cine, a 4D NIfTI file or the folder of a DICOM series.
 
     Raises:
-        BadInputError: the file is missing, no NIfTI or not 4D.
+        BadInputError: it cannot be read.
     """
-    cine = read_cine(path)
+    cine = open_cine(path)
     frames = tuple(np.asfortranarray(cine.image[..., phase]) for phase in range(cine.image.shape[3]))
     return FrameSource(path.name, cine.geometry, frames)

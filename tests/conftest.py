@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,3 +43,43 @@ def shared() -> Path:
     if not (folder / "acdc").is_dir():
         pytest.skip(f"no real patients at {folder / 'acdc'}; set CINERT_SHARED")
     return folder
+
+
+@pytest.fixture
+def write_dicom():
+    """Writes a cine as a DICOM series, one file per slice and phase; `change(dataset, slice, phase)` may spoil it."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    def write(folder: Path, image_XYZT, affine, *, step_ms=40.0, series=None, number=5, order=None, change=None) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        uid = series or generate_uid()
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        cosines = (lps[:3, :2] / spacing[:2]).T.ravel()
+        files = [(k, t) for k in range(image_XYZT.shape[2]) for t in range(image_XYZT.shape[3])]
+        for name, index in enumerate(order if order is not None else range(len(files))):
+            k, t = files[index]
+            meta = FileMetaDataset()
+            meta.MediaStorageSOPClassUID = MRImageStorage
+            meta.MediaStorageSOPInstanceUID = generate_uid()
+            meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            dataset = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+            dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+            dataset.Modality, dataset.SeriesInstanceUID, dataset.SeriesNumber = "MR", uid, number
+            dataset.SeriesDescription = "cine"
+            dataset.InstanceNumber, dataset.TriggerTime = index + 1, f"{10 + t * step_ms:g}"
+            dataset.ImageOrientationPatient = [f"{value:.12f}" for value in cosines]
+            dataset.ImagePositionPatient = [f"{value:.9f}" for value in (lps @ [0, 0, k, 1])[:3]]
+            dataset.PixelSpacing = [f"{spacing[1]:.9f}", f"{spacing[0]:.9f}"]
+            dataset.SliceThickness = f"{spacing[2]:.9f}"
+            pixels = np.ascontiguousarray(image_XYZT[:, :, k, t].T.astype("<i2"))
+            dataset.Rows, dataset.Columns = pixels.shape
+            dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+            dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
+            dataset.PixelData = pixels.tobytes()
+            if change is None or change(dataset, k, t) is not False:
+                dataset.save_as(folder / f"I{name:04d}.dcm", enforce_file_format=True)
+        return uid
+
+    return write

@@ -1,0 +1,33 @@
+"""One way in for a cine, whatever it is stored as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom.misc import is_dicom
+
+from cinert.data.dicom import read_dicom_cine
+from cinert.data.nifti import Cine, read_cine
+from cinert.errors import BadInputError
+
+
+def open_cine(path: Path, series: Sequence[str] = ()) -> Cine:
+    """Read a 4D NIfTI file, or the DICOM series in a folder.
+
+    Args:
+        path: a .nii or .nii.gz file, or a folder.
+        series: UIDs or numbers of the DICOM series to read, where the folder holds several.
+
+    Raises:
+        BadInputError: as `read_cine` and `read_dicom_cine`; or a series is named for a file.
+    """
+    if path.is_dir():
+        return read_dicom_cine(path, series)
+    if path.is_file() and is_dicom(path):
+        raise BadInputError(
+            f"{path} is one image of a DICOM series.", hint=f"give the folder of the series, {path.parent}."
+        )
+    if series:
+        raise BadInputError(f"{path} is no DICOM folder, so it has no series {', '.join(series)}.")
+    return read_cine(path)
