@@ -18,6 +18,7 @@ from cinert.files import check_writable
 from cinert.space import Space, load_space
 from cinert.timing import Protocol
 from latency.compare import comparison_table
+from latency.draw import draw_lut
 from latency.lut import Lut, load_lut, save_lut
 from latency.parts import PartCatalogue
 from latency.profile import Checkpoint, Setup, measure_lut
@@ -87,6 +88,7 @@ bench-ops --compare torch_lut.json openvino_lut.json
     show_default="{backend}_lut.json",
     help="Where to write the LUT.",
 )
+@click.option("--plot/--no-plot", default=True, help="Draw each LUT beside it, as lut.png beside lut.json.")
 @seed_option()
 @wait_option()
 def bench_ops(
@@ -101,6 +103,7 @@ def bench_ops(
     only: bool,
     compare: tuple[Path, Path] | None,
     output: Path | None,
+    plot: bool,
     seed: int,
     wait: bool,
 ) -> None:
@@ -138,6 +141,8 @@ def bench_ops(
             seed=seed,
         )
         lut = _measure(space, setup, number, path)
+        if plot:
+            draw_lut(path.with_suffix(".png"), lut)
         console.print(_summary(lut))
         console.print(_verdict(lut, path), markup=False)
 

@@ -17,6 +17,7 @@ from cinert.files import read_json, write_json
 from cinert.schema import check_keys, check_schema
 from cinert.space import Space
 from latency.parts import PartKey
+from latency.roofline import Roofline
 
 SCHEMA, VERSION = "cinert.lut", 1
 
@@ -99,6 +100,8 @@ class Lut:
     rows: tuple[Row, ...]
     prices: Prices
     created: str
+    roofline: Roofline | None = None
+    """Best rates of the device; None where they were not measured."""
     source: str = field(default="LUT", compare=False)
 
     @property
@@ -150,6 +153,7 @@ class Lut:
             "created": self.created,
             "fingerprint": dict(self.fingerprint),
             "protocol": dict(self.protocol),
+            **({} if self.roofline is None else {"roofline": self.roofline.to_dict()}),
             "space": self.space.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
             "prices": self.prices.to_dict(),
@@ -174,6 +178,7 @@ def load_lut(path: Path) -> Lut:
     check_keys(
         document,
         required=["schema", "version", "created", "fingerprint", "protocol", "space", "rows", "prices", "calibration"],
+        optional=["roofline"],
         source=source,
     )
     check_keys(
@@ -197,6 +202,7 @@ def load_lut(path: Path) -> Lut:
         key = PartKey.from_dict(item["key"], source=f"{source}: price of {item['label']}")
         ms = _checked_ms(item["ms"], f"{source}: price of {item['label']}")
         parts[key.label] = Price(key=key, ms=ms, networks=int(item["networks"]))
+    roofline = document.get("roofline")
     return Lut(
         space=Space.from_dict(document["space"], source=f"{source}: space"),
         fingerprint=document["fingerprint"],
@@ -211,6 +217,7 @@ def load_lut(path: Path) -> Lut:
             report=prices["report"],
         ),
         created=str(document["created"]),
+        roofline=None if roofline is None else Roofline.from_dict(roofline, source=f"{source}: roofline"),
         source=source,
     )
 

@@ -16,6 +16,7 @@ import psutil
 from cinert.arch import Arch
 from cinert.backends import Backend, Model, Runner
 from cinert.backends.base import Precision
+from cinert.device_lock import device_of
 from cinert.environment import binding_differences, fingerprint
 from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
@@ -26,6 +27,7 @@ from latency.design import count_matrix, designed_networks
 from latency.lut import Lut, Row
 from latency.parts import PartCatalogue, part_model
 from latency.prices import learn_prices
+from latency.roofline import measure_roofline
 
 _BLOCK_BYTES = 3 * 2**29
 """Runners that are interleaved together hold at most this much memory: 1.5 GiB."""
@@ -217,6 +219,9 @@ def measure_lut(space: Space, setup: Setup, *, networks: int, output: Path, repo
     report("throughput", 0, 1)
     overlap = measure_overlap(list(_spread_out(archs)), setup)
     report("throughput", 1, 1)
+    roofline = measure_roofline(
+        device=device_of(setup.backend, setup.device), threads=setup.threads, precision=setup.precision
+    )
     prices = learn_prices(
         keys,
         count_matrix(archs, keys, setup.precision),
@@ -231,6 +236,7 @@ def measure_lut(space: Space, setup: Setup, *, networks: int, output: Path, repo
         protocol=setup.protocol.to_dict(),
         rows=tuple(Row(key=key, timing=alone[key.label].to_dict()) for key in keys),
         prices=prices,
+        roofline=roofline,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         source=str(output),
     )

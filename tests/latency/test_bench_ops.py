@@ -41,7 +41,9 @@ def test_a_table_holds_every_part(tmp_path, tiny, backend):
     assert (lut.backend, lut.precision, lut.fingerprint["threads"]) == (backend, "fp32", 1)
     assert {row.key.label for row in lut.rows} == set(lut.prices.parts)
     assert all(row.quiet_ms > 0 and row.timing["n"] >= 5 for row in lut.rows)
-    assert [item.name for item in tmp_path.iterdir()] == ["lut.json"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["lut.json", "lut.png"]
+    assert lut.roofline is not None
+    assert lut.roofline.protocol["threads"] == 1
     compared = run("--compare", output, output)
     assert compared.exit_code == 0
     assert "1.00x" in compared.output

@@ -50,6 +50,8 @@ def test_missing_keys_are_all_listed_with_the_command(saved, ask):
         (lambda d: d["rows"][0].update(quiet_ms=float("nan")), "is nan"),
         (lambda d: d["rows"][0]["key"].update(flavour=1), "unknown key flavour"),
         (lambda d: d["fingerprint"].pop("threads"), "missing key threads"),
+        (lambda d: d.update(roofline={"copy_gb_s": 1.0}), "missing key matrix_gflop_s, protocol"),
+        (lambda d: d.update(roofline={"copy_gb_s": 0, "matrix_gflop_s": 1.0, "protocol": {}}), "copy_gb_s is 0"),
     ],
 )
 def test_bad_tables_are_refused(saved, change, says):
