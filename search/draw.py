@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,11 +53,14 @@ def _draw_grid(axes: Axes, arch: Arch, title: str) -> None:
     used = {(edge.layer, edge.source) for edge in arch.edges} | {(edge.layer + 1, edge.target) for edge in arch.edges}
     for edge in legal:
         _arrow(axes, edge, "#dddddd", 0.0, 0.8)
-    count = len(arch.paths)
+    paths_of: defaultdict[Edge, list[int]] = defaultdict(list)
     for number, path in enumerate(arch.paths):
-        # Paths that share an edge run side by side.
-        offset = 0.06 * (number - (count - 1) / 2)
         for edge in walk(path):
+            paths_of[edge].append(number)
+    for edge, numbers in paths_of.items():
+        # Paths that share an edge run side by side; one alone meets its vertices in the middle.
+        for lane, number in enumerate(numbers):
+            offset = 0.09 * (lane - (len(numbers) - 1) / 2)
             _arrow(axes, edge, PATH_COLOURS[number % len(PATH_COLOURS)], offset, 2.4)
     for layer, scale in sorted(vertices):
         inside = (layer, scale) in used
@@ -69,7 +73,7 @@ def _draw_grid(axes: Axes, arch: Arch, title: str) -> None:
         for number, path in enumerate(arch.paths)
     ]
     handles.append(Line2D([], [], color="#555555", lw=1.6, ls=":", label="skip"))
-    axes.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=9, bbox_to_anchor=(0.5, -0.3))
+    axes.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=9, bbox_to_anchor=(0.5, -0.28))
     axes.set_title(title, fontsize=11)
     axes.set_xlim(-0.9, space.layers + 0.9)
     axes.set_ylim(-space.scales + 0.55, 0.5)
@@ -113,13 +117,14 @@ def _draw_cell(axes: Axes, cell: CellGenotype | None, name: str, used: bool) -> 
         return
     nodes = len(cell)
     x_of = [0.0, *(1.0 + node for node in range(nodes)), nodes + 1.0]
-    labels = ["pre", *(str(node) for node in range(nodes)), "cat"]
+    # Numbered as arch.yaml numbers inputs: 0 is the preprocessed input, 1 the first node.
+    labels = ["pre", *(str(1 + node) for node in range(nodes)), "cat"]
     for node, edges in enumerate(cell):
         for edge in edges:
             _cell_arrow(axes, x_of[edge.input], x_of[node + 1], OP_COLOURS[edge.op], "-", 2.2)
         _cell_arrow(axes, x_of[node + 1], x_of[-1], "#cccccc", "-" if edges else ":", 1.0, upwards=False)
     for x, label in zip(x_of, labels, strict=True):
-        empty = label.isdigit() and not cell[int(label)]
+        empty = label.isdigit() and not cell[int(label) - 1]
         axes.text(
             x,
             0,
