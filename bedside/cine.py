@@ -1,4 +1,4 @@
-"""A 4D cine segmented frame by frame, as it would arrive; volumes and ejection fractions of the result."""
+"""A 4D cine segmented frame by frame, as it would arrive."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.pipeline import FramePipeline
-from cinert.data.nifti import Cine, Geometry
-from cinert.space import CLASSES
+from cinert.data.nifti import Cine
 from cinert.timing import percentiles_ms
 
 WARMUP_FRAMES = 10
@@ -80,43 +79,3 @@ def segment_phases(
         if on_frame is not None:
             on_frame()
     return CineResult(mask=mask, stages_ms=stages_ms, warmup=warmup)
-
-
-def volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, list[float]]:
-    """Volume of each structure in each phase, in ml.
-
-    Args:
-        mask: (x, y, z, t).
-        geometry: of one phase.
-
-    Returns:
-        {rv, myo, lv}, each a list with one value per phase.
-    """
-    voxel_ml = float(abs(np.linalg.det(geometry.affine[:3, :3]))) / 1000
-    return {
-        name: (np.count_nonzero(mask == label, axis=(0, 1, 2)) * voxel_ml).tolist()
-        for label, name in enumerate(CLASSES)
-        if label > 0
-    }
-
-
-def function(volumes: dict[str, list[float]]) -> dict[str, Any]:
-    """End diastole and end systole by the LV's volume, and the ejection fractions of both ventricles.
-
-    Args:
-        volumes: as `volumes_ml` gives them.
-
-    Returns:
-        {ed_phase, es_phase, lv {edv_ml, esv_ml, ef_percent}, rv {...}}; phases count from 0, and both ventricles are
-        read in the LV's phases. ef_percent is None where the end-diastolic volume is 0.
-    """
-    ed, es = int(np.argmax(volumes["lv"])), int(np.argmin(volumes["lv"]))
-    report: dict[str, Any] = {"ed_phase": ed, "es_phase": es}
-    for name in ("lv", "rv"):
-        edv, esv = volumes[name][ed], volumes[name][es]
-        report[name] = {
-            "edv_ml": edv,
-            "esv_ml": esv,
-            "ef_percent": None if edv == 0 else 100 * (edv - esv) / edv,
-        }
-    return report

@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bedside.pipeline import FramePipeline
+from bedside.volumes import volumes_ml
+from bench.clinical import clinical_indices
 from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
 from cinert.data.acdc import Patient, load_frame
 from cinert.data.grid import GridMap
+from cinert.data.nifti import Geometry
 
 SCHEMA, VERSION = "cinert.accuracy", 1
 
@@ -28,6 +34,9 @@ class FrameAccuracy:
     """Number in the cine, counted from 1."""
     phase: str
     score: FrameScore
+    reference_ml: Mapping[str, float]
+    """Volumes of the labelled structures, {rv, myo, lv}."""
+    predicted_ml: Mapping[str, float]
     kept_share: float
     """Share of the labelled voxels that lie in the network's field of view; what is outside cannot be found."""
     latency_ms: float
@@ -79,12 +88,18 @@ def score_patients(
                     frame=frame.index,
                     phase=frame.phase,
                     score=score_mask(result.mask, label, geometry.spacing_mm),
+                    reference_ml=_volumes_ml(label, geometry),
+                    predicted_ml=_volumes_ml(result.mask, geometry),
                     kept_share=GridMap(geometry, pipeline.spec).kept_share(label),
                     latency_ms=result.total_ms,
                 )
             )
             on_frame()
     return scored
+
+
+def _volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
+    return {name: phases[0] for name, phases in volumes_ml(mask[..., None], geometry).items()}
 
 
 def summarise(frames: Sequence[FrameAccuracy]) -> Summary:
@@ -134,6 +149,7 @@ def accuracy_document(
                 "phase": frame.phase,
                 "dice": frame.score.dice,
                 "hd95_mm": frame.score.hd95_mm,
+                "volumes_ml": {"reference": dict(frame.reference_ml), "predicted": dict(frame.predicted_ml)},
                 "kept_share": frame.kept_share,
                 "latency_ms": frame.latency_ms,
             }
@@ -144,6 +160,7 @@ def accuracy_document(
             "hd95_mm": {**summary.hd95_mean_mm, "mean": summary.mean_hd95_mm},
         },
         "std": {"dice": summary.dice_std, "hd95_mm": summary.hd95_std_mm},
+        "clinical": clinical_indices(frames).to_dict(),
         "n_patients": summary.patients,
         "classes": CLASS_LABELS,
         "seen_patients": None if seen is None else list(seen),

@@ -10,7 +10,8 @@ import click
 from bench.stream import MODES, P99_FRAMES, Mode, OnFrame, WallClock
 from cinert.backends import resolve_backend
 from cinert.bundle import Bundle, open_bundle
-from cinert.cli import command, console, data_option, errors, fold_option, progress_bar
+from cinert.cli import command, console, data_option, errors, fold_option, progress_bar, reserve, share, wait_option
+from cinert.device_lock import device_of
 from cinert.environment import default_threads, fingerprint
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable, write_json
@@ -40,6 +41,10 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     return {"folder": str(bundle.folder), "digest": bundle.digest, "arch_digest": bundle.arch.digest}
 
 
+def _device(bundle: Bundle, device: str) -> str:
+    return device_of(resolve_backend(bundle.backend, device, bundle.precision), device)
+
+
 def _fingerprint(bundle: Bundle, device: str, threads: int) -> dict[str, Any]:
     backend = resolve_backend(bundle.backend, device, bundle.precision)
     return fingerprint(backend, device=device, threads=threads, precision=bundle.precision)
@@ -49,7 +54,7 @@ def _fingerprint(bundle: Bundle, device: str, threads: int) -> dict[str, Any]:
     "evaluate-bundle",
     examples="""
 evaluate-bundle runs/demo/bundle --data phantom -o runs/demo/accuracy.json
-evaluate-bundle bundle --data acdc --fold 2          # the patients that fold 2 held out
+evaluate-bundle bundle --data acdc --fold 2 --plot bland_altman.png   # the patients that fold 2 held out
 evaluate-bundle bundle --data other-hospital --fold all
 """,
 )
@@ -58,6 +63,11 @@ evaluate-bundle bundle --data other-hospital --fold all
 @fold_option()
 @click.option("--allow-seen", is_flag=True, help="Score patients that the weights saw too; accuracy.json names them.")
 @_device_options
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Bland-Altman picture of volumes, ejection fractions and mass, e.g. bland_altman.png.",
+)
 @click.option("-o", "--output", default="accuracy.json", type=click.Path(path_type=Path), help="Where to write.")
 def evaluate_bundle(
     *,
@@ -67,25 +77,37 @@ def evaluate_bundle(
     allow_seen: bool,
     device: str,
     threads: int | None,
+    plot: Path | None,
     output: Path,
 ) -> None:
-    """Score a bundle on labelled patients: Dice and HD95 per class, on the original grid.
+    """Score a bundle on labelled patients: Dice and HD95 per class, on the original grid, and clinical indices.
 
     By default the patients that the fold held out are scored; --fold all scores every patient in the folder. A missed
-    structure scores Dice 0 and the diagonal of the volume. Patients that the weights saw are refused.
+    structure scores Dice 0 and the diagonal of the volume. Patients that the weights saw are refused. Volumes,
+    ejection fractions and muscle mass are compared in patients with an ED and an ES frame; the others are named.
     """
     if data is None:
         raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
-    _check_file(output)
+    for path in (output, plot):
+        if path is not None:
+            _check_file(path)
     bundle = open_bundle(folder)
+    share(_device(bundle, device))
     threads = threads or default_threads()
     here = _fingerprint(bundle, device, threads)
     patients = _patients(data, fold)
     seen = _seen(bundle, patients, allow_seen=allow_seen)
+    if plot is not None and not any({"ED", "ES"} <= {frame.phase for frame in each.frames} for each in patients):
+        raise BadInputError(
+            f"--plot {plot}: none of these {len(patients)} patients has an ED and an ES frame.",
+            hint="leave --plot out; Dice and HD95 need no phases.",
+        )
 
     from bedside.pipeline import FramePipeline  # noqa: PLC0415
     from bench.accuracy import accuracy_document, score_patients, summarise  # noqa: PLC0415
-    from bench.tables import accuracy_table  # noqa: PLC0415
+    from bench.clinical import clinical_indices  # noqa: PLC0415
+    from bench.clinical_plot import save_bland_altman  # noqa: PLC0415
+    from bench.tables import accuracy_table, clinical_remarks, clinical_table  # noqa: PLC0415
 
     with bundle.load_runner(device, threads) as runner, progress_bar() as bar:
         task = bar.add_task("scoring", total=sum(len(patient.frames) for patient in patients))
@@ -95,8 +117,18 @@ def evaluate_bundle(
     write_json(output, accuracy_document(frames, seen=seen, fold=fold, bundle=_describe(bundle), fingerprint=here))
     console.print(accuracy_table(frames, seen or []))
     summary = summarise(frames)
+    clinical = clinical_indices(frames)
+    console.print(clinical_table(clinical))
+    for line in clinical_remarks(clinical):
+        console.print(line, markup=False)
+    if plot is not None:
+        save_bland_altman(
+            plot, clinical, title=f"{folder}: {summary.patients} patients, fold {'all' if fold is None else fold}"
+        )
     console.print(
-        f"mean Dice {summary.mean_dice:.3f}, mean HD95 {summary.mean_hd95_mm:.1f} mm; wrote {output}", markup=False
+        f"mean Dice {summary.mean_dice:.3f}, mean HD95 {summary.mean_hd95_mm:.1f} mm; wrote"
+        f" {' and '.join(str(path) for path in (output, plot) if path)}",
+        markup=False,
     )
 
 
@@ -176,6 +208,7 @@ bench-engine bundle --cine patient101_4d.nii.gz --budget-ms 50
 @_device_options
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of every frame's latency, e.g. verify.png.")
 @click.option("-o", "--output", default="verify.json", type=click.Path(path_type=Path), help="Where to write.")
+@wait_option()
 def bench_engine(
     *,
     folder: Path,
@@ -192,6 +225,7 @@ def bench_engine(
     threads: int | None,
     plot: Path | None,
     output: Path,
+    wait: bool,
 ) -> None:
     """Measure a bundle's latency and throughput here, and hold them against the estimate and the budget.
 
@@ -203,6 +237,7 @@ def bench_engine(
         if path is not None:
             _check_file(path)
     bundle = open_bundle(folder)
+    reserve(_device(bundle, device), "measure", wait=wait)
     threads = threads or default_threads()
     here = _fingerprint(bundle, device, threads)
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from bench.accuracy import FrameAccuracy, summarise
+from bench.clinical import INDICES, Clinical
 from bench.metrics import CLASS_LABELS, Scores
 
 USUAL_INTERVAL = 0.15
@@ -46,6 +47,41 @@ def _figures(dice: Scores, hd95_mm: Scores, mean_dice: str) -> list[str]:
         mean_dice,
         *(f"{hd95_mm[name]:.1f}" for name in CLASS_LABELS),
     ]
+
+
+def clinical_table(clinical: Clinical) -> Table:
+    """A row per index: bias, limits of agreement, mean absolute error and correlation over patients."""
+    table = Table(title="Predicted minus reference, over patients", box=box.SIMPLE_HEAD, padding=0)
+    for name in ("index", "n", "bias", "95 % limits", "mean |error|", "r"):
+        table.add_column(name, justify="left" if name == "index" else "right", no_wrap=True)
+    for name, words in INDICES.items():
+        row = clinical.agreement[name]
+        table.add_row(
+            words,
+            str(row.n),
+            _number(row.bias, "+.1f"),
+            "-" if row.limits is None else f"{row.limits[0]:+.1f} to {row.limits[1]:+.1f}",
+            _number(row.mean_absolute_error, ".1f"),
+            _number(row.pearson_r, ".2f"),
+        )
+    return table
+
+
+def clinical_remarks(clinical: Clinical) -> list[str]:
+    """One line for each reason why a patient does not count in the clinical indices; empty where all count."""
+    lines = []
+    if clinical.without_both_phases:
+        lines.append(f"no ED and ES frame, so no indices: {', '.join(clinical.without_both_phases)}")
+    lines += [
+        f"{INDICES[name].partition(',')[0]} is not defined, the ventricle vanishes: {', '.join(row.undefined)}"
+        for name, row in clinical.agreement.items()
+        if row.undefined
+    ]
+    return lines
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def verify_table(document: Mapping[str, Any]) -> Table:

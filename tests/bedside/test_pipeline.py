@@ -1,15 +1,15 @@
-"""One frame in, one mask out; volumes and ejection fractions by hand."""
+"""One frame in, one mask out."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bedside.cine import function, segment_phases, volumes_ml
+from bedside.cine import segment_phases
 from bedside.pipeline import FramePipeline
 from cinert.bundle import open_bundle
 from cinert.data.grid import PreprocessingSpec
-from cinert.data.nifti import Geometry, read_cine
+from cinert.data.nifti import read_cine
 from cinert.errors import BadInputError
 
 
@@ -56,29 +56,3 @@ def test_repeats_add_samples_and_warm_up_adds_none(make_bundle, cine, repeat: in
     assert len(done) == phases * repeat
     assert result.mask.shape == series.image.shape
     assert result.latency(50.0)["warmup_frames"] == 7
-
-
-def test_volumes_by_hand() -> None:
-    mask = np.zeros((4, 4, 4, 2), np.uint8)
-    mask[:2, 0, 0, 0], mask[0, 0, 0, 1], mask[:, 3, 3, 0] = 3, 3, 1
-    geometry = Geometry((4, 4, 4), np.diag([-2.0, 2.5, 10.0, 1.0]))
-
-    volumes = volumes_ml(mask, geometry)
-
-    assert list(volumes) == ["rv", "myo", "lv"]
-    np.testing.assert_allclose(list(volumes.values()), [[0.2, 0.0], [0.0, 0.0], [0.1, 0.05]])
-
-
-def test_both_ventricles_are_read_in_the_phases_of_the_lv() -> None:
-    report = function({"rv": [90.0, 120.0, 60.0], "myo": [1.0, 1.0, 1.0], "lv": [100.0, 80.0, 40.0]})
-
-    assert (report["ed_phase"], report["es_phase"]) == (0, 2)
-    assert report["lv"] == {"edv_ml": 100.0, "esv_ml": 40.0, "ef_percent": 60.0}
-    assert report["rv"]["ef_percent"] == pytest.approx(100 * 30 / 90)
-
-
-def test_an_empty_ventricle_has_no_ejection_fraction() -> None:
-    report = function({"rv": [0.0, 0.0], "myo": [0.0, 0.0], "lv": [0.0, 0.0]})
-
-    assert report["lv"]["ef_percent"] is None
-    assert report["rv"]["ef_percent"] is None

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -9,7 +10,10 @@ import bench.accuracy
 from bench.accuracy import FrameAccuracy, summarise
 from bench.cli import evaluate_bundle
 from bench.metrics import FrameScore
+from cinert.data.acdc import read_acdc
 from cinert.data.folds import split
+
+INDEX = ("edv_ml", "esv_ml", "sv_ml", "ef_percent")
 
 
 def run(*words):
@@ -56,6 +60,47 @@ def test_a_perfect_pipeline_scores_one(bundle_folder, patients_folder, output, m
     document = json.loads(output.read_text())
     assert document["mean"]["dice"]["mean"] == 1.0
     assert document["mean"]["hd95_mm"]["mean"] == 0.0
+    for row in document["clinical"]["agreement"].values():
+        assert (row["n"], row["bias"], row["limits"]) == (3, 0.0, [0.0, 0.0])
+    for patient in document["clinical"]["patients"]:
+        # Boxes of 6 x 10 x 4 (RV), 6 x 8 x 4 (LV) and 12 x 14 x 4 less the LV (MYO), voxels of 0.36 ml, ED like ES.
+        assert patient["predicted"] == pytest.approx(
+            {
+                **{f"lv_{index}": value for index, value in zip(INDEX, (69.12, 69.12, 0, 0), strict=True)},
+                **{f"rv_{index}": value for index, value in zip(INDEX, (86.4, 86.4, 0, 0), strict=True)},
+                "myo_mass_g": (12 * 14 - 6 * 8) * 4 * 0.36 * 1.05,
+            }
+        )
+
+
+def test_the_bland_altman_picture_is_written(bundle_folder, patients_folder, output, tmp_path):
+    plot = tmp_path / "pictures" / "plot.png"
+    result = run(bundle_folder, "--data", patients_folder, "--fold", "all", "-o", output, "--plot", plot)
+    assert result.exit_code == 0, result.output
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert f"wrote {output} and {plot}" in result.output
+    assert "LV EDV, ml" in result.output
+
+
+def test_patients_without_phases_are_named_and_cannot_be_plotted(
+    bundle_folder, patients_folder, output, monkeypatch, tmp_path
+):
+    whole = read_acdc(patients_folder)
+    alone = [dataclasses.replace(patient, frames=patient.frames[:1]) for patient in whole]
+    monkeypatch.setattr("cinert.data.acdc.read_acdc", lambda _: [*whole[:1], *alone[1:]])
+    assert run(bundle_folder, "--data", patients_folder, "--fold", "all", "-o", output).exit_code == 0
+    clinical = json.loads(output.read_text())["clinical"]
+    assert [patient["id"] for patient in clinical["patients"]] == ["patient901"]
+    assert clinical["without_both_phases"] == ["patient902", "patient903"]
+
+    monkeypatch.setattr("cinert.data.acdc.read_acdc", lambda _: alone)
+    other = tmp_path / "other"
+    result = run(
+        bundle_folder, "--data", patients_folder, "--fold", "all", "-o", other / "a.json", "--plot", other / "p.png"
+    )
+    assert result.exit_code == 2
+    assert "none of these 3 patients has an ED and an ES frame" in result.stderr
+    assert list(other.iterdir()) == []
 
 
 def test_seen_patients_are_refused_by_id(make_bundle, patients_folder, output):
@@ -106,6 +151,7 @@ def test_weights_that_do_not_say_are_refused(make_bundle, patients_folder, outpu
         (["BUNDLE", "--data", "nowhere"], "no data folder nowhere"),
         (["nowhere", "--data", "DATA"], "no bundle nowhere"),
         (["BUNDLE", "--data", "DATA", "-o", "."], "it is a folder"),
+        (["BUNDLE", "--data", "DATA", "--plot", "."], "it is a folder"),
     ],
 )
 def test_bad_input_gives_one_line_and_writes_nothing(
@@ -136,7 +182,14 @@ def test_each_patient_counts_once():
     def frame(patient, dice):
         scores = {"rv": dice, "myo": dice, "lv": dice}
         return FrameAccuracy(
-            patient_id=patient, frame=1, phase="ED", score=FrameScore(scores, scores), kept_share=1.0, latency_ms=1.0
+            patient_id=patient,
+            frame=1,
+            phase="ED",
+            score=FrameScore(scores, scores),
+            reference_ml=scores,
+            predicted_ml=scores,
+            kept_share=1.0,
+            latency_ms=1.0,
         )
 
     # By frames the mean would be 0.75.
