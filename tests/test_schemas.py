@@ -20,6 +20,7 @@ NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("
 WRITTEN = (
     "accuracy",
     "arch",
+    "baseline",
     "cine-report",
     "lut",
     "manifest",
@@ -82,6 +83,7 @@ def documents(work):
     run("make-phantom", data, "--patients", 3)
     run("bench-ops", "--space", work / "space.yaml", "--backend", "ort", "--threads", 1, "--networks", 10, "-o", lut)
     run("nas-search", "--lut", lut, "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
+    run("cinert", "baseline", "unet3d", "--space", work / "space.yaml", "-o", work / "unet.yaml")
     run("train-arch", folder / "arch.yaml", "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
     run("export-engine", folder / "arch.yaml", "--backend", "ort", "--threads", 1, "--lut", lut, "--data", data)
     run("evaluate-bundle", bundle, "--data", data, "--threads", 1, "-o", work / "accuracy.json")
@@ -94,6 +96,7 @@ def documents(work):
     files = {
         "lut": lut,
         "arch": folder / "arch.yaml",
+        "baseline": work / "unet.yaml",
         "metrics": folder / "metrics.json",
         "manifest": bundle / "manifest.json",
         "preprocessing": bundle / "preprocessing.json",
@@ -141,6 +144,8 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("space", ["ops", 0], "conv5d"),
         ("arch", ["paths", 0, 0], "up"),
         ("arch", ["space", "layers"], 1),
+        ("baseline", ["kind"], "unet4d"),
+        ("baseline", ["widths"], [8]),
         ("lut", ["rows", 0, "p50_ms"], -1),
         ("lut", ["fingerprint", "backend"], "none"),
         ("manifest", ["files", "arch.yaml"], "0"),
@@ -149,6 +154,8 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("verify", ["estimate", "ms"], "fast"),
         ("accuracy", ["patients", 0, "dice", "lv"], 1.5),
         ("accuracy", ["mean", "hd95_mm", "rv"], None),
+        ("accuracy", ["clinical", "patients", 0, "predicted", "lv_ef_percent"], 101),
+        ("accuracy", ["clinical", "agreement", "lv_edv_ml", "limits"], [0.0]),
         ("weights", ["seen_patients"], None),
         ("preprocessing", ["spacing_mm", 0], 0),
         ("cine-report", ["cine", "shape"], [1, 2, 3]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +13,14 @@ from typing import Any, ClassVar, Self
 
 from cinert.errors import BadInputError
 from cinert.schema import check_keys, check_schema, plain, read_number, read_triple
-from cinert.space import Shape3
+from cinert.space import Shape3, Space
 
 SCHEMA, VERSION = "cinert.baseline", 1
 _UNWRITTEN = ("source", "provenance")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
+class Baseline(ABC):
     """A designed network. A kind adds its own fields and their readers; every field stands in the YAML."""
 
     kind: ClassVar[str]
@@ -55,6 +56,15 @@ class Baseline:
         if not condition:
             raise BadInputError(f"{self.source}: {key} is {plain(getattr(self, key))!r}, expected {expected}.")
 
+    @classmethod
+    @abstractmethod
+    def for_space(cls, space: Space, widths: tuple[int, ...], provenance: Mapping[str, Any]) -> Self:
+        """The baseline on the grid and with the strides of a space, to be compared with what is searched there.
+
+        Raises:
+            BadInputError: another number of widths than the space has scales.
+        """
+
     @property
     def grid(self) -> Baseline:
         """The baseline itself: it states its grid, as a space does."""
@@ -83,10 +93,13 @@ class Baseline:
         check_schema(document, schema=SCHEMA, version=VERSION, source=source)
         required = ["schema", "version", "kind", *cls.readers]
         check_keys(document, required=required, optional=["provenance"], source=source)
+        provenance = document.get("provenance") or {}
+        if not isinstance(provenance, dict):
+            raise BadInputError(f"{source}: provenance is {provenance!r}, expected a mapping.")
         values: dict[str, Any] = {}
         for name, read in cls.readers.items():
             try:
                 values[name] = read(document[name])
             except (TypeError, ValueError) as error:
                 raise BadInputError(f"{source}: {name} is {document[name]!r}: {error}.") from error
-        return cls(**values, provenance=document.get("provenance") or {}, source=source)
+        return cls(**values, provenance=provenance, source=source)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cinert import __version__
-from cinert.arch import save_arch
-from cinert.baselines.base import Baseline
-from cinert.baselines.unet3d import UNet3d
+from cinert.arch import load_arch, save_arch
+from cinert.baselines.kinds import KINDS
 from cinert.cli import command, console
 from cinert.errors import BadInputError
 from cinert.files import check_writable
-from cinert.space import Space, load_space
+from cinert.space import load_space
 
 FIRST_WIDTH = 12
-_MAKERS: Mapping[str, Callable[[Space, tuple[int, ...], Mapping[str, Any]], Baseline]] = {UNet3d.kind: UNet3d.for_space}
 
 
 def parse_widths(text: str | None) -> tuple[int, ...] | None:
@@ -41,7 +37,7 @@ def parse_widths(text: str | None) -> tuple[int, ...] | None:
     cinert baseline unet3d --space paper --widths 16,32,64,128 -o unet.yaml
     """,
 )
-@click.argument("kind", type=click.Choice(list(_MAKERS)))
+@click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option(
     "--space",
     "space_name",
@@ -76,5 +72,9 @@ def baseline(*, kind: str, space_name: str, widths: tuple[int, ...] | None, outp
         "space": {"name": space.name, "digest": space.digest},
         "versions": {"cinert": __version__},
     }
-    save_arch(output, _MAKERS[kind](space, widths, provenance))
+    made = KINDS[kind].for_space(space, widths, provenance)
+    # What lies there may be the result of hours of search, or what weights beside it were trained for.
+    if output.exists() and load_arch(output).digest != made.digest:
+        raise BadInputError(f"{output} holds another architecture.", hint="choose another output with -o.")
+    save_arch(output, made)
     console.print(f"Wrote {output}. Next: train-arch {output}", markup=False)

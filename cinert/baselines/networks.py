@@ -10,9 +10,9 @@ from cinert.baselines.unet3d import UNet3d
 from cinert.baselines.unet3d_network import UNet3dNetwork
 from cinert.segmenter import Segmenter
 
-_NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {UNet3d.kind: UNet3dNetwork}
+NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {UNet3d.kind: UNet3dNetwork}
 
 
 def build_baseline(baseline: Baseline) -> Segmenter:
     """Build the module of a baseline, with fresh weights."""
-    return _NETWORKS[baseline.kind](baseline)
+    return NETWORKS[baseline.kind](baseline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from cinert.baselines.base import Baseline
 from cinert.schema import read_number, read_triple
@@ -55,12 +55,8 @@ class UNet3d(Baseline):
             shape = (shape[0] // stride[0], shape[1] // stride[1], shape[2] // stride[2])
 
     @classmethod
-    def for_space(cls, space: Space, widths: tuple[int, ...], provenance: Mapping[str, Any]) -> UNet3d:
-        """A U-Net on the grid and with the strides of a space, to be compared with what is searched there.
-
-        Raises:
-            BadInputError: another number of widths than the space has scales.
-        """
+    def for_space(cls, space: Space, widths: tuple[int, ...], provenance: Mapping[str, Any]) -> Self:
+        """See `Baseline.for_space`."""
         return cls(
             input_shape_DHW=space.input_shape_DHW,
             spacing_mm=space.spacing_mm,

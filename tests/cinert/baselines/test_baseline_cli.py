@@ -1,0 +1,139 @@
+"""`cinert baseline`, and the way of what it writes through every stage."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from safetensors import safe_open
+
+from bench.cli import bench_engine, evaluate_bundle
+from cinert.arch import load_arch
+from cinert.backends import get_backend
+from cinert.baselines.cli import baseline
+from cinert.baselines.kinds import KINDS
+from cinert.baselines.networks import NETWORKS
+from cinert.bundle import open_bundle
+from cinert.data.phantom import write_phantom
+from cinert.environment import fingerprint
+from cinert.space import load_space
+from export.cli import export_engine
+from latency.lut import Lut, Prices, save_lut
+from search.cli import train_arch
+
+
+def invoke(command, *words):
+    return CliRunner().invoke(command, [str(word) for word in words])
+
+
+def good(command, *words):
+    result = invoke(command, *words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_kind_has_a_module():
+    assert KINDS.keys() == NETWORKS.keys()
+
+
+@pytest.mark.parametrize("space", ["demo", "small", "paper"])
+def test_widths_double_from_scale_to_scale(tmp_path, space):
+    path = tmp_path / "runs" / "arch.yaml"
+    assert f"Next: train-arch {path}" in good(baseline, "unet3d", "--space", space, "-o", path)
+    arch = load_arch(path)
+    assert arch.widths == (12, 24, 48, 96)[: load_space(space).scales]
+    assert arch.provenance["space"] == {"name": space, "digest": load_space(space).digest}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["unet4d", "--space", "small"], "'unet4d' is not"),
+        (["unet3d", "--space", "huge"], "space 'huge' is neither a preset nor a file"),
+        (["unet3d", "--space", "small", "--widths", "12,24,48"], "3 entries (12, 24, 48), and space small has 4"),
+        (["unet3d", "--space", "small", "--widths", "12,x"], "'12,x' is no list of positive widths"),
+        (["unet3d", "--space", "small", "--widths", "12,24,0,96"], "no list of positive widths"),
+    ],
+)
+def test_bad_input_is_said_and_nothing_is_written(tmp_path, words, says):
+    result = invoke(baseline, *words, "-o", tmp_path / "unet.yaml")
+    assert result.exit_code == 2
+    assert says in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_architecture_is_not_overwritten(tmp_path):
+    path = tmp_path / "arch.yaml"
+    good(baseline, "unet3d", "--space", "small", "-o", path)
+    good(baseline, "unet3d", "--space", "small", "-o", path)
+    before = path.read_text()
+    result = invoke(baseline, "unet3d", "--space", "small", "--widths", "4,8,16,32", "-o", path)
+    assert result.exit_code == 2
+    assert f"{path} holds another architecture" in result.output
+    assert path.read_text() == before
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny U-Net trained for one epoch on three phantom patients: (run folder, data)."""
+    folder = tmp_path_factory.mktemp("unet")
+    document = load_space("demo").to_dict()
+    document.update(name="tiny", input_shape_DHW=[4, 16, 16], spacing_mm=[25.0, 12.5, 12.5], widths=[4, 8, 12])
+    document.update(strides=[[2, 2, 2], [1, 2, 2]])
+    (folder / "space.yaml").write_text(yaml.safe_dump(document))
+    write_phantom(folder / "data", patients=3, seed=0)
+    arch = folder / "run" / "arch.yaml"
+    good(baseline, "unet3d", "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
+    good(train_arch, arch, "--data", folder / "data", "--epochs", 1, "--device", "cpu")
+    return folder / "run", folder / "data"
+
+
+# Notes of third parties while a program is exported or loaded; they concern their own code.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_it_goes_through_every_stage(run, tmp_path):
+    folder, data = run
+    arch = load_arch(folder / "arch.yaml")
+    with safe_open(folder / "weights.safetensors", framework="np") as stream:
+        record = json.loads(stream.metadata()["cinert"])
+    assert record["arch_digest"] == arch.digest
+    assert len(record["seen_patients"]) == 2
+
+    path = tmp_path / "bundle"
+    good(export_engine, folder / "arch.yaml", "--threads", 1, "--backend", "ort", "--data", data, "-o", path)
+    bundle = open_bundle(path)
+    assert bundle.arch == arch
+    assert bundle.estimate is None
+    assert [dict(patient) for patient in bundle.seen_patients] == record["seen_patients"]
+
+    good(evaluate_bundle, path, "--data", data, "--threads", 1, "-o", tmp_path / "accuracy.json")
+    assert json.loads((tmp_path / "accuracy.json").read_text())["n_patients"] == 1
+
+    # A verdict may fail on a busy machine; the measurement is written all the same.
+    result = invoke(bench_engine, path, "--threads", 1, "--frames", 5, "-o", tmp_path / "verify.json")
+    assert result.exit_code in (0, 1), result.output
+    assert json.loads((tmp_path / "verify.json").read_text())["estimate"] is None
+
+
+def test_a_lut_does_not_price_it(run, tmp_path):
+    folder, _ = run
+    lut = Lut(
+        space=load_space("demo"),
+        fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
+        protocol={},
+        rows=(),
+        prices=Prices(
+            constant_ms=1.0,
+            parts={},
+            composition="sum",
+            relative_error_90=0.1,
+            overlap=1.0,
+            report={"figures": {}, "networks": []},
+        ),
+        created="2026-11-21T00:00:00+00:00",
+    )
+    save_lut(tmp_path / "lut.json", lut)
+    out = tmp_path / "bundle"
+    result = invoke(export_engine, folder / "arch.yaml", "--backend", "ort", "--lut", tmp_path / "lut.json", "-o", out)
+    assert result.exit_code == 2
+    assert "is a baseline (unet3d), and a LUT prices the parts of searched networks" in result.output
+    assert not out.exists()
