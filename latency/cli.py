@@ -17,11 +17,12 @@ from cinert.errors import BadInputError
 from cinert.files import check_writable
 from cinert.space import Space, load_space
 from cinert.timing import Protocol
+from latency.checkpoint import checkpoint_path
 from latency.compare import comparison_table
 from latency.draw import draw_lut
 from latency.lut import Lut, load_lut, save_lut
 from latency.parts import PartCatalogue
-from latency.profile import Checkpoint, Setup, measure_lut
+from latency.profile import Setup, measure_lut
 
 if TYPE_CHECKING:
     from cinert.backends.pytorch import TorchBackend
@@ -90,6 +91,7 @@ bench-ops --compare torch_lut.json openvino_lut.json
 )
 @click.option("--plot/--no-plot", default=True, help="Draw each LUT beside it, as lut.png beside lut.json.")
 @seed_option()
+@click.option("--restart", is_flag=True, help="Throw away the samples of an interrupted run.")
 @wait_option()
 def bench_ops(
     *,
@@ -105,13 +107,14 @@ def bench_ops(
     output: Path | None,
     plot: bool,
     seed: int,
+    restart: bool,
     wait: bool,
 ) -> None:
     """Time every part that a space can deploy on this device, and learn its price inside a network.
 
     Each part is timed alone, for people; then short random networks are timed whole, and a price per part is
     fitted to them, because parts alone pay for copies that they do not pay in a network. A killed run goes on
-    where it was.
+    where it was when the same command is given again.
     """
     if compare is not None:
         console.print(comparison_table(load_lut(compare[0]), load_lut(compare[1])))
@@ -140,14 +143,14 @@ def bench_ops(
             protocol=Protocol(),
             seed=seed,
         )
-        lut = _measure(space, setup, number, path)
+        lut = _measure(space, setup, number, path, restart=restart)
         if plot:
             draw_lut(path.with_suffix(".png"), lut)
         console.print(_summary(lut))
         console.print(_verdict(lut, path), markup=False)
 
 
-def _measure(space: Space, setup: Setup, networks: int, path: Path) -> Lut:
+def _measure(space: Space, setup: Setup, networks: int, path: Path, *, restart: bool) -> Lut:
     errors.print(f"Measuring space {space.name} with {setup.backend.name} on {setup.fingerprint()['device']['name']}.")
     with progress_bar() as bar:
         tasks = {}
@@ -157,9 +160,9 @@ def _measure(space: Space, setup: Setup, networks: int, path: Path) -> Lut:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done)
 
-        lut = measure_lut(space, setup, networks=networks, output=path, report=report)
+        lut = measure_lut(space, setup, networks=networks, output=path, report=report, restart=restart)
     save_lut(path, lut)
-    Checkpoint(path, {}).remove()
+    checkpoint_path(path).unlink(missing_ok=True)
     return lut
 
 

@@ -17,12 +17,11 @@ from cinert.arch import Arch
 from cinert.backends import Backend, Model, Runner
 from cinert.backends.base import Precision
 from cinert.device_lock import device_of
-from cinert.environment import binding_differences, fingerprint
-from cinert.errors import BadInputError
-from cinert.files import read_json, write_json
+from cinert.environment import fingerprint
 from cinert.onnx import network_model
 from cinert.space import Space
 from cinert.timing import Clock, Protocol, TimingStats, Visits, is_tight, measure_interleaved, summarise, sustained_fps
+from latency.checkpoint import Checkpoint
 from latency.design import count_matrix, designed_networks
 from latency.lut import Lut, Row
 from latency.parts import PartCatalogue, part_model
@@ -31,7 +30,6 @@ from latency.roofline import measure_roofline
 
 _BLOCK_BYTES = 3 * 2**29
 """Runners that are interleaved together hold at most this much memory: 1.5 GiB."""
-_SAVE_EVERY_S = 5.0
 _OVERLAP_NETWORKS = 5
 _OVERLAP_S = 0.6
 _OVERLAP_FRAMES = 8
@@ -57,40 +55,6 @@ class Setup:
     def fingerprint(self) -> dict[str, Any]:
         """What binds the measurement."""
         return fingerprint(self.backend, device=self.device, threads=self.threads, precision=self.precision)
-
-
-class Checkpoint:
-    """Samples so far, beside the output, so that a killed run goes on where it was."""
-
-    def __init__(self, output: Path, header: Mapping[str, Any]) -> None:
-        self.path = output.with_name(f".{output.name}.partial")
-        self._header = dict(header)
-        self._saved_at = 0.0
-        self.visits: dict[str, Visits] = {}
-        self.resumed = False
-        if self.path.is_file():
-            self._resume()
-
-    def _resume(self) -> None:
-        # A checkpoint that cannot be read or was made otherwise is worth less than a clean start.
-        with contextlib.suppress(BadInputError, KeyError, TypeError):
-            document = read_json(self.path, "the checkpoint")
-            there, here = document["header"], self._header
-            same = {**there, "fingerprint": None} == {**here, "fingerprint": None}
-            if same and not binding_differences(there["fingerprint"], here["fingerprint"]):
-                self.visits = document["visits"]
-                self.resumed = True
-
-    def save(self, *, force: bool = False) -> None:
-        """Store the samples, at most every few seconds."""
-        now = time.monotonic()
-        if force or now - self._saved_at >= _SAVE_EVERY_S:
-            write_json(self.path, {"header": self._header, "visits": self.visits})
-            self._saved_at = now
-
-    def remove(self) -> None:
-        """Forget the samples: the LUT holds them now."""
-        self.path.unlink(missing_ok=True)
 
 
 Report = Callable[[str, int, int], None]
@@ -185,27 +149,33 @@ def _spread_out(archs: list[Arch]) -> Iterator[Arch]:
         yield ordered[position]
 
 
-def measure_lut(space: Space, setup: Setup, *, networks: int, output: Path, report: Report) -> Lut:
+def measure_lut(
+    space: Space, setup: Setup, *, networks: int, output: Path, report: Report, restart: bool = False
+) -> Lut:
     """Measure every part of a space alone and in context.
 
     Args:
         space: what can be deployed.
         setup: where and how.
         networks: how many short networks to time whole.
-        output: the LUT's path; the checkpoint lies beside it, and is removed by `Checkpoint.remove` when it is written.
+        output: the LUT's path; the checkpoint lies beside it, for the caller to remove when the LUT is written.
         report: progress.
+        restart: throw away the samples of an interrupted run.
+
+    Raises:
+        BadInputError: an interrupted run lies there that cannot be continued.
     """
     keys = PartCatalogue(space, setup.precision).all()
     archs = designed_networks(space, networks, precision=setup.precision)
     print_ = setup.fingerprint()
     header = {
-        "space": space.digest,
+        "space": f"{space.name} {space.digest}",
         "fingerprint": print_,
         "protocol": setup.protocol.to_dict(),
         "networks": [arch.digest for arch in archs],
         "seed": setup.seed,
     }
-    checkpoint = Checkpoint(output, header)
+    checkpoint = Checkpoint(output, header, restart=restart)
     parts = {key.label: part_model(key) for key in keys}
     alone = measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone")
     whole_models: dict[str, Model] = {}

@@ -69,24 +69,6 @@ def load_checkpoint(path: Path, *, schema: str, version: int) -> Checkpoint:
     return Checkpoint(tensors, values)
 
 
-def refuse_other_settings(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to continue work that was begun with other settings.
-
-    Raises:
-        BadInputError: naming every setting that differs, and both values.
-    """
-    differing = [
-        f"{key} {was.get(key)!r} there, {now.get(key)!r} now"
-        for key in [*now, *(key for key in was if key not in now)]
-        if was.get(key) != now.get(key)
-    ]
-    if differing:
-        raise BadInputError(
-            f"{path} was begun with other settings: {'; '.join(differing)}.",
-            hint="choose another output with -o, or start anew with --restart.",
-        )
-
-
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """State of an optimizer as named tensors, e.g. `3.exp_avg`; learning rates follow from the step and stay out."""
     state = optimizer.state_dict()["state"]

@@ -17,11 +17,11 @@ from cinert.arch import Arch, save_arch
 from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.resume import refuse_other_settings
 from cinert.space import Space
 from latency.cost import SpaceCosts
 from latency.estimate import estimate, estimate_record
 from latency.lut import Lut
-from search.checkpoint import refuse_other_settings
 from search.data import FoldData
 from search.decode import Decoded, decode
 from search.draw import draw_arch

@@ -18,8 +18,9 @@ from cinert.architecture import Architecture
 from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.resume import refuse_other_settings
 from cinert.space import CLASSES
-from search.checkpoint import Checkpoint, refuse_other_settings, save_checkpoint
+from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import FoldData, merge_records
 from search.draw import draw_training
 from search.run_log import RunLog
