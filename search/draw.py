@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -160,37 +159,3 @@ def _cell_arrow(
             zorder=2 if upwards else 1,
         )
     )
-
-
-def draw_training(
-    path: Path, losses: Sequence[float], validation: Sequence[tuple[int, Sequence[float]]], classes: Sequence[str]
-) -> None:
-    """Write the training curve: loss of each epoch, and Dice on held-out patients where it was measured.
-
-    Args:
-        path: PNG to write.
-        losses: by epoch.
-        validation: (epoch counted from 1, Dice of each class).
-        classes: their names.
-    """
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.plot(range(1, len(losses) + 1), losses, color="#444444", lw=1.2, label="training loss (left)")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("cross-entropy + Dice loss")
-    axes.set_ylim(bottom=0)
-    handles, labels = axes.get_legend_handles_labels()
-    if validation:
-        right = axes.twinx()
-        epochs = [epoch for epoch, _ in validation]
-        for number, name in enumerate(classes):
-            values = [dice[number] for _, dice in validation]
-            right.plot(epochs, values, marker="o", ms=3, color=PATH_COLOURS[number], label=f"Dice {name.upper()}")
-        right.set_ylabel("Dice on held-out patients, network grid")
-        right.set_ylim(0, 1)
-        more = right.get_legend_handles_labels()
-        handles, labels = handles + more[0], labels + more[1]
-    axes.legend(handles, labels, loc="center right", frameon=False, fontsize=9)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=130)

@@ -32,6 +32,7 @@ from search.checkpoint import (
     save_checkpoint,
 )
 from search.data import epoch_batches, halve_patients, mix_seed, to_tensors
+from search.entropy import choice_entropies
 from search.longest import longest_paths
 from search.objective import architecture_loss
 from search.relaxation import ArchParameters
@@ -77,13 +78,17 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch of the search yields for the log; the last three are None in phase 1."""
+    """What an epoch of the search yields for the log; all but the first two are None in phase 1."""
 
     epoch: int
     weight_loss: float
     arch_loss: float | None = None
     latency_ms: float | None = None
     temperature: float | None = None
+    alpha_entropy: float | None = None
+    """Of the choices in cells and network, 1 undecided to 0 decided (`search.entropy`)."""
+    gamma_entropy: float | None = None
+    beta_entropy: float | None = None
 
     def metrics(self) -> dict[str, float]:
         """Scalars by name, those that exist."""
@@ -172,7 +177,12 @@ class Search:
         if not searching:
             return EpochReport(epoch, mean_loss)
         return EpochReport(
-            epoch, mean_loss, sum(arch_losses) / len(arch_losses), sum(latencies) / len(latencies), temperature
+            epoch,
+            mean_loss,
+            sum(arch_losses) / len(arch_losses),
+            sum(latencies) / len(latencies),
+            temperature,
+            **{f"{name}_entropy": value for name, value in choice_entropies(self.architecture).items()},
         )
 
     def _temperature(self, epoch: int) -> float:

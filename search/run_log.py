@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: a text log and TensorBoard metrics."""
+"""What a run leaves behind for people: a text log and TensorBoard metrics; and reading the metrics back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
 
 
@@ -44,3 +45,17 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
+
+
+def read_scalars(folder: Path, name: str) -> dict[str, list[tuple[int, float]]]:
+    """Read RUN/tensorboard/NAME back: (epoch counted from 1, value) by scalar; {} where nothing was logged.
+
+    Epochs that an interrupted run logged twice are there once.
+    """
+    logs = folder / "tensorboard" / name
+    if not logs.is_dir():
+        return {}
+    events = EventAccumulator(str(logs), size_guidance={"scalars": 0})
+    events.Reload()
+    tags: list[str] = events.Tags()["scalars"]
+    return {tag: [(event.step + 1, event.value) for event in events.Scalars(tag)] for tag in tags}

@@ -22,7 +22,7 @@ from cinert.resume import refuse_other_settings
 from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import FoldData, merge_records
-from search.draw import draw_training
+from search.draw_curves import draw_training
 from search.run_log import RunLog
 from search.training import Training, TrainingSettings, read_training
 
@@ -130,6 +130,7 @@ def run_training(
         while not training.finished:
             start = time.monotonic()
             record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
+            record["learning_rate"] = training.learning_rate
             if data.validation and (training.finished or record["epoch"] % validate_every == 0):
                 record["dice"] = mean_dice(training.validate())
                 shown = f"training, Dice {record['dice']['mean']:.3f}"
@@ -137,11 +138,12 @@ def run_training(
             history["seconds"] += time.monotonic() - start
             training.save(folder / CHECKPOINT, identity, history)
             scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items()}
-            log.metrics(training.next_epoch - 1, {"loss": record["loss"], **scalars})
+            rates = {"loss": record["loss"], "learning_rate": record["learning_rate"]}
+            log.metrics(training.next_epoch - 1, {**rates, **scalars})
             if on_epoch is not None:
                 on_epoch(training.next_epoch)
     metrics = _metrics(training, data, identity, history)
-    _draw(folder / CURVE, history["epochs"])
+    draw_training(folder / CURVE, history["epochs"])
     write_json(folder / METRICS, metrics)
     # Last, so that weights stand for a training that is complete.
     _save_weights(folder / WEIGHTS, training, data, identity)
@@ -176,13 +178,6 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
             ],
         },
     }
-
-
-def _draw(path: Path, epochs: Sequence[dict[str, Any]]) -> None:
-    validation = [
-        (record["epoch"], [record["dice"][name] for name in FOREGROUND]) for record in epochs if "dice" in record
-    ]
-    draw_training(path, [record["loss"] for record in epochs], validation, FOREGROUND)
 
 
 def _save_weights(path: Path, training: Training, data: FoldData, identity: dict[str, Any]) -> None:

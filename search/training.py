@@ -97,6 +97,11 @@ class Training:
         """Whether all epochs are done."""
         return self.next_epoch >= self.settings.epochs
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def steps_per_epoch(self) -> int:
         """Steps in an epoch."""
         return math.ceil(len(self._train[0]) / self.settings.batch_size)
