@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from cinert.backends import BACKENDS, get_backend
+from cinert.device_lock import hold_device
 from cinert.environment import default_threads, fingerprint
 from cinert.errors import CineRTError
 from cinert.network import Network, random_weights
@@ -72,15 +73,18 @@ def main() -> None:
     options = parser.parse_args()
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     kind = "gpu" if options.device.startswith("cuda") else "cpu"
+    device = options.device if options.device.startswith("cuda:") else {"cpu": "cpu", "gpu": "cuda:0"}[kind]
+    with hold_device(device, "measure", "backend_status.py"):
+        backends = {name: status_of(name, options.nets, options.device) for name in BACKENDS}
     result = {
         "date": date,
         "command": f"python benchmarks/backend_status.py --nets {options.nets} --device {options.device}",
-        "backends": {name: status_of(name, options.nets, options.device) for name in BACKENDS},
+        "backends": backends,
     }
     path = RESULTS / f"{date}-backends-{kind}.json"
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
-    for name, status in result["backends"].items():
+    for name, status in backends.items():
         counts = {step: sum(net[step] for net in status["networks"]) for step in ("built", "run", "verified")}
         print(f"{name:9s} {counts if status['available'] else status['reason']}")
     print(f"Wrote {path}.")

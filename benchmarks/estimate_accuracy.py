@@ -21,6 +21,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from cinert.backends import resolve_backend
 from cinert.backends.base import Precision
+from cinert.device_lock import device_of, hold_device
 from cinert.environment import binding_differences
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
@@ -63,7 +64,8 @@ def measure(lut: Lut, nets: int, seed: int) -> dict[str, object]:
         raise SystemExit(f"the LUT is from another device: {'; '.join(differences)}")
     models = {arch.digest: network_model(arch) for arch in archs}
     rounds = []
-    with tempfile.TemporaryDirectory() as folder:
+    device = device_of(setup.backend, setup.device)
+    with tempfile.TemporaryDirectory() as folder, hold_device(device, "measure", "estimate_accuracy.py"):
         for number in range(2):
             checkpoint = Checkpoint(Path(folder) / f"round{number}", {})
             timing = measure_models(

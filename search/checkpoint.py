@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -45,7 +45,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write tensors and values, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={KEY: json.dumps(checkpoint.values, allow_nan=False)})
+        # Not `save_file`: it reports a full disk by an error of its own that says neither file nor errno.
+        partial.write_bytes(save(tensors, metadata={KEY: json.dumps(checkpoint.values, allow_nan=False)}))
 
 
 def load_checkpoint(path: Path, *, schema: str, version: int) -> Checkpoint:

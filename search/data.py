@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from cinert.data.dataset import Sample, load_samples
 from cinert.data.folds import split
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BadInputError
+from cinert.files import sha256_of, sha256_of_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +47,14 @@ class FoldData:
     validation: list[Sample]
     seen: list[PatientRecord]
     """The training patients."""
+    files: dict[str, str]
+    """SHA-256 by patient and name of every image and label, held-out patients included: their Dice is followed."""
 
     @property
     def digest(self) -> str:
-        """Short hash of what is learnt from: training patients, their frames and the grid."""
-        content = [[record.id, record.digest] for record in self.seen]
+        """Short hash of what is learnt from and scored on: every frame's files, and the grid."""
         shapes = [[sample.patient_id, sample.frame, list(sample.x_DHW.shape)] for sample in self.train]
-        return hashlib.sha256(json.dumps([content, shapes]).encode()).hexdigest()[:16]
+        return sha256_of(json.dumps([sorted(self.files.items()), shapes]).encode())[:16]
 
 
 def load_fold(
@@ -85,6 +86,12 @@ def load_fold(
         train=[sample for sample in samples if sample.patient_id not in held_out],
         validation=[sample for sample in samples if sample.patient_id in held_out],
         seen=[PatientRecord(id=id_, digest=patient_digest(patients[id_])) for id_ in sorted(parts.train)],
+        files={
+            f"{frame.patient_id}/{path.name}": sha256_of_file(path)
+            for patient in patients.values()
+            for frame in patient.frames
+            for path in (frame.image_path, frame.label_path)
+        },
     )
 
 

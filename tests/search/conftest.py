@@ -102,6 +102,7 @@ def fold(tiny):
         train=samples[:10],
         validation=samples[10:],
         seen=[PatientRecord(id=f"patient{number:03d}", digest=f"{number:064d}") for number in range(5)],
+        files={f"{sample.patient_id}_frame{sample.frame:02d}.nii.gz": "0" * 64 for sample in samples},
     )
 
 
