@@ -14,9 +14,10 @@ from bedside.pipeline import FramePipeline
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle, open_bundle
-from cinert.cli import command, console, progress_bar
+from cinert.cli import command, console, progress_bar, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
+from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
@@ -80,6 +81,7 @@ def segment_cine(
     )
     bundle = open_bundle(bundle_path)
     cine = open_cine(cine_path, series)
+    share(device_of(get_backend(bundle.backend), device))
     threads = threads or default_threads()
     with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as progress:
         task = progress.add_task("segmenting", total=cine.image.shape[3] * repeat)

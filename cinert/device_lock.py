@@ -90,6 +90,12 @@ class DeviceLock:
             fcntl.flock(self._descriptor, _FLAGS[self.use] | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        # Held from here on; a full disk costs the record, which is for people, and not the lock.
+        with contextlib.suppress(OSError):
+            self._record()
+        return True
+
+    def _record(self) -> None:
         if self.use == "measure":
             os.ftruncate(self._descriptor, 0)  # alone: the records are of processes that ended
         process = psutil.Process()
@@ -97,7 +103,6 @@ class DeviceLock:
             command=self._command, use=self.use, pid=process.pid, since=time.time(), started=process.create_time()
         )
         os.write(self._descriptor, (json.dumps(asdict(holder)) + "\n").encode())
-        return True
 
     def others(self) -> list[Holder]:
         """Processes that hold the device, without this one; those that ended are left out."""

@@ -128,7 +128,6 @@ def run_search(
     step_done(0)
     start = time.monotonic()
     with RunLog(folder, first_epoch=resumed_at, name="search") as log:
-        log.line(f"continued after epoch {resumed_at}" if resumed_at else "begun")
         while not search.finished:
             report = search.run_epoch(step_done)
             search.save(folder / SUPERNET, identity)

@@ -24,12 +24,17 @@ class RunLog:
     def __init__(self, folder: Path, *, first_epoch: int, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{name}.log"
+        # Before TensorBoard's, whose thread meets a full disk with a traceback.
+        self.line(f"continued after epoch {first_epoch}" if first_epoch else "begun")
         self._writer = SummaryWriter(str(folder / "tensorboard" / name), purge_step=first_epoch or None)
 
     def line(self, text: str) -> None:
         """Append a line with the time, at once on disk."""
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def metrics(self, epoch: int, values: Mapping[str, float]) -> None:
         """Record the scalars of an epoch."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from cinert.files import sha256_of_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -83,3 +89,43 @@ def write_dicom():
         return uid
 
     return write
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a console script in a process of its own, to be killed; whatever still runs at the end is."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(name: str, *words: object) -> subprocess.Popen[str]:
+        command = [str(Path(sys.executable).parent / name), *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def content() -> Callable[[Path], dict[str, str]]:
+    """Gives the SHA-256 of every file in a folder, hidden ones too, by its path: what must be the same afterwards."""
+
+    def content(folder: Path) -> dict[str, str]:
+        return {
+            str(path.relative_to(folder)): sha256_of_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        }
+
+    return content
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """Lets no file grow beyond some bytes from then on, as a full disk would, until the test is over."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
