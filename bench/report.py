@@ -1,118 +1,134 @@
-"""`cinert report`: a run folder told as Markdown with pictures. A verdict that failed is shown and stops nothing."""
+"""`cinert report`: a run folder told on one page. A verdict that failed is shown and stops nothing."""
 
 from __future__ import annotations
 
 import datetime
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from bench.report_document import Run, table, verdict_word
-from bench.report_model import lut_section, read_model, search_section, training_section
-from bench.report_proof import accuracy_section, bundle_section, cine_section, latency_sections
+from bench.report_accuracy import accuracy_section
+from bench.report_cine import cine_section
+from bench.report_document import Block, Bullets, Paragraph, Report, Section, Words, plain
+from bench.report_html import to_html
+from bench.report_latency import engine_section, estimate_section, latency_section
+from bench.report_made import made_section
+from bench.report_markdown import to_markdown
+from bench.report_network import lut_section, network_section
+from bench.report_records import Records, read_records
+from bench.report_run import Run
+from bench.report_training import curves_section
 from cinert import __version__
 from cinert.cli import command, console
 from cinert.environment import cpu_name, default_threads
 from cinert.errors import BadInputError
 from cinert.files import atomic_folder, check_writable, write_text
 
-REPORT, PICTURES = "report.md", "report_pictures"
+HTML, MARKDOWN, PICTURES = "report.html", "report.md", "report_pictures"
+MISSING = "What is missing"
+EXAMPLES = """
+cinert report runs/demo
+cinert report runs/mine --lut lut.json               # the latency table lies elsewhere
+cinert report runs/demo --format md                  # report.md and report_pictures/, for a repository
+"""
+_SECTIONS: dict[str, Callable[[Run, Records], list[Block]]] = {
+    "The network": network_section,
+    "Accuracy": accuracy_section,
+    "A beating heart, frame by frame": cine_section,
+    "Latency against the budget": latency_section,
+    "Estimate against measurement": estimate_section,
+    "The engine": engine_section,
+    "What each part costs on the device": lut_section,
+    "Search and training": curves_section,
+    "How it was made": made_section,
+}
 
-Section = Callable[[], list[str]]
 
-
-@command("report", examples="cinert report runs/demo")
+@command("report", examples=EXAMPLES)
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-def report(*, folder: Path) -> None:
-    """Write RUN/report.md: what was done, on which device, and every verdict, passed or failed.
+@click.option(
+    "--lut",
+    "lut_path",
+    type=click.Path(path_type=Path),
+    show_default="RUN/lut.json",
+    help="The latency table of the run.",
+)
+@click.option(
+    "--format",
+    "form",
+    default="html",
+    type=click.Choice(["html", "md"]),
+    help="One HTML file that needs nothing else, or Markdown with a folder of pictures.",
+)
+@click.option(
+    "--embed-mib",
+    default=8.0,
+    type=click.FloatRange(min=0),
+    help="A larger overlay is linked from the HTML file and not embedded, in MiB.",
+)
+def report(*, folder: Path, lut_path: Path | None, form: str, embed_mib: float) -> None:
+    """Write RUN/report.html: every verdict, passed or failed, what it rests on, and how the run was made.
 
-    Reads whatever is there of lut.json, arch.yaml, metrics.json, bundle/, accuracy.json, verify*.json, segment.json
-    and overlay.gif. What is missing is named in the report.
+    Reads whatever is there of lut.json, config.json, arch.yaml, metrics.json, bundle/, accuracy.json, verify*.json,
+    segment.json and overlay.gif or overlay.mp4. What is missing is named in the report, with the command that makes it.
     """
     if not folder.is_dir():
         raise BadInputError(f"there is no run folder {folder}.", hint="make demo writes runs/demo.")
-    check_writable(folder / REPORT)
-    run = write_report(folder)
-    failed = [what for what, passed, _ in run.verdicts if passed is False]
-    console.print(f"wrote {folder / REPORT}: {len(run.verdicts)} verdicts, {len(failed)} failed", markup=False)
-    for what in failed:
-        console.print(f"FAILED {what}", markup=False)
-    for line in run.missing:
-        console.print(f"missing: {line}", markup=False)
+    if lut_path is not None and not lut_path.is_file():
+        raise BadInputError(f"there is no LUT {lut_path}.", hint="bench-ops writes one.")
+    output = folder / (HTML if form == "html" else MARKDOWN)
+    check_writable(output)
+    if output.is_dir():
+        raise BadInputError(f"cannot write {output}: it is a folder.")
+    lut_path = lut_path or folder / "lut.json"
+    write = _write_html if form == "html" else _write_markdown
+    page, missing = write(folder, output, lut_path, embed_mib)
+    console.print(f"wrote {output}. {page.headline.text}", markup=False)
+    for line in missing:
+        console.print(f"missing: {plain(line)}", markup=False)
 
 
-def write_report(folder: Path) -> Run:
-    """Write report.md and its pictures; returns verdicts and what was missing.
+def _write_html(folder: Path, output: Path, lut: Path, embed_mib: float) -> tuple[Report, list[Words]]:
+    with tempfile.TemporaryDirectory() as pictures:
+        run = Run(folder=folder, pictures=Path(pictures), lut=lut)
+        page = compose(run)
+        write_text(output, to_html(page, folder=folder, embed_mib=embed_mib))
+    return page, run.missing
 
-    Raises:
-        BadInputError: the folder cannot be written.
-    """
+
+def _write_markdown(folder: Path, output: Path, lut: Path, embed_mib: float) -> tuple[Report, list[Words]]:
+    del embed_mib  # Markdown embeds nothing.
     with atomic_folder(folder / PICTURES) as pictures:
-        run = Run(folder=folder, pictures=pictures, picture_folder=PICTURES)
-        text = _compose(run)
-    write_text(folder / REPORT, text)
-    return run
+        run = Run(folder=folder, pictures=pictures, lut=lut)
+        page = compose(run)
+        text = to_markdown(page, folder=folder, pictures=pictures, picture_folder=PICTURES)
+    write_text(output, text)
+    return page, run.missing
 
 
-def _compose(run: Run) -> str:
-    lut, arch, metrics = read_model(run)
-    sections: dict[str, Section] = {
-        "What each part costs on this device": lambda: lut_section(run, lut, arch),
-        "The network that the search found": lambda: search_section(run, arch),
-        "Training": lambda: training_section(run, metrics),
-        "The engine": lambda: bundle_section(run),
-        "Accuracy on held-out patients": lambda: accuracy_section(run),
-        "Estimate against measurement": lambda: latency_sections(run),
-        "A beating heart, frame by frame": lambda: cine_section(run),
-    }
-    body: list[str] = []
-    for title, section in sections.items():
-        lines = _guarded(run, title, section)
-        body += [f"## {title}", "", *(lines or ["Nothing to show; see *What is missing*.", ""])]
-    return "\n".join([*_head(run), *body, *_missing(run), *_reproduce(run)]) + "\n"
+def compose(run: Run) -> Report:
+    """Put a report together; fills the run's verdicts and what is missing."""
+    records = read_records(run)
+    sections = []
+    for title, section in _SECTIONS.items():
+        blocks = _guarded(run, title, section, records)
+        sections.append(Section(title, blocks or [Paragraph(f"Nothing to show; see {MISSING}.")]))
+    missing: list[Block] = [Bullets(run.missing)] if run.missing else [Paragraph("Nothing.")]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    return Report(
+        title=f"CineRT report: {run.folder.resolve().name}",
+        written=f"Written {now} by CineRT {__version__} on {cpu_name()}, {default_threads()} threads.",
+        verdicts=run.verdicts,
+        sections=[*sections, Section(MISSING, missing)],
+    )
 
 
-def _guarded(run: Run, title: str, section: Section) -> list[str]:
+def _guarded(run: Run, title: str, section: Callable[[Run, Records], list[Block]], records: Records) -> list[Block]:
     """A file from elsewhere may lack any key; the rest of the report is still worth having."""
     try:
-        return section()
+        return section(run, records)
     except (BadInputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        run.missing.append(f"*{title}*: cannot be told, {type(error).__name__}: {error}")
+        run.missing.append(f"{title}: cannot be told, {type(error).__name__}: {error}")
         return []
-
-
-def _head(run: Run) -> list[str]:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-    rows = [[what, verdict_word(passed), figures] for what, passed, figures in run.verdicts]
-    return [
-        f"# CineRT report: {run.folder.resolve().name}",
-        "",
-        f"Written {now} by CineRT {__version__} on {cpu_name()}, {default_threads()} threads.",
-        "",
-        *(table(["verdict", "", "figures"], rows, align="lll") if rows else ["Nothing was judged."]),
-        "",
-    ]
-
-
-def _missing(run: Run) -> list[str]:
-    return ["## What is missing", "", *([f"- {line}" for line in run.missing] or ["Nothing."]), ""]
-
-
-def _reproduce(run: Run) -> list[str]:
-    folder = run.folder
-    return [
-        "## To do it again",
-        "",
-        "```",
-        f"bench-ops --space SPACE -o {folder}/lut.json",
-        f"nas-search --lut {folder}/lut.json --data DATA -o {folder}",
-        f"train-arch {folder}/arch.yaml --data DATA -o {folder}",
-        f"export-engine {folder}/arch.yaml --lut {folder}/lut.json --data DATA -o {folder}/bundle",
-        f"evaluate-bundle {folder}/bundle --data DATA -o {folder}/accuracy.json",
-        f"bench-engine {folder}/bundle --lut {folder}/lut.json -o {folder}/verify.json",
-        f"segment-cine {folder}/bundle CINE.nii.gz -o {folder}/mask.nii.gz --overlay {folder}/overlay.gif"
-        f" --report {folder}/segment.json",
-        f"cinert report {folder}",
-        "```",
-    ]

@@ -14,7 +14,7 @@ _SUBCOMMANDS = {
         "cinert.baselines.cli:baseline",
         "Write a designed network, such as a U-Net, as an architecture file.",
     ),
-    "report": ("bench.report:report", "Report on a run folder, as Markdown with pictures."),
+    "report": ("bench.report:report", "One page about a run folder: every verdict, pictures, how it was made."),
 }
 
 

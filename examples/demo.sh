@@ -23,4 +23,4 @@ verdict "$BIN/bench-engine" "$RUN/bundle" --lut "$RUN/lut.json" --mode paced --f
 "$BIN/segment-cine" "$RUN/bundle" "$DATA/patient901/patient901_4d.nii.gz" \
   -o "$RUN/mask.nii.gz" --overlay "$RUN/overlay.gif" --report "$RUN/segment.json"
 "$BIN/cinert" report "$RUN"
-echo "Done in $((SECONDS - started)) s. Read $RUN/report.md."
+echo "Done in $((SECONDS - started)) s. Open $RUN/report.html."

@@ -16,6 +16,8 @@ from cinert.space import CLASSES
 from search.draw import PATH_COLOURS
 
 INK = "#333333"
+# Hues as in the overlay, darker to be legible on white; markers tell them apart without colour.
+_CLASS_LOOKS = {"rv": ("#0072B2", "o"), "myo": ("#B89500", "s"), "lv": ("#D55E00", "^")}
 Curve = Sequence[tuple[int, float]]
 """(epoch counted from 1, value)."""
 
@@ -45,9 +47,11 @@ def _draw_one(axes: Axes, curve: Curve, label: str) -> None:
 
 
 def _draw_dice(axes: Axes, scores: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-    for name, colour in zip(CLASSES[1:], PATH_COLOURS, strict=False):
+    for name in CLASSES[1:]:
+        colour, marker = _CLASS_LOOKS[name]
         curve = [(epoch, dice[name]) for epoch, dice in scores]
-        axes.plot(*_split(curve), marker=".", color=colour, lw=1.2, label=f"{name.upper()} {curve[-1][1]:.3f}")
+        label = f"{name.upper()} {curve[-1][1]:.3f}"
+        axes.plot(*_split(curve), marker=marker, ms=3.5, color=colour, lw=1.2, label=label)
     mean = [(epoch, dice["mean"]) for epoch, dice in scores]
     axes.plot(*_split(mean), color=INK, lw=2, label=f"mean {mean[-1][1]:.3f}")
     axes.set_ylabel("Dice, held out,\nnetwork's grid")

@@ -75,4 +75,4 @@ def test_from_phantom_to_mask(work):
     np.testing.assert_allclose(mask.affine, image.affine)
     assert (work / "overlay.gif").read_bytes()[:3] == b"GIF"
     run(work, "cinert", "report", "run")
-    assert (work / "run" / "report.md").is_file()
+    assert (work / "run" / "report.html").is_file()

@@ -1,25 +1,39 @@
+"""The report as a user reads it: every check runs on both forms unless it is about one of them."""
+
+import html
 import json
+import re
 import shutil
+from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from bench.cli import bench_engine, evaluate_bundle
+from bench.report_made import SEARCH_OPTIONS, TRAINING_OPTIONS
 from cinert.main import main
+from search.cli import nas_search, train_arch
 
 
 def run(*words):
     return CliRunner().invoke(main, ["report", *map(str, words)])
 
 
-@pytest.fixture
-def run_folder(tmp_path, bundle_folder, patients_folder, make_lut):
-    """A run folder without search and training, whose budget is missed."""
-    folder = tmp_path / "run"
+def read(folder, form="html"):
+    """Write the report; its text without tags and marks."""
+    result = run(folder, "--format", form)
+    assert result.exit_code == 0, result.output
+    text = (folder / f"report.{form}").read_text()
+    return re.sub(r"[`*]", "", text) if form == "md" else html.unescape(re.sub(r"<[^>]*>", " ", text))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, bundle_folder, patients_folder):
+    """A run folder without search, training and LUT, whose budget is missed."""
+    folder = tmp_path_factory.mktemp("finished")
     shutil.copytree(bundle_folder, folder / "bundle")
     shutil.copy(bundle_folder / "arch.yaml", folder / "arch.yaml")
-    make_lut(part_ms=1000.0, relative_error_90=0.9999).rename(folder / "lut.json")
     words = [folder / "bundle", "--threads", 1, "--frames", 8, "--budget-ms", 0.001, "-o", folder / "verify.json"]
     assert CliRunner().invoke(bench_engine, list(map(str, words))).exit_code == 1
     words = [folder / "bundle", "--data", patients_folder, "--fold", 0, "-o", folder / "accuracy.json"]
@@ -27,96 +41,220 @@ def run_folder(tmp_path, bundle_folder, patients_folder, make_lut):
     return folder
 
 
-def test_a_failed_verdict_is_shown_and_fails_nothing(run_folder):
-    result = run(run_folder)
-    assert result.exit_code == 0, result.output
-    text = (run_folder / "report.md").read_text()
-    assert "| frame to mask within 0.001 ms (burst, 8 frames) | **FAILED** |" in text
-    assert "FAILED frame to mask within 0.001 ms" in result.output
-    assert "| the engine gives PyTorch's logits | **PASSED** |" in text
-    accuracy = json.loads((run_folder / "accuracy.json").read_text())
-    assert f"Mean Dice **{accuracy['mean']['dice']['mean']:.3f}**" in text
-    assert accuracy["patients"][0]["id"] in text
-    verify = json.loads((run_folder / "verify.json").read_text())
-    assert f"{verify['frame_to_mask']['p99_ms']:.2f}" in text
+@pytest.fixture
+def run_folder(tmp_path, finished, make_lut):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    make_lut(part_ms=1000.0, relative_error_90=0.9999).rename(folder / "lut.json")
+    return folder
 
 
-def test_every_picture_that_it_names_is_there(run_folder):
-    run(run_folder)
-    text = (run_folder / "report.md").read_text()
-    names = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
-    assert "report_pictures/parts.png" in names
-    assert "report_pictures/verify.png" in names
+class Page(HTMLParser):
+    """What a browser would fetch or run, and whether all tags close."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.references, self.tags, self.open = [], set(), []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.references += [value for name, value in attrs if name in {"src", "href"}]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else(run_folder):
+    read(run_folder)
+    text = (run_folder / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.tags.isdisjoint({"script", "iframe", "object"})
+    assert "url(" not in text
+    assert "@import" not in text
+    pictures = [each for each in page.references if each.startswith("data:image/png;base64,")]
+    assert len(pictures) >= 4
+    assert all(each.startswith(("data:", "#s")) for each in page.references)
+    assert all(f'id="{each[1:]}"' in text for each in page.references if each.startswith("#"))
+    assert sorted(item.name for item in run_folder.iterdir() if "report" in item.name) == ["report.html"]
+
+
+def test_every_picture_that_the_markdown_names_is_there(run_folder):
+    read(run_folder, "md")
+    names = re.findall(r"!\[[^]]*\]\(([^)]*)\)", (run_folder / "report.md").read_text())
+    for name in ("lut", "parts", "network", "verify"):
+        assert f"report_pictures/{name}.png" in names
     for name in names:
         with Image.open(run_folder / name) as picture:
             assert min(picture.size) > 100
 
 
-def test_what_is_missing_is_named(run_folder):
-    text = run(run_folder).output + (run_folder / "report.md").read_text()
-    for name in ("metrics.json", "overlay.gif", "segment.json", "arch.png"):
-        assert f"`{name}`" in text
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_a_failed_verdict_is_shown_and_fails_nothing(run_folder, form):
+    text = read(run_folder, form)
+    headline = "verdicts failed: frame to mask within 0.001 ms (burst, 8 frames)"
+    assert headline in text
+    assert headline in run(run_folder, "--format", form).output
+    assert text.index("FAILED") < text.index("The network")
+    assert text.count("FAILED") >= 2
+    assert re.search(r"the engine gives PyTorch's logits\W+PASSED\W+relative difference", text)
+    accuracy = json.loads((run_folder / "accuracy.json").read_text())
+    assert re.search(rf"mean Dice {accuracy['mean']['dice']['mean']:.3f} on \d patients, fold 0\W+MEASURED", text)
+    assert accuracy["patients"][0]["id"] in text
+    verify = json.loads((run_folder / "verify.json").read_text())
+    assert f"{verify['frame_to_mask']['p99_ms']:.2f}" in text
+
+
+def test_the_worst_come_first(run_folder):
+    document = json.loads((run_folder / "accuracy.json").read_text())
+    first, *others = document["patients"]
+    for item in others:
+        item["dice"] = dict.fromkeys(item["dice"], 0.9)
+    first["dice"] = {"rv": 0.8, "myo": 0.125, "lv": 0.8}
+    (run_folder / "accuracy.json").write_text(json.dumps(document))
+    text = read(run_folder, "md")
+    assert f"0.125, {first['id']} frame {first['frame']}" in text
+    rows = text.split("Every frame, the worst first")[1].split("## ")[0]
+    assert rows.index("0.125") < rows.index("0.900")
+
+
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_what_is_missing_is_named(run_folder, form):
+    (run_folder / "verify.json").unlink()
+    text = read(run_folder, form)
+    assert text.count("NOT JUDGED") == 2
+    assert "there is no verify.json to judge by" in text
+    missing = text.split("What is missing")[-1]
+    for name in ("metrics.json", "overlay.gif", "segment.json", "config.json", "verify.json"):
+        assert name in missing
 
 
 def test_an_empty_folder_still_gets_a_report(tmp_path):
-    result = run(tmp_path)
-    assert result.exit_code == 0, result.output
-    text = (tmp_path / "report.md").read_text()
+    text = read(tmp_path)
     assert "Nothing was judged." in text
     for name in ("lut.json", "arch.yaml", "bundle", "accuracy.json", "verify.json"):
-        assert f"- `{name}`" in text
+        assert re.search(rf"{name}\s*, the|{name}\s*, Dice", text.split("What is missing")[-1]), name
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"measured": 3}', "[1]"])
 def test_a_broken_file_is_told_and_the_rest_is_reported(run_folder, content):
     (run_folder / "verify.json").write_text(content)
-    result = run(run_folder)
-    assert result.exit_code == 0, result.output
-    text = (run_folder / "report.md").read_text()
-    missing = text.split("## What is missing")[1]
-    assert "verify.json" in missing or "Estimate against measurement" in missing
+    text = read(run_folder)
+    missing = text.split("What is missing")[-1]
+    assert "verify.json" in missing or "Latency against the budget: cannot be told" in missing
     assert "Mean Dice" in text
 
 
 def test_a_bundle_that_was_changed_is_told(run_folder):
     (run_folder / "bundle" / "model.onnx").write_bytes(b"other")
-    assert run(run_folder).exit_code == 0
-    assert "is not the file that was exported" in (run_folder / "report.md").read_text()
+    assert "is not the file that was exported" in read(run_folder)
 
 
-def test_further_measurements_are_reported_too(run_folder):
+def test_what_a_file_says_is_text_and_never_markup(run_folder):
+    document = json.loads((run_folder / "verify.json").read_text())
+    document["frame_to_mask"]["stages_p50_ms"] = {"<script>alert(1)</script>": 1.0}
+    (run_folder / "verify.json").write_text(json.dumps(document))
+    assert "<script>alert(1)</script>" in read(run_folder)
+    assert "<script" not in (run_folder / "report.html").read_text()
+
+
+def test_written_again_it_holds_nothing_of_the_one_before(run_folder):
     shutil.copy(run_folder / "verify.json", run_folder / "verify_paced.json")
-    run(run_folder)
+    assert "verify_paced.json" in read(run_folder, "md")
     assert (run_folder / "report_pictures" / "verify_paced.png").is_file()
-    # Written again, the report holds nothing of the one before.
     (run_folder / "verify_paced.json").unlink()
-    run(run_folder)
+    assert "verify_paced" not in read(run_folder, "md")
     assert not (run_folder / "report_pictures" / "verify_paced.png").exists()
-    assert "verify_paced" not in (run_folder / "report.md").read_text()
 
 
-def test_no_run_folder(tmp_path):
-    result = run(tmp_path / "nowhere")
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_a_large_overlay_is_linked_with_its_size(run_folder, suffix):
+    (run_folder / f"overlay.{suffix}").write_bytes(b"\0" * 2**20)
+    read(run_folder)
+    mime = "image/gif" if suffix == "gif" else "video/mp4"
+    assert f'src="data:{mime};base64,' in (run_folder / "report.html").read_text()
+    assert run(run_folder, "--embed-mib", 0.5).exit_code == 0
+    text = (run_folder / "report.html").read_text()
+    assert f'src="data:{mime}' not in text
+    assert f'<a href="overlay.{suffix}">' in text
+    assert "1.0 MiB" in text
+
+
+def test_the_table_may_lie_elsewhere(run_folder, tmp_path):
+    (run_folder / "lut.json").rename(tmp_path / "other.json")
+    assert "Every part timed alone" not in read(run_folder)
+    result = run(run_folder, "--lut", tmp_path / "other.json")
+    assert "other.json" not in result.output
+    assert "Every part timed alone" in (run_folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["nowhere"], "no run folder"), ([".", "--lut", "nowhere.json"], "no LUT nowhere.json")],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
     assert result.exit_code == 2
-    assert "no run folder" in result.stderr
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_is_told(run_folder):
     metrics = {
         "device": "cpu",
         "parameters": 12345,
-        "seconds": 61.2,
+        "seconds": 90.0,
+        "settings": {"data": "0123456789abcdef", "fold": 2, "seed": 7, "epochs": 2, "batch_size": 4},
         "kept_share": {"mean": 0.991, "worst": 0.8},
         "patients": {"train": 9, "validation": 3},
-        "epochs": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 0.25, "dice": {}}],
+        "epochs": [
+            {"epoch": 1, "loss": 2.0, "learning_rate": 0.01},
+            {"epoch": 2, "loss": 0.25, "learning_rate": 0.0, "dice": {"rv": 0.9, "myo": 0.8, "lv": 0.7, "mean": 0.8}},
+        ],
         "validation": {"mean": {"rv": 0.9, "myo": 0.8, "lv": 0.7, "mean": 0.8}, "frames": []},
     }
     (run_folder / "metrics.json").write_text(json.dumps(metrics))
-    run(run_folder)
-    text = (run_folder / "report.md").read_text()
-    for part in ("2 in 61 s on cpu", "9 to learn from, 3 held out", "12,345", "0.2500", "LV 0.700", "80.00% at worst"):
+    text = read(run_folder)
+    for part in ("2 epochs in 90 s on cpu", "9 to learn from, 3 held out", "12,345", "0.2500", "LV 0.700", "1.5 min"):
         assert part in text
+    assert "80.00% at worst" in text
+    assert "train-arch" in text
+    assert "--fold 2 --epochs 2 --batch-size 4 --seed 7" in text
     metrics["validation"]["mean"] = None
     (run_folder / "metrics.json").write_text(json.dumps(metrics))
-    run(run_folder)
-    assert "nobody was held out" in (run_folder / "report.md").read_text()
+    assert "nobody was held out" in read(run_folder)
+
+
+def test_the_cine_is_drawn(run_folder):
+    segment = {
+        "cine": {"file": "cine.nii.gz", "time_step_ms": None},
+        "latency": {"frames": 3, "p50_ms": 20.0, "worst_ms": 60.0, "misses": 1, "budget_ms": 50.0},
+        "frames": [{"total_ms": ms} for ms in (19.0, 20.0, 60.0)],
+        "volumes_ml": {"lv": [100.0, 40.0, 90.0], "rv": [0.0, 0.0, 0.0]},
+        "function": {
+            "ed_phase": 0,
+            "es_phase": 1,
+            "lv": {"edv_ml": 100.0, "esv_ml": 40.0, "ef_percent": 60.0},
+            "rv": {"edv_ml": 0.0, "esv_ml": 0.0, "ef_percent": None},
+        },
+        "fingerprint": json.loads((run_folder / "verify.json").read_text())["fingerprint"],
+    }
+    (run_folder / "segment.json").write_text(json.dumps(segment))
+    text = read(run_folder, "md")
+    assert "worst 60.0 ms, 1 late" in text
+    assert "| RV | 0 | 0 | not defined |" in text
+    assert (run_folder / "report_pictures" / "cine.png").is_file()
+
+
+@pytest.mark.parametrize(("options", "command"), [(SEARCH_OPTIONS, nas_search), (TRAINING_OPTIONS, train_arch)])
+def test_commands_name_options_that_exist(options, command):
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert set(options.values()) <= known

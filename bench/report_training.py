@@ -1,0 +1,69 @@
+"""Section of a report on search and training over their epochs."""
+
+from __future__ import annotations
+
+from bench.metrics import CLASS_LABELS
+from bench.report_document import Block, Paragraph, code, pairs
+from bench.report_records import Records
+from bench.report_run import Document, Run
+
+
+def curves_section(run: Run, records: Records) -> list[Block]:
+    """Draw the search's and the training's curves."""
+    return [*_search(run, records.config), *_training(run, records.metrics)]
+
+
+def _search(run: Run, config: Document | None) -> list[Block]:
+    if config is None:
+        return []
+    from search.draw_curves import draw_search  # noqa: PLC0415 - slow to import: matplotlib
+    from search.run_log import read_scalars  # noqa: PLC0415 - slow to import: torch
+
+    curves = read_scalars(run.folder, "search")
+    if not curves:
+        run.missing.append((code("tensorboard/search"), ", the search's curves: not there; nas-search logs them."))
+        return []
+    patients = len(config["weight_patients"]), len(config["arch_patients"])
+    return [
+        Paragraph(
+            f"Search: {config['identity']['epochs']} epochs, weights on {patients[0]} patients, architecture on"
+            f" {patients[1]} others."
+        ),
+        run.draw(
+            "search.png",
+            "The search: losses, expected latency, how undecided the choices still are, temperature, as far as logged.",
+            lambda path: draw_search(path, curves, budget_ms=config["budget_ms"]),
+        ),
+    ]
+
+
+def _training(run: Run, metrics: Document | None) -> list[Block]:
+    if metrics is None:
+        return []
+    from search.draw_curves import draw_training  # noqa: PLC0415 - slow to import: matplotlib
+
+    patients, validation, epochs = metrics["patients"], metrics["validation"]["mean"], metrics["epochs"]
+    dice = "nobody was held out"
+    if validation is not None:
+        dice = ", ".join(f"{name.upper()} {validation[name]:.3f}" for name in CLASS_LABELS)
+        dice += f", mean {validation['mean']:.3f}"
+    return [
+        pairs(
+            [
+                ("training", f"{len(epochs)} epochs in {metrics['seconds']:.0f} s on {metrics['device']}"),
+                ("patients", f"{patients['train']} to learn from, {patients['validation']} held out"),
+                ("parameters", f"{metrics['parameters']:,}"),
+                ("last loss", f"{epochs[-1]['loss']:.4f}"),
+                ("held-out Dice on the network's grid", dice),
+                (
+                    "labelled voxels in the field of view",
+                    "{mean:.2%} on average, {worst:.2%} at worst".format_map(metrics["kept_share"]),
+                ),
+            ]
+        ),
+        run.draw(
+            "training.png",
+            "The training: loss, Dice on held-out patients and learning rate, as far as logged.",
+            lambda path: draw_training(path, epochs),
+        ),
+    ]
