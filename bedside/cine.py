@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.pipeline import FramePipeline
+from bedside.pipeline import STAGES, FramePipeline
 from cinert.data.nifti import Cine
 from cinert.timing import percentiles_ms
 
@@ -17,8 +17,8 @@ WARMUP_FRAMES = 10
 """Frames segmented before the first that is timed: the first ones allocate memory and wake the cores."""
 
 
-STAGES = ("preprocess", "engine", "inverse", "total")
-"""Where a frame's time goes; `total` is frame in to mask out on the wall clock."""
+COLUMNS = (*STAGES, "total")
+"""Of `CineResult.stages_ms`; `total` is frame in to mask out on the wall clock."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -28,7 +28,7 @@ class CineResult:
     mask: NDArray[np.uint8]
     """(x, y, z, t), stored axes."""
     stages_ms: NDArray[np.float64]
-    """(frames, 4): the `STAGES` of each segmented frame; more rows than phases where the cine was repeated."""
+    """(frames, 5): the `COLUMNS` of each segmented frame; more rows than phases where the cine was repeated."""
     warmup: int
     """Frames segmented before, not counted."""
 
@@ -41,10 +41,7 @@ class CineResult:
             "budget_ms": budget_ms,
             **percentiles_ms(total.tolist()),
             "misses": int((total > budget_ms).sum()),
-            **{
-                f"{stage}_p50_ms": float(np.median(self.stages_ms[:, column]))
-                for column, stage in enumerate(STAGES[:-1])
-            },
+            **{f"{stage}_p50_ms": float(np.median(self.stages_ms[:, column])) for column, stage in enumerate(STAGES)},
         }
 
 
@@ -70,10 +67,10 @@ def segment_phases(
     for number in range(warmup):
         pipeline.segment(cine.image[..., number % phases])
     mask = np.zeros(cine.image.shape, dtype=np.uint8)
-    stages_ms = np.zeros((phases * repeat, len(STAGES)))
+    stages_ms = np.zeros((phases * repeat, len(COLUMNS)))
     for number, row in enumerate(stages_ms):
         frame = pipeline.segment(cine.image[..., number % phases])
-        row[:] = frame.preprocess_ms, frame.engine_ms, frame.inverse_ms, frame.total_ms
+        row[:] = [frame.stage_ms(stage) for stage in COLUMNS]
         if number < phases:
             mask[..., number] = frame.mask
         if on_frame is not None:

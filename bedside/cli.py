@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from bedside.cine import STAGES, CineResult, segment_phases
+from bedside.cine import COLUMNS, CineResult, segment_phases
 from bedside.overlay import Story, write_overlay
 from bedside.pipeline import FramePipeline
 from bedside.volumes import function, volumes_ml
@@ -29,6 +29,13 @@ segment-cine bundle cine.nii.gz -o mask.nii.gz --overlay overlay.gif --report ci
 segment-cine bundle dicom/ -o mask.nii.gz
 segment-cine bundle exam/ --series 5 -o mask.nii.gz
 """
+
+_STAGE_WORDS = {
+    "localise": "localiser",
+    "preprocess": "preprocessing",
+    "engine": "engine",
+    "inverse": "inverse mapping",
+}
 
 
 @command("segment-cine", examples=EXAMPLES)
@@ -130,7 +137,7 @@ def _document(
         "cine": {"file": cine_path.name, "shape": list(cine.image.shape), "time_step_ms": cine.time_step_ms},
         "latency": result.latency(budget_ms),
         "frames": [
-            {"phase": number % cine.image.shape[3], **{f"{s}_ms": float(v) for s, v in zip(STAGES, row, strict=True)}}
+            {"phase": number % cine.image.shape[3], **{f"{s}_ms": float(v) for s, v in zip(COLUMNS, row, strict=True)}}
             for number, row in enumerate(result.stages_ms)
         ],
         "volumes_ml": volumes,
@@ -149,7 +156,7 @@ def _print(document: dict[str, Any], device: str) -> None:
     table.columns[1].justify = "right"
     for words, key in {"p50": "p50_ms", "p99": "p99_ms", "worst": "worst_ms"}.items():
         table.add_row(words, f"{latency[key]:.1f}")
-    for stage, words in {"preprocess": "preprocessing", "engine": "engine", "inverse": "inverse mapping"}.items():
+    for stage, words in _STAGE_WORDS.items():
         table.add_row(f"  {words} (p50)", f"{latency[f'{stage}_p50_ms']:.1f}")
     table.add_row(f"misses of {latency['budget_ms']:g} ms", f"{latency['misses']} of {latency['frames']}")
     console.print(table)

@@ -1,4 +1,4 @@
-"""One frame in, one mask out: preprocessing, engine, inverse mapping, each timed. Free of torch."""
+"""One frame in, one mask out: localiser, preprocessing, engine, inverse mapping, each timed. Free of torch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from threadpoolctl import threadpool_limits
 from cinert.backends.base import Runner
 from cinert.bundle import Bundle
 from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.data.localiser import Localiser
 from cinert.data.nifti import Geometry
 from cinert.errors import BadInputError
 
+STAGES = ("localise", "preprocess", "engine", "inverse")
+"""Where a frame's time goes, in this order; what `total` has beyond them is a few microseconds."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FrameResult:
     """A segmented frame and where its time went."""
 
     mask: NDArray[np.uint8]
     """Stored axes and shape of the frame; 0 background, 1 RV, 2 MYO, 3 LV."""
+    localise_ms: float
+    """Finding the heart, and moving the crop there; about 0 without a localiser."""
     preprocess_ms: float
     """Stored frame to the network's input."""
     engine_ms: float
@@ -32,6 +38,11 @@ class FrameResult:
     """Logits to the mask on the stored grid."""
     total_ms: float
     """Frame in to mask out, on the wall clock: what the budget is held against."""
+
+    def stage_ms(self, stage: str) -> float:
+        """Time of one of `STAGES`, or `total`."""
+        value: float = getattr(self, f"{stage}_ms")
+        return value
 
 
 @functools.cache
@@ -48,7 +59,8 @@ def keep_blas_single_threaded() -> None:
 class FramePipeline:
     """Segments frames of one geometry with one runner; used from one thread. A context manager that closes the runner.
 
-    Numpy's BLAS is held to one thread from then on (`keep_blas_single_threaded`).
+    With a localiser the crop follows the heart; without one it is centred on the image. Numpy's BLAS is held to one
+    thread from then on (`keep_blas_single_threaded`).
 
     Example:
         with FramePipeline.from_bundle(open_bundle(folder)).bind(geometry) as pipeline:
@@ -57,12 +69,13 @@ class FramePipeline:
     Args:
         runner: takes x_BCDHW, batch 1, one channel; gives logits_BCDHW.
         spec: the network's grid.
+        localiser: finds the heart in each frame.
 
     Raises:
         BadInputError: the runner does not take one image on that grid.
     """
 
-    def __init__(self, runner: Runner, spec: PreprocessingSpec) -> None:
+    def __init__(self, runner: Runner, spec: PreprocessingSpec, localiser: Localiser | None = None) -> None:
         if tuple(runner.input_shapes) != ((1, 1, *spec.shape_DHW),):
             raise BadInputError(
                 f"the engine takes inputs of shape {tuple(runner.input_shapes)}; a cine frame gives one image of shape"
@@ -71,17 +84,38 @@ class FramePipeline:
         keep_blas_single_threaded()
         self.runner = runner
         self.spec = spec
+        self.localiser = localiser
         self._grid: GridMap | None = None
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Self:
-        """Load the engine of an opened bundle; raises as `Bundle.load_runner` does."""
-        return cls(bundle.load_runner(device=device, threads=threads), bundle.preprocessing)
+        """Load the engines of an opened bundle; raises as `Bundle.load_runner` does."""
+        localiser = bundle.load_localiser(device=device, threads=threads)
+        return cls(
+            bundle.load_runner(device=device, threads=threads),
+            bundle.preprocessing,
+            None if localiser is None else Localiser(localiser),
+        )
+
+    def fork(self) -> Self:
+        """A second pipeline on the same engines with buffers of its own, to overlap successive frames; not bound."""
+        localiser = None if self.localiser is None else Localiser(self.localiser.runner.fork())
+        return type(self)(self.runner.fork(), self.spec, localiser)
 
     def bind(self, geometry: Geometry) -> Self:
-        """Build the map to the network's grid and back once; every later frame has to lie on `geometry`."""
+        """Build the map to the network's grid and back; every later frame has to lie on `geometry`."""
         self._grid = GridMap(geometry, self.spec)
+        if self.localiser is not None:
+            self.localiser.bind(geometry)
         return self
+
+    def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
+        """Share of the labelled voxels that the latest frame's crop holds; what is outside cannot be found.
+
+        Raises:
+            RuntimeError: `bind` was not called.
+        """
+        return self._bound().kept_share(label_stored)
 
     def segment(self, image_stored: NDArray[np.generic]) -> FrameResult:
         """Segment one frame.
@@ -93,19 +127,37 @@ class FramePipeline:
             RuntimeError: `bind` was not called.
             ValueError: the frame does not lie on the bound geometry.
         """
-        if self._grid is None:
-            raise RuntimeError("bind the pipeline to a geometry before segmenting frames")
+        grid = self._bound()
         start = time.perf_counter_ns()
-        x_DHW = self._grid.to_network(image_stored)
+        if self.localiser is not None:
+            location = self.localiser.locate(image_stored)
+            if location.moved:
+                grid = self._grid = GridMap(grid.geometry, self.spec, location.centre_mm)
+        located = time.perf_counter_ns()
+        x_DHW = grid.to_network(image_stored)
         ready = time.perf_counter_ns()
         logits_BCDHW = self.runner.run(x_DHW[None, None])
         done = time.perf_counter_ns()
-        mask = self._grid.logits_to_stored(logits_BCDHW[0])
+        mask = grid.logits_to_stored(logits_BCDHW[0])
         end = time.perf_counter_ns()
-        return FrameResult(mask, (ready - start) / 1e6, (done - ready) / 1e6, (end - done) / 1e6, (end - start) / 1e6)
+        return FrameResult(
+            mask=mask,
+            localise_ms=(located - start) / 1e6,
+            preprocess_ms=(ready - located) / 1e6,
+            engine_ms=(done - ready) / 1e6,
+            inverse_ms=(end - done) / 1e6,
+            total_ms=(end - start) / 1e6,
+        )
+
+    def _bound(self) -> GridMap:
+        if self._grid is None:
+            raise RuntimeError("bind the pipeline to a geometry before segmenting frames")
+        return self._grid
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.runner.close()
+        if self.localiser is not None:
+            self.localiser.runner.close()

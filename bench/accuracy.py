@@ -19,7 +19,6 @@ from bedside.volumes import volumes_ml
 from bench.clinical import clinical_indices
 from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
 from cinert.data.acdc import Patient, load_frame
-from cinert.data.grid import GridMap
 from cinert.data.nifti import Geometry
 
 SCHEMA, VERSION = "cinert.accuracy", 1
@@ -38,7 +37,7 @@ class FrameAccuracy:
     """Volumes of the labelled structures, {rv, myo, lv}."""
     predicted_ml: Mapping[str, float]
     kept_share: float
-    """Share of the labelled voxels that lie in the network's field of view; what is outside cannot be found."""
+    """Share of the labelled voxels that lie in the crop; what is outside cannot be found."""
     latency_ms: float
     """Frame in to mask out."""
 
@@ -90,7 +89,7 @@ def score_patients(
                     score=score_mask(result.mask, label, geometry.spacing_mm),
                     reference_ml=_volumes_ml(label, geometry),
                     predicted_ml=_volumes_ml(result.mask, geometry),
-                    kept_share=GridMap(geometry, pipeline.spec).kept_share(label),
+                    kept_share=pipeline.kept_share(label),
                     latency_ms=result.total_ms,
                 )
             )

@@ -109,11 +109,9 @@ def evaluate_bundle(
     from bench.clinical_plot import save_bland_altman  # noqa: PLC0415
     from bench.tables import accuracy_table, clinical_remarks, clinical_table  # noqa: PLC0415
 
-    with bundle.load_runner(device, threads) as runner, progress_bar() as bar:
+    with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as bar:
         task = bar.add_task("scoring", total=sum(len(patient.frames) for patient in patients))
-        frames = score_patients(
-            FramePipeline(runner, bundle.preprocessing), patients, on_frame=lambda: bar.advance(task)
-        )
+        frames = score_patients(pipeline, patients, on_frame=lambda: bar.advance(task))
     write_json(output, accuracy_document(frames, seen=seen, fold=fold, bundle=_describe(bundle), fingerprint=here))
     console.print(accuracy_table(frames, seen or []))
     summary = summarise(frames)
@@ -241,6 +239,7 @@ def bench_engine(
     threads = threads or default_threads()
     here = _fingerprint(bundle, device, threads)
 
+    from bedside.pipeline import FramePipeline  # noqa: PLC0415
     from bench.frames import cine_frames, synthetic_frames  # noqa: PLC0415
     from bench.plots import save_latency_plot  # noqa: PLC0415
     from bench.reference import find_reference  # noqa: PLC0415
@@ -257,13 +256,13 @@ def bench_engine(
         idle_s=idle_s,
         warmup=warmup,
     )
-    with bundle.load_runner(device, threads) as runner, progress_bar() as bar:
+    with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as bar:
 
         def progress(stage: str, total: int) -> OnFrame:
             task = bar.add_task(stage, total=total)
             return lambda: bar.advance(task)
 
-        measurement = measure(runner, bundle.preprocessing, source, plan, clock=WallClock(), progress=progress)
+        measurement = measure(pipeline, source, plan, clock=WallClock(), progress=progress)
     estimate = None if reference is None else reference.values
     verdict = judge(measurement, plan, estimate)
     document = verify_document(

@@ -1,7 +1,7 @@
 """Estimate against measurement on one bundle, and the verdicts (docs/design.md, "Proof").
 
 Two things are measured, each in the chosen mode. The *engine* host to host is what an estimate speaks of. *Frame to
-mask* adds preprocessing and the inverse mapping and is what the budget is held against.
+mask* adds localiser, preprocessing and inverse mapping and is what the budget is held against.
 
 A LUT is measured back to back, on a warm engine. An engine that slept between paced frames has to wake up first (0.4 ms
 on a 2-core CPU, five times a network of 0.1 ms), which is no error of the estimate. So in every mode the estimate is
@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from bedside.pipeline import FramePipeline, FrameResult
+from bedside.pipeline import STAGES, FramePipeline, FrameResult
 from bench.frames import FrameSource
 from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced
 from cinert.backends.base import Runner
-from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.data.grid import GridMap
 from cinert.timing import sustained_fps
 
 SCHEMA, VERSION = "cinert.verify", 1
@@ -63,7 +63,7 @@ class Measurement:
     frame_to_mask: Stream
     frame_to_mask_fps: float
     stages_p50_ms: Mapping[str, float]
-    """{preprocess, engine, inverse}: medians within `frame_to_mask`."""
+    """{localise, preprocess, engine, inverse}: medians within `frame_to_mask`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,29 +92,28 @@ def run_stream(work: Work, plan: Plan, *, clock: Clock, on_frame: OnFrame) -> St
 
 
 def measure(
-    runner: Runner, spec: PreprocessingSpec, source: FrameSource, plan: Plan, *, clock: Clock, progress: Progress
+    pipeline: FramePipeline, source: FrameSource, plan: Plan, *, clock: Clock, progress: Progress
 ) -> Measurement:
     """Measure engine and frame-to-mask latency and throughput.
 
     Args:
-        runner: the engine; stays open.
-        spec: the network's grid.
+        pipeline: with the engine; is bound to the frames' geometry and stays open.
         source: frames in stored axes.
         plan: how.
         clock: the time.
         progress: makes a bar for each stage.
     """
-    grid = GridMap(source.geometry, spec)
+    runner = pipeline.bind(source.geometry).runner
+    grid = GridMap(source.geometry, pipeline.spec)
     images = [grid.to_network(frame)[None, None] for frame in source.frames]
 
     def engine(own: Runner) -> Work:
         return lambda number: own.run(images[number % len(images)])
 
     results: list[FrameResult] = []
-    pipeline = FramePipeline(runner, spec).bind(source.geometry)
     with contextlib.ExitStack() as stack:
-        second = stack.enter_context(runner.fork())
-        second_pipeline = FramePipeline(second, spec).bind(source.geometry)
+        second_pipeline = stack.enter_context(pipeline.fork()).bind(source.geometry)
+        second = second_pipeline.runner
         engine_stream = run_stream(
             engine(runner), plan, clock=clock, on_frame=progress(f"engine, {plan.mode}", plan.frames)
         )
@@ -145,10 +144,7 @@ def measure(
         device_p50_ms=float(np.median(device_ms)),
         frame_to_mask=frame_stream,
         frame_to_mask_fps=fps["frame to mask"],
-        stages_p50_ms={
-            stage: float(np.median([getattr(result, f"{stage}_ms") for result in counted]))
-            for stage in ("preprocess", "engine", "inverse")
-        },
+        stages_p50_ms={stage: float(np.median([result.stage_ms(stage) for result in counted])) for stage in STAGES},
     )
 
 

@@ -1,6 +1,7 @@
 """A bundle: the folder that carries one network from the lab to the bedside.
 
     manifest.json  arch.yaml  weights.safetensors  model.onnx  preprocessing.json  <backend>-<precision>.<suffix> ...
+    localiser.safetensors  localiser.onnx  localiser-<backend>-<precision>.<suffix> ...
 
 An engine is executable code, so nothing is deserialised before every file has its SHA-256 and no file is there that the
 manifest does not list. Free of torch.
@@ -20,6 +21,8 @@ from cinert.backends import resolve_backend
 from cinert.backends.base import Engine, Precision, Runner
 from cinert.bundle_manifest import (
     ARCH,
+    LOCALISER,
+    LOCALISER_ONNX,
     MANIFEST,
     ONNX,
     PREPROCESSING,
@@ -35,6 +38,17 @@ from cinert.errors import BadInputError
 from cinert.files import atomic_folder, check_writable, read_json, sha256_of, sha256_of_file, write_json
 from cinert.space import CLASSES
 
+_LOCALISER_PREFIX = "localiser-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocaliserFiles:
+    """What a bundle holds of the localiser: its weights file, its ONNX and its engine."""
+
+    weights: bytes
+    onnx: bytes
+    engine: Engine
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
@@ -45,6 +59,8 @@ class Bundle:
     arch: Architecture
     preprocessing: PreprocessingSpec
     engine: Engine
+    localiser: Engine | None
+    """None: the crop is centred on the image."""
     digest: str
     """SHA-256 of manifest.json, which pins every other file."""
 
@@ -79,8 +95,7 @@ class Bundle:
             BackendUnavailableError: the engine's back end is not available here (exit code 3).
             BadInputError: the engine does not take what the manifest says.
         """
-        backend = resolve_backend(self.backend, device, self.precision)
-        runner = backend.load(self.engine, device=device, threads=threads or default_threads())
+        runner = self._load(self.engine, device, threads)
         promised = tuple(spec.shape for spec in self.manifest.inputs), self.manifest.outputs[0].shape
         if promised != (tuple(map(tuple, runner.input_shapes)), tuple(runner.output_shape)):
             runner.close()
@@ -91,10 +106,22 @@ class Bundle:
             )
         return runner
 
+    def load_localiser(self, device: str = "auto", threads: int | None = None) -> Runner | None:
+        """Load the localiser's engine (`cinert.data.localiser` uses it); None where the bundle has none.
 
-def engine_file_names(engine: Engine) -> dict[str, str]:
+        Raises:
+            BackendUnavailableError: as `load_runner`.
+        """
+        return None if self.localiser is None else self._load(self.localiser, device, threads)
+
+    def _load(self, engine: Engine, device: str, threads: int | None) -> Runner:
+        backend = resolve_backend(self.backend, device, self.precision)
+        return backend.load(engine, device=device, threads=threads or default_threads())
+
+
+def engine_file_names(engine: Engine, *, prefix: str = "") -> dict[str, str]:
     """File name in a bundle for each of an engine's files, by suffix, e.g. `openvino-fp32.xml`."""
-    return {suffix: f"{engine.backend}-{engine.precision}.{suffix}" for suffix in engine.files}
+    return {suffix: f"{prefix}{engine.backend}-{engine.precision}.{suffix}" for suffix in engine.files}
 
 
 def check_bundle_target(folder: Path) -> None:
@@ -132,6 +159,7 @@ def write_bundle(
     parity: Parity,
     versions: Mapping[str, str],
     seen_patients: tuple[Mapping[str, str], ...] | None,
+    localiser: LocaliserFiles | None = None,
     estimate: Mapping[str, float] | None = None,
     lut: Mapping[str, str] | None = None,
 ) -> Bundle:
@@ -144,6 +172,7 @@ def write_bundle(
     """
     check_bundle_target(folder)
     names = engine_file_names(engine)
+    localiser_names = {} if localiser is None else engine_file_names(localiser.engine, prefix=_LOCALISER_PREFIX)
     with atomic_folder(folder) as partial:
         save_arch(partial / ARCH, arch)
         write_json(partial / PREPROCESSING, preprocessing.to_dict())
@@ -151,9 +180,15 @@ def write_bundle(
         (partial / ONNX).write_bytes(onnx)
         for suffix, name in names.items():
             (partial / name).write_bytes(engine.files[suffix])
+        if localiser is not None:
+            (partial / LOCALISER).write_bytes(localiser.weights)
+            (partial / LOCALISER_ONNX).write_bytes(localiser.onnx)
+            for suffix, name in localiser_names.items():
+                (partial / name).write_bytes(localiser.engine.files[suffix])
         manifest = Manifest(
             files={path.name: sha256_of_file(path) for path in sorted(partial.iterdir())},
             engine=tuple(names.values()),
+            localiser=tuple(localiser_names.values()),
             backend=engine.backend,
             precision=engine.precision,
             inputs=inputs,
@@ -190,33 +225,39 @@ def open_bundle(folder: Path) -> Bundle:
         read_json(folder / PREPROCESSING, "the preprocessing"), folder / PREPROCESSING
     )
     _check_agreement(folder, manifest, arch, preprocessing)
-    prefix = f"{manifest.backend}-{manifest.precision}."
-    files = {name.removeprefix(prefix): engine_bytes[name] for name in manifest.engine}
+
+    def engine(names: tuple[str, ...], prefix: str) -> Engine:
+        start = f"{prefix}{manifest.backend}-{manifest.precision}."
+        files = {name.removeprefix(start): engine_bytes[name] for name in names}
+        return Engine(manifest.backend, manifest.precision, files)
+
     return Bundle(
         folder=folder,
         manifest=manifest,
         arch=arch,
         preprocessing=preprocessing,
-        engine=Engine(manifest.backend, manifest.precision, files),
+        engine=engine(manifest.engine, ""),
+        localiser=engine(manifest.localiser, _LOCALISER_PREFIX) if manifest.localiser else None,
         digest=sha256_of_file(source),
     )
 
 
 def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Compare folder and manifest; return the engine's files, read once, so that what runs is what was hashed."""
+    """Compare folder and manifest; return the engines' files, read once, so that what runs is what was hashed."""
     present = {path.name: path for path in folder.iterdir()}
     if extra := sorted(present.keys() - manifest.files.keys() - {MANIFEST}):
         raise BadInputError(
             f"bundle {folder} holds {extra[0]}, which its manifest does not list.",
             hint="a bundle is used as it was exported; keep other files elsewhere.",
         )
+    executable = {*manifest.engine, *manifest.localiser}
     engine = {}
     for name, expected in manifest.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise BadInputError(f"bundle {folder} lacks the file {name}.", hint="copy the whole folder again.")
         try:
-            if name in manifest.engine:
+            if name in executable:
                 engine[name] = path.read_bytes()
                 digest = sha256_of(engine[name])
             else:

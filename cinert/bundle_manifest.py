@@ -20,6 +20,7 @@ MANIFEST, ARCH, WEIGHTS, ONNX, PREPROCESSING = (
     "model.onnx",
     "preprocessing.json",
 )
+LOCALISER, LOCALISER_ONNX = "localiser.safetensors", "localiser.onnx"
 ESTIMATE_KEYS = ("ms", "low_ms", "high_ms", "throughput_fps")
 ParityStatus = Literal["passed", "not_run"]
 
@@ -57,6 +58,8 @@ class Manifest:
     """SHA-256 by file name; the manifest itself is not among them."""
     engine: tuple[str, ...]
     """Files of the engine, the main one first."""
+    localiser: tuple[str, ...]
+    """Files of the localiser's engine, the main one first; none where the crop is centred on the image."""
     backend: str
     precision: Precision
     inputs: tuple[TensorSpec, ...]
@@ -80,7 +83,7 @@ class Manifest:
         document = {"schema": SCHEMA, "version": VERSION, **asdict(self)}
         for key in ("inputs", "outputs"):
             document[key] = [{**asdict(spec), "shape": list(spec.shape)} for spec in getattr(self, key)]
-        for key in ("engine", "classes"):
+        for key in ("engine", "localiser", "classes"):
             document[key] = list(getattr(self, key))
         document["seen_patients"] = None if self.seen_patients is None else [dict(item) for item in self.seen_patients]
         return document
@@ -98,7 +101,7 @@ class Manifest:
         for key, (kind, words) in _KINDS.items():
             if not isinstance(document[key], kind):
                 raise BadInputError(f"{source}: {key} is {document[key]!r}, expected {words}.")
-        _check_files(document["files"], document["engine"], source)
+        _check_files(document["files"], document["engine"], document["localiser"], source)
         if document["backend"] not in BACKENDS:
             raise BadInputError(
                 f"{source}: unknown back end {document['backend']!r}.", hint=f"known: {', '.join(BACKENDS)}."
@@ -114,6 +117,7 @@ class Manifest:
         values = {
             **{key: document[key] for key in required},
             "engine": tuple(document["engine"]),
+            "localiser": tuple(document["localiser"]),
             "classes": tuple(document["classes"]),
             "inputs": _tensor_specs(document["inputs"], f"{source}: inputs"),
             "outputs": _tensor_specs(document["outputs"], f"{source}: outputs"),
@@ -126,6 +130,7 @@ class Manifest:
 _KINDS: dict[str, tuple[Any, str]] = {
     "files": (dict, "a mapping of file names to SHA-256"),
     "engine": (list, "a list of file names"),
+    "localiser": (list, "a list of file names"),
     "inputs": (list, "a list of {name, shape, dtype}"),
     "outputs": (list, "a list of {name, shape, dtype}"),
     "classes": (list, "a list of names"),
@@ -139,13 +144,14 @@ _KINDS: dict[str, tuple[Any, str]] = {
 }
 
 
-def _check_files(files: Mapping[str, Any], engine: list[Any], source: str) -> None:
+def _check_files(files: Mapping[str, Any], engine: list[Any], localiser: list[Any], source: str) -> None:
     for name, digest in files.items():
         if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
             raise BadInputError(f"{source}: files names {name!r}, which is no plain file name.")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise BadInputError(f"{source}: files.{name} is {digest!r}, expected a SHA-256 in hexadecimal.")
-    for name in (ARCH, WEIGHTS, ONNX, PREPROCESSING, *engine):
+    with_localiser = (LOCALISER, LOCALISER_ONNX, *localiser) if localiser else ()
+    for name in (ARCH, WEIGHTS, ONNX, PREPROCESSING, *engine, *with_localiser):
         if name not in files:
             raise BadInputError(f"{source}: files does not list {name!r}.")
     if not engine:

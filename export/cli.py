@@ -14,6 +14,7 @@ from cinert.bundle import Bundle, check_bundle_target
 from cinert.cli import command, console, data_option, progress_bar
 from cinert.environment import default_threads, device_name
 from export.engine import export_bundle, require_gate, spec_of
+from export.localiser import find_localiser, load_trained_localiser
 from export.parity import random_images, real_images
 from export.pricing import load_matching_lut, price
 from export.weights import find_weights, load_trained
@@ -33,6 +34,13 @@ export-engine arch.yaml --weights weights.safetensors --backend ort -o bundle-or
     type=click.Path(path_type=Path),
     help="Trained weights. [default: weights.safetensors beside ARCH.yaml]",
 )
+@click.option(
+    "--localiser",
+    "localiser_path",
+    type=click.Path(path_type=Path),
+    help="Trained localiser, or 'none': crop on the image's centre. [default: localiser.safetensors beside the"
+    " weights, where there is one]",
+)
 @click.option("--backend", default="auto", type=click.Choice(["auto", *BACKENDS]), help="'auto': the fastest here.")
 @click.option("--precision", default="fp32", type=click.Choice(get_args(Precision)), help="Precision of the engine.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine is built for.")
@@ -49,6 +57,7 @@ export-engine arch.yaml --weights weights.safetensors --backend ort -o bundle-or
 def export_engine(
     arch_path: Path,
     weights: Path | None,
+    localiser_path: Path | None,
     backend: str,
     precision: str,
     device: str,
@@ -74,7 +83,10 @@ def export_engine(
         else load_matching_lut(lut_path, backend=engine_backend.name, precision=chosen_precision)
     )
     pricing = None if lut is None else price(arch, lut)
-    trained = load_trained(arch, find_weights(arch_path, weights))
+    weights = find_weights(arch_path, weights)
+    trained = load_trained(arch, weights)
+    localiser_path = None if str(localiser_path) == "none" else find_localiser(weights, localiser_path)
+    localiser = None if localiser_path is None else load_trained_localiser(localiser_path)
     spec = spec_of(arch)
     images = {"random": random_images((1, arch.grid.in_channels, *spec.shape_DHW))}
     if data is not None:
@@ -90,6 +102,7 @@ def export_engine(
             device=device,
             threads=threads or default_threads(),
             images=images,
+            localiser=localiser,
             pricing=pricing,
         )
     _print_summary(bundle)
@@ -111,6 +124,9 @@ def _print_summary(bundle: Bundle) -> None:
         )
     else:
         table.add_row("estimate", "none (no --lut)")
+    table.add_row(
+        "crop", "on the heart, by its localiser" if bundle.localiser else "on the image's centre (no localiser)"
+    )
     seen = manifest.seen_patients
     table.add_row("patients", "unknown: the weights do not say which they saw" if seen is None else f"{len(seen)} seen")
     console.print(table)

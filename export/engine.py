@@ -16,6 +16,7 @@ from cinert.data.grid import PreprocessingSpec
 from cinert.environment import fingerprint, library_version
 from cinert.errors import BadInputError
 from cinert.onnx import network_model
+from export.localiser import TrainedLocaliser, compile_localiser
 from export.parity import Images, check_parity
 from export.pricing import Pricing
 from export.weights import TrainedNetwork
@@ -51,9 +52,10 @@ def export_bundle(
     device: str,
     threads: int,
     images: Mapping[str, Images],
+    localiser: TrainedLocaliser | None = None,
     pricing: Pricing | None = None,
 ) -> Bundle:
-    """Build the engine, check it against PyTorch on `images`, and write the bundle.
+    """Build the engines, check them against PyTorch, the network's on `images`, and write the bundle.
 
     Raises:
         VerdictError: parity failed; nothing was written.
@@ -65,6 +67,11 @@ def export_bundle(
     with backend.load(engine, device=device, threads=threads) as runner:
         parity = check_parity(runner, trained.network, images)
     inputs, outputs = tensor_specs(model.onnx)
+    localiser_files = (
+        None
+        if localiser is None
+        else compile_localiser(localiser, backend, precision=precision, device=device, threads=threads)
+    )
     return write_bundle(
         folder,
         arch=arch,
@@ -78,9 +85,18 @@ def export_bundle(
         estimate=None if pricing is None else pricing.estimate,
         lut=None if pricing is None else pricing.lut,
         parity=parity,
-        seen_patients=trained.seen_patients,
+        seen_patients=_all_seen(trained, localiser),
+        localiser=localiser_files,
         versions={"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
     )
+
+
+def _all_seen(trained: TrainedNetwork, localiser: TrainedLocaliser | None) -> tuple[Mapping[str, str], ...] | None:
+    """Patients behind network and localiser; None where the weights do not say."""
+    if trained.seen_patients is None or localiser is None:
+        return trained.seen_patients
+    unique = {(item["id"], item["digest"]) for item in (*trained.seen_patients, *localiser.seen_patients)}
+    return tuple({"id": name, "digest": digest} for name, digest in sorted(unique))
 
 
 def require_gate(precision: Precision) -> None:

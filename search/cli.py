@@ -15,6 +15,7 @@ from cinert.files import check_writable
 from cinert.space import load_space
 
 if TYPE_CHECKING:
+    import torch
     from rich.progress import Progress
 
     from search.data import FoldData
@@ -162,6 +163,11 @@ def nas_search(
 @click.option("--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Peak of the cosine.")
 @click.option("--validate-every", default=5, type=click.IntRange(min=1), help="Epochs between validations.")
 @_DEVICE
+@click.option(
+    "--localiser/--no-localiser",
+    default=True,
+    help="Train the small network that finds the heart; without it crops are centred on the image.",
+)
 @click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")
 @wait_option()
 def train_arch(
@@ -175,13 +181,15 @@ def train_arch(
     learning_rate: float,
     validate_every: int,
     device: str,
+    localiser: bool,
     restart: bool,
     wait: bool,
 ) -> None:
-    """Train the network of ARCH.yaml from scratch.
+    """Train the network of ARCH.yaml from scratch, and the localiser that centres its crop on the heart.
 
-    Writes RUN/weights.safetensors, metrics.json, and the training curve. An interrupted training continues when the
-    same command is given again. Dice is on the network's grid; evaluate-bundle scores on the original one.
+    Writes RUN/weights.safetensors, localiser.safetensors, metrics.json, and the training curve. An interrupted training
+    continues when the same command is given again. Dice is on the network's grid, cropped about the labels;
+    evaluate-bundle scores on the original grid, cropped by the localiser.
     """
     from search.device import resolve_device  # noqa: PLC0415
     from search.train_run import run_training  # noqa: PLC0415
@@ -196,6 +204,8 @@ def train_arch(
     with progress_bar() as bar:
         found = _load(bar, data, arch.grid, fold)
         _warn_of_seen(arch, found)
+        if localiser and data is not None:
+            _train_localiser(bar, folder, data, fold, seed=seed, device=where, restart=restart)
         task = bar.add_task("training", total=None)
         result = run_training(
             arch,
@@ -217,6 +227,25 @@ def train_arch(
         held_out = result.metrics["patients"]["validation"]
         _say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
     _say(f"Wrote {folder / 'weights.safetensors'}. Next: export-engine {folder / 'arch.yaml'}")
+
+
+def _train_localiser(
+    bar: Progress, folder: Path, data: Path, fold: int | None, *, seed: int, device: torch.device, restart: bool
+) -> None:
+    from search.localise import LocaliserSettings  # noqa: PLC0415
+    from search.localise_run import ensure_localiser  # noqa: PLC0415
+
+    task = bar.add_task("localiser", total=None)
+    ensure_localiser(
+        folder,
+        data,
+        fold,
+        LocaliserSettings(seed=seed),
+        device,
+        progress=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
+        restart=restart,
+    )
+    bar.update(task, completed=1, total=1, description="localiser")
 
 
 def _warn_of_seen(arch: Architecture, found: FoldData) -> None:

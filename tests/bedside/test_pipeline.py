@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bedside.cine import segment_phases
-from bedside.pipeline import FramePipeline
+from bedside.pipeline import STAGES, FramePipeline
 from cinert.bundle import open_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.nifti import read_cine
@@ -21,7 +21,7 @@ def test_a_frame_is_segmented_on_its_own_grid(bundle_folder: Path, cine) -> None
 
     assert result.mask.shape == series.geometry.shape
     assert set(np.unique(result.mask)) == {0, 3}
-    assert result.preprocess_ms + result.engine_ms + result.inverse_ms == pytest.approx(result.total_ms)
+    assert sum(result.stage_ms(stage) for stage in STAGES) == pytest.approx(result.total_ms)
 
 
 def test_results_do_not_share_memory(make_bundle, cine) -> None:
@@ -52,7 +52,7 @@ def test_repeats_add_samples_and_warm_up_adds_none(make_bundle, cine, repeat: in
         result = segment_phases(pipeline, series, repeat=repeat, warmup=7, on_frame=lambda: done.append(1))
 
     phases = series.image.shape[3]
-    assert result.stages_ms.shape == (phases * repeat, 4)
+    assert result.stages_ms.shape == (phases * repeat, 5)
     assert len(done) == phases * repeat
     assert result.mask.shape == series.image.shape
     assert result.latency(50.0)["warmup_frames"] == 7

@@ -24,7 +24,7 @@ def measurement(engine_ms=10.0, frame_ms=20.0, *, late=0, fps=60.0, mode="burst"
         device_p50_ms=9.0,
         frame_to_mask=Stream(mode, [frame_ms] * (500 - late) + [51.0] * late),
         frame_to_mask_fps=fps,
-        stages_p50_ms={"preprocess": 1.0, "engine": 10.0, "inverse": 2.0},
+        stages_p50_ms={"localise": 0.5, "preprocess": 1.0, "engine": 10.0, "inverse": 2.0},
     )
 
 
@@ -106,10 +106,21 @@ class CountingRunner(Runner):
         CountingRunner.open_forks -= 1
 
 
+def frame_result(localise, preprocess, engine, inverse):
+    return FrameResult(
+        mask=np.zeros(1, np.uint8),
+        localise_ms=localise,
+        preprocess_ms=preprocess,
+        engine_ms=engine,
+        inverse_ms=inverse,
+        total_ms=localise + preprocess + engine + inverse,
+    )
+
+
 def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
     # The first three frames are slow: they are warm-up, and none of their time may show in a median of the stages.
-    scripted = [FrameResult(np.zeros(1, np.uint8), 90.0, 90.0, 90.0, 270.0)] * 3
-    usual = FrameResult(np.zeros(1, np.uint8), 1.0, 2.0, 3.0, 6.0)
+    scripted = [frame_result(90.0, 90.0, 90.0, 90.0)] * 3
+    usual = frame_result(0.5, 1.0, 2.0, 3.0)
     monkeypatch.setattr(FramePipeline, "segment", lambda self, image: scripted.pop() if scripted else usual)
     spec = PreprocessingSpec(spacing_mm=(10.0, 2.0, 2.0), shape_DHW=(2, 4, 4))
     source = FrameSource("noise", Geometry((4, 4, 2), np.diag([2.0, 2.0, 10.0, 1.0])), (np.ones((4, 4, 2)),))
@@ -124,8 +135,8 @@ def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
         return advance
 
     short = Plan(mode="burst", frames=3, budget_ms=50.0, fps=22.0, idle_s=0.0, warmup=3)
-    measured = measure(CountingRunner(), spec, source, short, clock=WallClock(), progress=progress)
-    assert measured.stages_p50_ms == {"preprocess": 1.0, "engine": 2.0, "inverse": 3.0}
+    measured = measure(FramePipeline(CountingRunner(), spec), source, short, clock=WallClock(), progress=progress)
+    assert measured.stages_p50_ms == {"localise": 0.5, "preprocess": 1.0, "engine": 2.0, "inverse": 3.0}
     assert len(measured.engine.latency_ms) == len(measured.frame_to_mask.latency_ms) == 3
     assert CountingRunner.open_forks == 0
     assert measured.engine_burst is measured.engine
@@ -133,6 +144,6 @@ def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
     assert len(stages) == 4
     assert all(done == total for done, total in stages.values())
     paced = Plan(mode="paced", frames=2, budget_ms=50.0, fps=500.0, idle_s=0.0, warmup=0)
-    measured = measure(CountingRunner(), spec, source, paced, clock=WallClock(), progress=progress)
+    measured = measure(FramePipeline(CountingRunner(), spec), source, paced, clock=WallClock(), progress=progress)
     assert (measured.engine.mode, measured.engine_burst.mode) == ("paced", "burst")
     assert len(measured.engine_burst.latency_ms) > len(measured.engine.latency_ms)

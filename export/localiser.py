@@ -1,0 +1,89 @@
+"""The localiser that a bundle carries: its trained weights, compiled like the network and held against PyTorch too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from cinert.backends.base import Backend, Precision
+from cinert.bundle import LocaliserFiles
+from cinert.bundle_manifest import LOCALISER
+from cinert.data.localiser import VIEW
+from cinert.errors import BadInputError, VerdictError
+from cinert.localiser_net import LocaliserNet, localiser_model
+from cinert.schema import check_schema
+from export.parity import TOLERANCE, random_images, relative_difference
+
+SCHEMA, VERSION = "cinert.localiser", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedLocaliser:
+    """A localiser with its weights, and their origin."""
+
+    network: LocaliserNet
+    """In eval mode."""
+    data: bytes
+    """The file as it was read."""
+    seen_patients: tuple[Mapping[str, str], ...]
+    """{id, digest} of the patients that it was trained on."""
+
+
+def find_localiser(weights: Path, localiser: Path | None) -> Path | None:
+    """The localiser named by the user, or the one beside the weights; None if there is neither."""
+    beside = weights.parent / LOCALISER
+    return localiser if localiser is not None else (beside if beside.is_file() else None)
+
+
+def load_trained_localiser(path: Path) -> TrainedLocaliser:
+    """Read localiser.safetensors.
+
+    Raises:
+        BadInputError: the file is missing or unreadable, or its tensors are not a localiser's.
+    """
+    if not path.is_file():
+        raise BadInputError(f"localiser {path} does not exist.", hint="train-arch writes it beside the weights.")
+    network = LocaliserNet()
+    try:
+        with safe_open(path, framework="pt") as stream:
+            record: Any = json.loads((stream.metadata() or {}).get("cinert", "{}"))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInputError(f"localiser {path} cannot be read: {error}.") from error
+    check_schema(record, schema=SCHEMA, version=VERSION, source=f"{path}: metadata cinert")
+    try:
+        network.load_state_dict(tensors)
+        seen = tuple({"id": str(item["id"]), "digest": str(item["digest"])} for item in record["seen_patients"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path} is not a localiser of this version: {str(error).splitlines()[0]}") from error
+    return TrainedLocaliser(network=network.eval(), data=path.read_bytes(), seen_patients=seen)
+
+
+def compile_localiser(
+    trained: TrainedLocaliser, backend: Backend, *, precision: Precision, device: str, threads: int
+) -> LocaliserFiles:
+    """Build the localiser's engine and hold it against PyTorch.
+
+    Raises:
+        VerdictError: its logits differ from PyTorch's by more than the parity gate allows.
+    """
+    model = localiser_model(trained.network)
+    engine = backend.compile(model, precision=precision, device=device, threads=threads)
+    with backend.load(engine, device=device, threads=threads) as runner:
+        for image in random_images((1, 1, *VIEW.shape_DHW)):
+            with torch.inference_mode():
+                expected = trained.network(torch.from_numpy(image)).numpy()
+            difference = relative_difference(runner.run(image), expected)
+            if not difference <= TOLERANCE:
+                raise VerdictError(
+                    f"the localiser's logits differ from PyTorch's by {difference:.2e} (relative), more than"
+                    f" {TOLERANCE:g}; no bundle was written.",
+                    hint="try another --backend.",
+                )
+    return LocaliserFiles(weights=trained.data, onnx=model.onnx, engine=engine)

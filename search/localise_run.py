@@ -1,0 +1,71 @@
+"""The localiser of a training run: trained once, kept beside the weights, found again when the run continues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cinert.data.acdc import patient_digest, read_acdc
+from cinert.data.folds import split
+from cinert.resume import refuse_other_settings
+from search.checkpoint import load_checkpoint
+from search.data import PatientRecord
+from search.localise import (
+    SCHEMA,
+    VERSION,
+    LocaliserSettings,
+    load_views,
+    localiser_record,
+    save_localiser,
+    train_localiser,
+)
+
+LOCALISER = "localiser.safetensors"
+
+
+def ensure_localiser(
+    folder: Path,
+    data: Path,
+    fold: int | None,
+    settings: LocaliserSettings,
+    device: torch.device,
+    *,
+    progress: Callable[[str, int, int], None],
+    restart: bool = False,
+) -> bool:
+    """Train the localiser on the fold's training patients, unless the run folder holds that very one.
+
+    Args:
+        folder: of the run; localiser.safetensors is written there.
+        data: folder of patients.
+        fold: 0..4, or None to train on all patients.
+        settings: how.
+        device: where to compute.
+        progress: called with (what, done, in all).
+        restart: throw away what the folder holds.
+
+    Returns:
+        Whether it was trained now.
+
+    Raises:
+        BadInputError: the data cannot be used, or the folder holds a localiser of other data or settings.
+    """
+    path = folder / LOCALISER
+    patients = {patient.id: patient for patient in read_acdc(data)}
+    train = [patients[id_] for id_ in sorted(split(patients, fold).train)]
+    seen = [PatientRecord(id=patient.id, digest=patient_digest(patient)) for patient in train]
+    if restart:
+        path.unlink(missing_ok=True)
+    if path.exists():
+        there = load_checkpoint(path, schema=SCHEMA, version=VERSION).values
+        wanted = localiser_record(settings, seen)
+        refuse_other_settings(path, *({key: record.get(key) for key in wanted} for record in (there, wanted)))
+        return False
+    views = load_views(train, progress=lambda done, total: progress("reading whole stacks", done, total))
+    network = train_localiser(
+        views, settings, device, advance=lambda done, total: progress("training the localiser", done, total)
+    )
+    save_localiser(path, network, settings, seen)
+    return True
