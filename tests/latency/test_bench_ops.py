@@ -1,12 +1,5 @@
 """The command as a user runs it, on a space that takes seconds."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -47,28 +40,6 @@ def test_a_table_holds_every_part(tmp_path, tiny, backend):
     compared = run("--compare", output, output)
     assert compared.exit_code == 0
     assert "1.00x" in compared.output
-
-
-def test_a_killed_run_goes_on(tmp_path, tiny):
-    output = tmp_path / "lut.json"
-    checkpoint = tmp_path / ".lut.json.partial"
-    arguments = ["--space", str(tiny), "--backend", "ort", "--networks", "12", "--threads", "1", "-o", str(output)]
-    program = "import sys; from latency.cli import bench_ops; bench_ops(sys.argv[1:])"
-    process = subprocess.Popen([sys.executable, "-c", program, *arguments], env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not output.exists()
-    before = json.loads(checkpoint.read_text())["visits"]
-    assert before
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    assert not checkpoint.exists()
-    rows = {row.key.label: row for row in load_lut(output).rows}
-    kept = [label for label in before if label in rows]
-    assert all(rows[label].timing["n"] >= sum(len(visit) for visit in before[label]) for label in kept)
 
 
 @pytest.mark.parametrize(
