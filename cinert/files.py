@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,41 @@ def check_writable(path: Path) -> None:
         ) from error
 
 
+_PARTIAL, _PREVIOUS = ".partial-", "previous"
+_ABANDONED_S = 60.0
+
+
+@contextlib.contextmanager
+def _workspace(parent: Path) -> Iterator[Path]:
+    """Make a hidden folder to write in, removed at the end; what a killed process left of its own is removed first."""
+    for left in parent.glob(f"{_PARTIAL}*"):
+        _remove_if_abandoned(left)
+    folder = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Says that somebody works here, for as long as the process lives.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    # Whatever cannot be read or locked is somebody else's, or is just being removed.
+    with contextlib.suppress(OSError):
+        # Young ones may not be locked yet. One that holds `previous` was killed while it replaced a folder.
+        if time.time() - folder.stat().st_mtime < _ABANDONED_S or (folder / _PREVIOUS).exists():
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path`, otherwise nothing is left.
@@ -40,17 +78,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffixes of `path`, because nibabel and OpenVINO choose the format by them.
     """
     check_writable(path)
-    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
-    try:
-        partial = folder / path.name
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise BadInputError(
-            f"cannot write {path}: {error.strerror or error}.", hint="is the disk full, or is it a folder?"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _workspace(path.parent) as folder:
+        try:
+            partial = folder / path.name
+            yield partial
+            partial.replace(path)
+        except OSError as error:
+            raise BadInputError(
+                f"cannot write {path}: {error.strerror or error}.", hint="is the disk full, or is it a folder?"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -63,18 +99,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise BadInputError(f"cannot write the folder {path}: a file of that name exists.")
     check_writable(path)
-    holder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
-    try:
-        partial = holder / path.name
-        partial.mkdir()
-        yield partial
-        if path.exists():
-            path.replace(holder / "previous")
-        partial.replace(path)
-    except OSError as error:
-        raise BadInputError(f"cannot write the folder {path}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
+    with _workspace(path.parent) as holder:
+        try:
+            partial = holder / path.name
+            partial.mkdir()
+            yield partial
+            if path.exists():
+                path.replace(holder / _PREVIOUS)
+            partial.replace(path)
+        except OSError as error:
+            raise BadInputError(f"cannot write the folder {path}: {error.strerror or error}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,3 +1,6 @@
+import os
+import time
+
 import pytest
 
 from cinert.errors import BadInputError
@@ -56,3 +59,47 @@ def test_unreadable_json_names_the_file(tmp_path, text, says):
     with pytest.raises(BadInputError, match=says) as error:
         read_json(path, "the LUT")
     assert str(path) in str(error.value)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cinert.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def age(folder):
+    past = time.time() - 3600
+    os.utime(folder, (past, past))
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, run_python):
+    path = tmp_path / "out.json"
+    run_python(KILLED, path)
+    (left,) = tmp_path.iterdir()
+    assert (left / "out.json").read_text() == "half"
+    write_json(path, {})
+    assert left.exists(), "it is young, and could be of a process that is just about to lock it"
+    age(left)
+    write_json(path, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_others_are_writing_is_left_alone(tmp_path):
+    with atomic_path(tmp_path / "slow.json") as slow:
+        slow.write_text("{}")
+        age(slow.parent)
+        write_json(tmp_path / "quick.json", {})
+        assert slow.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["quick.json", "slow.json"]
+
+
+def test_a_folder_that_was_being_replaced_is_not_removed(tmp_path):
+    previous = tmp_path / ".partial-abc" / "previous"
+    previous.mkdir(parents=True)
+    age(previous.parent)
+    write_json(tmp_path / "out.json", {})
+    assert previous.exists()

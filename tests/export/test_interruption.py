@@ -1,8 +1,6 @@
 """A bundle is there as a whole or not at all, whenever the export is killed or the disk is full."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,13 +31,16 @@ def export(arch_file: Path, *more: object):
     return CliRunner().invoke(export_engine, [str(word) for word in (arch_file, *WORDS, *more)])
 
 
-def export_killed(arch_file: Path, files: int) -> None:
-    command = [sys.executable, "-c", KILLED, str(files), str(arch_file), *WORDS]
-    process = subprocess.run(command, capture_output=True, check=False, timeout=300)
-    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+@pytest.fixture
+def export_killed(run_python):
+    def export_killed(arch_file: Path, files: int) -> None:
+        process = run_python(KILLED, files, arch_file, *WORDS)
+        assert process.returncode == -signal.SIGKILL, process.stderr
+
+    return export_killed
 
 
-def test_killed_while_it_writes(arch_file: Path) -> None:
+def test_killed_while_it_writes(arch_file: Path, export_killed) -> None:
     """Before the engine: what was written lies elsewhere and is in nobody's way."""
     bundle = arch_file.parent / "bundle"
 
@@ -50,7 +51,7 @@ def test_killed_while_it_writes(arch_file: Path) -> None:
     assert open_bundle(bundle).backend == "ort"
 
 
-def test_killed_while_it_replaces_a_bundle(arch_file: Path, content) -> None:
+def test_killed_while_it_replaces_a_bundle(arch_file: Path, content, export_killed) -> None:
     bundle = arch_file.parent / "bundle"
     assert export(arch_file).exit_code == 0
     before = content(bundle)
