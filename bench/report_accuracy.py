@@ -9,7 +9,7 @@ from typing import Any
 from bench.clinical import INDICES, Agreement, Clinical, PatientIndices
 from bench.clinical_plot import save_bland_altman
 from bench.metrics import CLASS_LABELS
-from bench.report_document import Block, Paragraph, Span, Subheading, Table, Words, number, strong
+from bench.report_document import Block, Paragraph, Span, Subheading, Table, Words, number, plain, strong
 from bench.report_records import Records
 from bench.report_run import Document, Run
 
@@ -22,6 +22,7 @@ def accuracy_section(run: Run, records: Records) -> list[Block]:
         return []
     mean, patients, fold = document["mean"], document["n_patients"], document["fold"]
     figures = ", ".join(f"{name.upper()} {mean['dice'][name]:.3f}" for name in CLASS_LABELS)
+    figures += f"; {plain(_seen_words(document['seen_patients']))}" if document["seen_patients"] != [] else ""
     run.judge(
         "accuracy",
         f"mean Dice {mean['dice']['mean']:.3f} on {patients} patients, fold {fold}",

@@ -130,6 +130,8 @@ def bench_ops(
         check_writable(path)
         if path.is_dir():
             raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
+        if plot and path.suffix == ".png":
+            raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
     reserve(device_of(backend, device), "measure", wait=wait)
     number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
     for job_backend, path in jobs:

@@ -254,6 +254,26 @@ def test_the_cine_is_drawn(run_folder):
     assert (run_folder / "report_pictures" / "cine.png").is_file()
 
 
+def test_patients_that_the_weights_saw_are_told_with_the_verdict(run_folder):
+    document = json.loads((run_folder / "accuracy.json").read_text())
+    assert "weights saw" not in read(run_folder).split("The network")[0]
+    document["seen_patients"] = [document["patients"][0]["id"]]
+    (run_folder / "accuracy.json").write_text(json.dumps(document))
+    text = read(run_folder)
+    assert "The weights saw 1 of them." in text.split("The network")[0]
+    assert f"{document['patients'][0]['id']} (seen)" in text
+
+
+def test_a_baseline_has_no_search_to_miss(run_folder):
+    shutil.rmtree(run_folder / "bundle")
+    (run_folder / "arch.yaml").unlink()
+    words = ["baseline", "unet3d", "--space", "demo", "-o", run_folder / "arch.yaml"]
+    assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
+    text = read(run_folder)
+    assert "a baseline (unet3d)" in text
+    assert "nas-search" not in text
+
+
 @pytest.mark.parametrize(("options", "command"), [(SEARCH_OPTIONS, nas_search), (TRAINING_OPTIONS, train_arch)])
 def test_commands_name_options_that_exist(options, command):
     known = {option for parameter in command.params for option in parameter.opts}

@@ -52,6 +52,7 @@ def test_a_table_holds_every_part(tmp_path, tiny, backend):
         (["--backend", "ort", "--device", "gpu"], 2, "unknown device 'gpu'"),
         (["--backend", "ort", "--device", "cuda:0"], 3, "on the CPU, not on cuda:0"),
         (["--backend", "ort", "-o", "/proc/none/lut.json"], 2, "cannot write /proc/none/lut.json"),
+        (["--backend", "ort", "-o", "lut.png"], 2, "its picture goes there"),
         (["--compare", "none.json", "none.json"], 2, "none.json"),
     ],
 )
