@@ -76,7 +76,7 @@ def test_coordinates_are_exact_forwards(spec, grid, orientation):
     expected = network @ affine[:3, :3].T + affine[:3, 3]
     # Where the filter reaches beyond the border, the signal is held constant and a ramp bends.
     position = (expected - geometry.affine[:3, 3]) @ np.linalg.inv(geometry.affine[:3, :3]).T
-    network_mm = np.array(spec.spacing_mm)[np.argsort(orientation_of(geometry).stored_axis)]
+    network_mm = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(orientation_of(geometry).stored_axis)]
     reach = np.maximum(1, network_mm / geometry.spacing_mm)
     inside = ((position >= reach - 1) & (position <= np.array(array.shape) - reach)).all(axis=-1)
     for axis in range(3):
@@ -266,6 +266,8 @@ def test_spec_round_trip():
         ({"shape_DHW": [20, 128, 11.5]}, "11.5"),
         ({"shape_DHW": [20, 128, True]}, "True"),
         ({"shape_DHW": "big"}, "big"),
+        ({"depth_squeeze": 0.9}, "0.9"),
+        ({"depth_squeeze": "more"}, "more"),
     ],
 )
 def test_spec_with_a_wrong_key_or_value(change, word):
@@ -279,6 +281,49 @@ def test_spec_with_a_wrong_key_or_value(change, word):
 def test_spec_that_lacks_a_key():
     with pytest.raises(BadInputError, match="shape_DHW"):
         PreprocessingSpec.from_dict({"spacing_mm": [5, 1, 1]}, "preprocessing.json")
+
+
+@deterministic
+@given(
+    spec=specs,
+    grid=grids,
+    orientation=st.sampled_from(ORIENTATIONS),
+    place=st.tuples(*[st.floats(-0.2, 1.2)] * 3),
+)
+def test_the_crop_is_centred_on_the_point_or_on_the_nearest_inside(spec, grid, orientation, place):
+    shape, spacing = grid
+    array, geometry = _stored(np.zeros(shape), spacing, *orientation)
+    wanted = np.array(place) * (np.array(array.shape) - 1)
+    grid_map = GridMap(geometry, spec, geometry.affine[:3, :3] @ wanted + geometry.affine[:3, 3])
+    affine = grid_map.network_affine()
+    middle = affine[:3, :3] @ ((np.array(spec.shape_DHW) - 1) / 2) + affine[:3, 3]
+    found = np.linalg.solve(geometry.affine[:3, :3], middle - geometry.affine[:3, 3])
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    nearest = np.clip(wanted, 0, np.array(array.shape) - 1)
+    off_mm = np.abs(found - nearest) * geometry.spacing_mm
+    for number, axis in enumerate(orientation_of(geometry).stored_axis):
+        if number == 0 and array.shape[axis] * geometry.spacing_mm[axis] <= spec.shape_DHW[0] * steps[0] * (1 + 1e-6):
+            continue  # the stack fits: its crop is that of the image
+        # Half a voxel for whole-voxel shifts, half for the parity of image and grid.
+        assert off_mm[axis] <= steps[number] * 1.01
+
+
+@pytest.mark.parametrize(("slices", "kept", "step_mm"), [(10, 1.0, 10.0), (11, 1.0, 11.0), (12, 1.0, 12.0)])
+def test_a_stack_a_little_taller_than_the_grid_is_squeezed_into_it(slices, kept, step_mm):
+    spec = PreprocessingSpec(spacing_mm=(10.0, 3.0, 3.0), shape_DHW=(10, 16, 16))
+    geometry = Geometry((20, 20, slices), np.diag([-1.5, -1.5, 10.0, 1.0]))
+    grid_map = GridMap(geometry, spec, np.array([-14.25, -14.25, 1000.0]))
+    assert grid_map.kept_share(np.ones(geometry.shape, np.uint8)) == kept
+    assert np.linalg.norm(grid_map.network_affine()[:3, 0]) == pytest.approx(step_mm)
+
+
+def test_a_much_taller_stack_is_cropped_about_the_point():
+    spec = PreprocessingSpec(spacing_mm=(10.0, 3.0, 3.0), shape_DHW=(10, 16, 16))
+    geometry = Geometry((16, 16, 16), np.diag([-3.0, -3.0, 10.0, 1.0]))
+    label = np.zeros(geometry.shape, np.uint8)
+    label[:, :, 6:15] = 1
+    assert GridMap(geometry, spec).kept_share(label) < 1
+    assert GridMap(geometry, spec, np.array([-22.5, -22.5, 100.0])).kept_share(label) == 1
 
 
 def test_real_labels_survive_the_round_trip(shared):
