@@ -58,7 +58,8 @@ def _stages(run: Run, records: Records) -> list[list[Words]]:
         settings = records.config["identity"]
         rows.append(["search", *_origin(settings), _versions(provenance.get("versions", {})), _search_hours(run)])
     if records.metrics is not None:
-        took = f"{records.metrics['seconds'] / 60:.1f} min on {records.metrics['device']}"
+        minutes, cpu_minutes = (records.metrics[key] / 60 for key in ("seconds", "cpu_seconds"))
+        took = f"{minutes:.1f} min on {records.metrics['device']}, {cpu_minutes:.1f} min of CPU time"
         rows.append(["training", *_origin(records.metrics["settings"]), _weights_versions(run), took])
     return rows
 

@@ -108,7 +108,7 @@ def run_training(
     identity = training_identity(arch, data, settings)
     prepare_training(folder, arch, identity, restart=restart)
     training = Training(arch, data, settings, device)
-    history: dict[str, Any] = {"epochs": [], "seconds": 0.0}
+    history: dict[str, Any] = {"epochs": [], "seconds": 0.0, "cpu_seconds": 0.0}
     if (folder / CHECKPOINT).exists():
         checkpoint = read_training(folder / CHECKPOINT)
         training.restore(checkpoint)
@@ -128,7 +128,7 @@ def run_training(
     step_done(0)
     with RunLog(folder, first_epoch=resumed_at, name="training") as log:
         while not training.finished:
-            start = time.monotonic()
+            start, cpu_start = time.monotonic(), time.process_time()
             record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
             record["learning_rate"] = training.learning_rate
             if data.validation and (training.finished or record["epoch"] % validate_every == 0):
@@ -136,6 +136,7 @@ def run_training(
                 shown = f"training, Dice {record['dice']['mean']:.3f}"
             history["epochs"].append(record)
             history["seconds"] += time.monotonic() - start
+            history["cpu_seconds"] += time.process_time() - cpu_start
             training.save(folder / CHECKPOINT, identity, history)
             scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items()}
             rates = {"loss": record["loss"], "learning_rate": record["learning_rate"]}
@@ -167,6 +168,7 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
         "device": str(training.device),
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
         "seconds": round(history["seconds"], 2),
+        "cpu_seconds": round(history["cpu_seconds"], 2),
         "kept_share": {"mean": float(np.mean(kept)), "worst": float(min(kept))},
         "patients": {"train": len(data.seen), "validation": len({sample.patient_id for sample in data.validation})},
         "epochs": history["epochs"],
