@@ -29,11 +29,19 @@ class AxisMap:
     shift: int = 0
 
     @property
+    def _resampled(self) -> int:
+        """Network voxels that the whole image takes."""
+        return max(1, round(self.image_size / self.step))
+
+    @property
+    def _before(self) -> int:
+        """Network voxels before the image; negative where it is cropped."""
+        return (self.network_size - self._resampled) // 2 - self.shift
+
+    @property
     def _first(self) -> float:
         """Image index of network voxel 0."""
-        resampled = max(1, round(self.image_size / self.step))
-        before = (self.network_size - resampled) // 2 - self.shift
-        return (self.image_size - 1) / 2 - ((resampled - 1) / 2 + before) * self.step
+        return (self.image_size - 1) / 2 - ((self._resampled - 1) / 2 + self._before) * self.step
 
     def image_index(self) -> NDArray[np.float64]:
         """Image index (fractional) of each network voxel."""
@@ -50,9 +58,17 @@ class AxisMap:
         return replace(self, step=self.step * factor) if 1 < factor <= limit * (1 + 1e-6) else self
 
     def centred_on(self, position: float) -> AxisMap:
-        """The same map with its field of view centred on an image index, to within half a network voxel."""
-        moved = (position - (self.image_size - 1) / 2) / self.step
-        return replace(self, shift=math.floor(moved + 0.5))
+        """The same map with its field of view centred on an image index, to within half a network voxel.
+
+        At least one network voxel stays inside the image.
+        """
+        unmoved = replace(self, shift=0)
+        middle = unmoved._first + (self.network_size - 1) / 2 * self.step
+        # Ties are common, and the same image stored the other way round must not fall to the other side by rounding.
+        moved = math.floor((position - middle) / self.step + 0.5 + 1e-6)
+        return replace(
+            self, shift=min(max(moved, unmoved._before - self.network_size + 1), unmoved._before + self._resampled - 1)
+        )
 
     def network_index(self) -> NDArray[np.float64]:
         """Network index (fractional) of each image voxel."""
