@@ -9,8 +9,10 @@ import click
 from rich.table import Table
 
 from bedside.cine import COLUMNS, CineResult, segment_phases
-from bedside.overlay import Story, write_overlay
+from bedside.overlay_chart import Story
+from bedside.overlay_file import SUFFIXES, write_overlay
 from bedside.pipeline import FramePipeline
+from bedside.summary import write_summary
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle, open_bundle
@@ -26,6 +28,7 @@ SCHEMA, VERSION = "cinert.cine-report", 1
 EXAMPLES = """
 segment-cine bundle cine.nii.gz -o mask.nii.gz
 segment-cine bundle cine.nii.gz -o mask.nii.gz --overlay overlay.gif --report cine.json --budget-ms 50
+segment-cine bundle cine.nii.gz -o mask.nii.gz --overlay overlay.mp4 --plot summary.png
 segment-cine bundle dicom/ -o mask.nii.gz
 segment-cine bundle exam/ --series 5 -o mask.nii.gz
 """
@@ -50,7 +53,14 @@ _STAGE_WORDS = {
     metavar="NUMBER|UID",
     help="DICOM series to read where CINE holds several; repeated, they are joined to one stack.",
 )
-@click.option("--overlay", type=click.Path(path_type=Path), help="GIF of the beating heart to write.")
+@click.option(
+    "--overlay", type=click.Path(path_type=Path), help="Moving picture of the beating heart to write, .gif or .mp4."
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Still PNG to write: base, middle and apex at ED and ES, curves, figures.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="JSON to write: latency, volumes, ejection fractions.")
 @click.option(
     "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
@@ -66,6 +76,7 @@ def segment_cine(
     output: Path,
     series: tuple[str, ...],
     overlay: Path | None,
+    plot: Path | None,
     report: Path | None,
     budget_ms: float,
     repeat: int,
@@ -82,7 +93,8 @@ def segment_cine(
         cine_path,
         {
             "-o": (output, (".nii", ".nii.gz")),
-            "--overlay": (overlay, (".gif",)),
+            "--overlay": (overlay, SUFFIXES),
+            "--plot": (plot, (".png",)),
             "--report": (report, (".json",)),
         },
     )
@@ -94,21 +106,30 @@ def segment_cine(
         task = progress.add_task("segmenting", total=cine.image.shape[3] * repeat)
         result = segment_phases(pipeline, cine, repeat=repeat, on_frame=lambda: progress.advance(task))
     where = fingerprint(get_backend(bundle.backend), device=device, threads=threads, precision=bundle.precision)
-    volumes = volumes_ml(result.mask, cine.geometry)
     write_mask(output, result.mask, like=cine.header)
     document = _document(bundle, cine_path, cine, result, budget_ms, where)
     if report is not None:
         write_json(report, document)
     _print(document, device_name(where))
+    story = Story(
+        title=f"{bundle.backend} {bundle.precision} on {where['device']['name']}, bundle {bundle.digest[:8]}",
+        latency_ms=result.stages_ms[: result.mask.shape[3], -1].tolist(),
+        budget_ms=budget_ms,
+        volumes_ml=document["volumes_ml"],
+        function=document["function"],
+        time_step_ms=cine.time_step_ms,
+    )
     if overlay is not None:
-        story = Story(
-            title=f"{bundle.backend} {bundle.precision} on {where['device']['name']}",
-            latency_ms=result.stages_ms[: result.mask.shape[3], -1].tolist(),
-            budget_ms=budget_ms,
-            volumes_ml=volumes,
-        )
         write_overlay(overlay, cine, result.mask, story)
-    console.print(f"wrote {', '.join(str(path) for path in (output, overlay, report) if path)}", markup=False)
+    if plot is not None:
+        write_summary(plot, cine, result.mask, story, source=_source(cine_path, cine))
+    console.print(f"wrote {', '.join(str(path) for path in (output, overlay, plot, report) if path)}", markup=False)
+
+
+def _source(cine_path: Path, cine: Cine) -> str:
+    x, y, z, phases = cine.image.shape
+    step = "" if cine.time_step_ms is None else f", {cine.time_step_ms:.1f} ms apart"
+    return f"{cine_path.resolve().name}: {x} x {y} x {z} voxels, {phases} phases{step}"
 
 
 def _check_outputs(cine_path: Path, outputs: dict[str, tuple[Path | None, tuple[str, ...]]]) -> None:
@@ -164,5 +185,6 @@ def _print(document: dict[str, Any], device: str) -> None:
         console.print("With fewer than 100 frames p99 is about the worst; bench-engine gives the proof.")
     for name in ("lv", "rv"):
         side, ef = heart[name], heart[name]["ef_percent"]
-        fraction = "no ejection fraction, nothing found" if ef is None else f"EF {ef:.0f} %"
+        lost = [str(phase + 1) for phase, ml in enumerate(document["volumes_ml"][name]) if ml == 0]
+        fraction = f"no EF, not found in phase {', '.join(lost)}" if ef is None else f"EF {ef:.0f} %"
         console.print(f"{name.upper()}  EDV {side['edv_ml']:.0f} ml  ESV {side['esv_ml']:.0f} ml  {fraction}")

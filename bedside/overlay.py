@@ -1,132 +1,108 @@
-"""The beating heart as a GIF: slices with their classes, volumes, and each frame's latency against the budget."""
+"""One frame of the beating heart: slices with their classes, the volumes so far, latency against the budget."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from bedside.overlay_draw import CLASS_COLOURS, DIM, INK, MISS, PAPER, bars, curves, font, tile
-from bedside.overlay_view import View, heart_view
-from cinert.data.nifti import Cine
-from cinert.files import atomic_path
+from bedside.overlay_canvas import Canvas
+from bedside.overlay_chart import VENTRICLES, Story, latency_strip, volume_chart
+from bedside.overlay_style import CLASS_COLOURS, MONITOR
+from bedside.overlay_tile import tile
+from bedside.overlay_view import View
 
-MAX_BYTES = 3_000_000
-_TILE_PX = 232
-_MIN_TILE_PX = 120
+TILE_PX = 208
+MIN_TILE_PX = 120
 _GAP = 4
-_HEADER = 34
-_FOOTER = 86
-_PAD = 12
-_DEFAULT_STEP_MS = 50.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Story:
-    """What is written around the slices."""
-
-    title: str
-    latency_ms: Sequence[float]
-    """Of each phase, frame in to mask out."""
-    budget_ms: float
-    volumes_ml: Mapping[str, Sequence[float]]
-    """{rv, myo, lv}, a value per phase."""
-
-
-def write_overlay(path: Path, cine: Cine, mask: NDArray[np.uint8], story: Story) -> int:
-    """Write the GIF, one frame per phase, at the cine's own pace; at most about 3 MB.
-
-    Args:
-        path: ends in .gif.
-        cine: (x, y, z, t).
-        mask: the same shape, uint8.
-        story: latency and volumes of each phase.
-
-    Returns:
-        Bytes written.
-
-    Raises:
-        BadInputError: the path cannot be written.
-    """
-    view = heart_view(cine.image, mask, cine.geometry)
-    tile_px = _TILE_PX
-    while True:
-        data = encode([draw_frame(view, story, phase, tile_px) for phase in range(cine.image.shape[3])], cine)
-        if len(data) <= MAX_BYTES or tile_px == _MIN_TILE_PX:
-            break
-        tile_px = max(_MIN_TILE_PX, int(tile_px * math.sqrt(MAX_BYTES / len(data)) * 0.97))
-    with atomic_path(path) as partial:
-        partial.write_bytes(data)
-    return len(data)
-
-
-def encode(frames: Sequence[Image.Image], cine: Cine) -> bytes:
-    """Encode frames as a looping GIF with one palette for all, so that colours do not flicker."""
-    sample = frames[:: max(1, len(frames) // 6)]
-    strip = Image.new("RGB", (sample[0].width, sample[0].height * len(sample)))
-    for number, frame in enumerate(sample):
-        strip.paste(frame, (0, number * frame.height))
-    palette = strip.quantize(256, method=Image.Quantize.MEDIANCUT)
-    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    # Viewers slow down GIFs that ask for less than 20 ms; the format counts in steps of 10 ms.
-    step_ms = max(20, round((cine.time_step_ms or _DEFAULT_STEP_MS) / 10) * 10)
-    stream = io.BytesIO()
-    indexed[0].save(
-        stream, "GIF", save_all=True, append_images=indexed[1:], duration=step_ms, loop=0, optimize=False, disposal=1
-    )
-    return stream.getvalue()
+_HEADER = 40
+_PAD = 14
+_PANEL_WIDTH = 340
+_PANEL_HEIGHT = 412
 
 
 def draw_frame(view: View, story: Story, phase: int, tile_px: int) -> Image.Image:
-    """Draw one phase."""
+    """Draw one phase.
+
+    Args:
+        view: slices to show.
+        story: what stands beside them.
+        phase: counted from 0.
+        tile_px: longer side of a slice, where six are shown; fewer are shown larger, in the same room.
+    """
     count = len(view.slices)
-    columns = min(3, count) if count != 4 else 2
+    columns = count if count < 4 else math.ceil(count / 2)
     rows = math.ceil(count / columns)
-    longest = max(view.side_mm)
-    height, width = (max(16, round(tile_px * side / longest)) for side in view.side_mm)
-    picture_width = max(columns * (width + _GAP) - _GAP, 2 * _MIN_TILE_PX + 60)
-    left = (picture_width - (columns * (width + _GAP) - _GAP)) // 2
-    picture = Image.new("RGB", (picture_width, _HEADER + rows * (height + _GAP) - _GAP + _FOOTER), PAPER)
-    draw = ImageDraw.Draw(picture)
-    for number, stored in enumerate(view.slices):
-        x = left + number % columns * (width + _GAP)
-        y = _HEADER + number // columns * (height + _GAP)
-        picture.paste(
-            tile(view.image_SYXT[number, ..., phase], view.mask_SYXT[number, ..., phase], (width, height)), (x, y)
-        )
-        draw.text((x + 5, y + 3), f"slice {stored + 1}", fill=DIM, font=font(11))
-    _header(draw, story, phase, picture_width)
-    _footer(draw, story, phase, picture.size)
-    return picture
+    room = 3 * tile_px + 2 * _GAP, 2 * tile_px + _GAP
+    tall, wide = (side / max(view.side_mm) for side in view.side_mm)
+    side = min((room[0] + _GAP) / columns - _GAP, (room[1] + _GAP) / rows - _GAP)
+    width, height = max(16, round(side * wide)), max(16, round(side * tall))
+    used = columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP
+    # Widths and heights of a video are even.
+    picture = used[0] + _PANEL_WIDTH + 2 * _PAD, _HEADER + max(used[1], _PANEL_HEIGHT) + _PAD
+    canvas = Canvas(picture[0] + picture[0] % 2, picture[1] + picture[1] % 2, MONITOR)
+    _header(canvas, story, phase)
+    left = used[0] + 2 * _PAD
+    _panel(canvas, story, phase, (left, _HEADER, canvas.size[0] - _PAD, canvas.size[1] - _PAD))
+    top = _HEADER + (canvas.size[1] - _HEADER - _PAD - used[1]) // 2
+    places = [(number % columns * (width + _GAP), top + number // columns * (height + _GAP)) for number in range(count)]
+    tiles = [
+        (tile(view.image_SYXT[number, ..., phase], view.mask_SYXT[number, ..., phase], (width, height)), place)
+        for number, place in enumerate(places)
+    ]
+    for (image, _), name in zip(tiles, view.names, strict=True):
+        label(image, name)
+    return canvas.finish(tiles)
 
 
-def _header(draw: ImageDraw.ImageDraw, story: Story, phase: int, width: int) -> None:
-    phases, value = len(story.latency_ms), story.latency_ms[phase]
-    missed = value > story.budget_ms
-    latency = f"{value:.1f} ms of {story.budget_ms:g} ms" + (" - missed" if missed else "")
-    middle = _HEADER // 2
-    draw.text((_PAD, middle), f"phase {phase + 1}/{phases}", fill=INK, font=font(15), anchor="lm")
-    draw.text((width - _PAD, middle), latency, fill=MISS if missed else INK, font=font(15), anchor="rm")
-    if width > 500:
-        draw.text((width // 2, middle), story.title, fill=DIM, font=font(12), anchor="mm")
+def label(image: Image.Image, words: str, *, size: float = 13) -> None:
+    """Write the slice's name into its corner, on a patch that keeps it legible over bright tissue."""
+    patch = Canvas(8, 8, MONITOR)
+    width = math.ceil(patch.text((0, 0), words, size=size))
+    patch = Canvas(width + 8, round(1.4 * size), MONITOR)
+    patch.text((4, 0.7 * size), words, size=size)
+    image.paste(patch.finish(), (0, 0))
 
 
-def _footer(draw: ImageDraw.ImageDraw, story: Story, phase: int, size: tuple[int, int]) -> None:
-    top, bottom = size[1] - _FOOTER + 10, size[1] - 10
-    half = size[0] // 2
-    x = _PAD
-    for name, colour in CLASS_COLOURS.items():
-        draw.rectangle([x, top + 2, x + 9, top + 11], fill=colour)
-        text = f"{name.upper()} {story.volumes_ml[name][phase]:.0f} ml"
-        draw.text((x + 14, top + 7), text, fill=INK, font=font(12), anchor="lm")
-        x += (half - _PAD) // 3
-    curves(draw, (_PAD, top + 20, half - 2 * _PAD, bottom), story.volumes_ml, phase)
-    draw.text((half + _PAD, top + 7), "latency of each frame", fill=DIM, font=font(12), anchor="lm")
-    draw.text((size[0] - _PAD, top + 7), f"budget {story.budget_ms:g} ms", fill=INK, font=font(12), anchor="rm")
-    bars(draw, (half + _PAD, top + 20, size[0] - _PAD, bottom), story.latency_ms, story.budget_ms, phase)
+def legend(canvas: Canvas, at: tuple[float, float], values_ml: Mapping[str, float] | None, *, step: float) -> None:
+    """The colour of each class, and its volume in this phase."""
+    x, y = at
+    for name in ("lv", "myo", "rv"):
+        canvas.box((x, y - 6, x + 12, y + 6), fill=CLASS_COLOURS[name], outline=canvas.theme.dim, radius=2)
+        words = name.upper() if values_ml is None else f"{name.upper()} {values_ml[name]:.0f} ml"
+        canvas.text((x + 18, y), words, size=14)
+        x += step
+
+
+def _header(canvas: Canvas, story: Story, phase: int) -> None:
+    theme, middle, right = canvas.theme, _HEADER / 2, canvas.size[0] - _PAD
+    late = story.is_late(phase)
+    state = f"LATE  {story.latency_ms[phase]:.1f} ms" if late else f"in time  {story.latency_ms[phase]:.1f} ms"
+    width = 150
+    canvas.box(
+        (right - width, 7, right, _HEADER - 7),
+        fill=theme.late if late else None,
+        outline=theme.late if late else theme.dim,
+        radius=5,
+    )
+    canvas.text((right - width / 2, middle), state, size=15, fill=theme.paper if late else None, anchor="mm")
+    when = "" if story.time_step_ms is None else f", {phase * story.time_step_ms:.0f} ms"
+    words = f"phase {phase + 1} of {len(story.latency_ms)}{when}"
+    canvas.text((right - width - 16, middle), words, size=15, anchor="rm")
+    room = canvas.size[0] - 2 * _PAD - width - 16 - 190
+    canvas.text((_PAD, middle), canvas.fitted(story.title, room, size=14), size=14, fill=theme.dim)
+
+
+def _panel(canvas: Canvas, story: Story, phase: int, box: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = box
+    now = {name: values[phase] for name, values in story.volumes_ml.items()}
+    legend(canvas, (left, top + 12), now, step=(right - left) / 3)
+    split = top + 32 + round(0.5 * (bottom - top - 32 - 48))
+    volume_chart(canvas, (left, top + 32, right, split), story, now=phase)
+    for number, name in enumerate(VENTRICLES):
+        side, y = story.function[name], split + 12 + 20 * number
+        canvas.text((left, y), f"{name.upper()}  {story.ejection_words(name)}", size=15, fill=CLASS_COLOURS[name])
+        figures = f"ED {side['edv_ml']:.0f} ml, ES {side['esv_ml']:.0f} ml"
+        canvas.text((right, y), figures, size=13, fill=canvas.theme.dim, anchor="rm")
+    latency_strip(canvas, (left, split + 52, right, bottom), story, now=phase)

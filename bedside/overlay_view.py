@@ -1,19 +1,25 @@
-"""What the overlay shows: which slices, cut out how, the right way up."""
+"""What the pictures show: which slices, cut out how, the right way up."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinert.data.nifti import Geometry
-from cinert.data.orientation import orientation_of
+from cinert.data.orientation import Orientation, orientation_of
 
 MAX_SLICES = 6
 MARGIN_MM = 14.0
 MIN_SIDE_MM = 90.0
+STRAY_SHARE = 0.1
+"""Of the largest slice's area: fewer voxels than this do not make a slice worth showing."""
+LEVELS = ("basal", "mid-ventricular", "apical")
+_MYO = 2
+"""Labels from here on, MYO and LV, make up the left ventricle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,7 +30,9 @@ class View:
     """Grey values, windowed to 0..1."""
     mask_SYXT: NDArray[np.uint8]
     slices: tuple[int, ...]
-    """Stored index of each slice, ascending: few files say which end is the base."""
+    """Stored index of each slice, in the order shown."""
+    names: tuple[str, ...]
+    """What is written on each slice."""
     side_mm: tuple[float, float]
     """Height and width of the crop."""
 
@@ -32,35 +40,76 @@ class View:
 def heart_view(image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Geometry) -> View:
     """Choose up to six slices evenly over the heart and a square around it that holds it in every phase.
 
+    Slices ascend by their stored index: few files say which end is the base.
+
     Args:
         image: (x, y, z, t), stored axes.
         mask: the same shape, 0..3. Where it is empty, the middle slices are shown whole.
         geometry: of one phase.
     """
     orientation = orientation_of(geometry)
+    chosen = _choose_slices(_turned(mask, orientation))
+    return _cut(image, mask, geometry, chosen[::-1] if orientation.flipped[0] else chosen, ())
+
+
+def level_view(image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Geometry, *, ed_phase: int) -> View:
+    """Choose a basal, a mid-ventricular and an apical slice, cut out as `heart_view` does.
+
+    They are the middles of the thirds of the left ventricle at end diastole; the base is the end where more of the
+    heart is found. Where the mask holds the ventricle in fewer than three slices, up to three slices are shown by
+    number alone.
+
+    Args:
+        image: as `heart_view`.
+        mask: as `heart_view`.
+        geometry: as `heart_view`.
+        ed_phase: end diastole, counted from 0.
+    """
+    ed_ZYX = _turned(mask, orientation_of(geometry))[..., ed_phase]
+    ventricle = np.count_nonzero(ed_ZYX >= _MYO, axis=(1, 2))
+    present = np.flatnonzero(ventricle > STRAY_SHARE * ventricle.max()) if ventricle.max() else np.arange(len(ed_ZYX))
+    if len(present) < len(LEVELS) or not ventricle.max():
+        return _cut(image, mask, geometry, _evenly(present, min(len(LEVELS), len(present))), ())
+    heart = np.count_nonzero(ed_ZYX, axis=(1, 2))[present]
+    third = len(present) // len(LEVELS)
+    chosen = _evenly(present, len(LEVELS))
+    upwards = heart[-third:].sum() > heart[:third].sum()
+    return _cut(image, mask, geometry, chosen[::-1] if upwards else chosen, LEVELS)
+
+
+def _turned(volume: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
+    """(x, y, z, t) as stored to (z, y, x, t) as the network sees it."""
     flips = tuple(slice(None, None, -1 if flipped else 1) for flipped in orientation.flipped)
-    axes = (*orientation.stored_axis, 3)
-    image_ZYXT, mask_ZYXT = image.transpose(axes)[flips], mask.transpose(axes)[flips]
+    return volume.transpose((*orientation.stored_axis, 3))[flips]
+
+
+def _cut(
+    image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Geometry, chosen: list[int], names: tuple[str, ...]
+) -> View:
+    orientation = orientation_of(geometry)
+    image_ZYXT, mask_ZYXT = _turned(image, orientation), _turned(mask, orientation)
     spacing = [geometry.spacing_mm[axis] for axis in orientation.stored_axis]
-    chosen = _choose_slices(mask_ZYXT)
-    chosen = chosen[::-1] if orientation.flipped[0] else chosen
     rows, columns = _square(mask_ZYXT, spacing[1], spacing[2])
     cut_image = np.asarray(image_ZYXT[chosen][:, rows, columns], dtype=np.float32)
-    count = image.shape[orientation.stored_axis[0]]
+    stored = tuple(len(image_ZYXT) - 1 - z if orientation.flipped[0] else z for z in chosen)
+    numbers = [f"slice {index + 1}" for index in stored]
     return View(
         image_SYXT=_window(cut_image),
         mask_SYXT=np.ascontiguousarray(mask_ZYXT[chosen][:, rows, columns]),
-        slices=tuple(count - 1 - z if orientation.flipped[0] else z for z in chosen),
+        slices=stored,
+        names=tuple(map(", ".join, zip(names, numbers, strict=True))) if names else tuple(numbers),
         side_mm=(cut_image.shape[1] * spacing[1], cut_image.shape[2] * spacing[2]),
     )
 
 
 def _choose_slices(mask_ZYXT: NDArray[np.uint8]) -> list[int]:
     area = np.count_nonzero(mask_ZYXT, axis=(1, 2)).max(axis=1)
-    # A few stray voxels do not make a slice worth showing.
-    present = np.flatnonzero(area > 0.1 * area.max()) if area.max() else np.arange(len(area))
-    count = min(MAX_SLICES, len(present))
-    # Inner slices where there is a choice: the outermost ones show little of the heart.
+    present = np.flatnonzero(area > STRAY_SHARE * area.max()) if area.max() else np.arange(len(area))
+    return _evenly(present, min(MAX_SLICES, len(present)))
+
+
+def _evenly(present: NDArray[np.intp], count: int) -> list[int]:
+    """Inner slices where there is a choice: the outermost ones show little of the heart."""
     centres = (np.arange(count) + 0.5) / count * len(present) - 0.5
     return [int(present[round(position)]) for position in centres]
 

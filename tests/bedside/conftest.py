@@ -85,6 +85,13 @@ def beating_ball() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (300 + 900 * truth + noise).astype(np.int16), truth, affine
 
 
+@pytest.fixture
+def ball() -> tuple[np.ndarray, np.ndarray]:
+    """Image (x, y, z, t) and affine of the beating ball."""
+    image, _, affine = beating_ball()
+    return image, affine
+
+
 # A stored order with permuted and flipped axes: (z reversed, x, y reversed).
 ODD_ORIENTATION = np.array([[1, 1], [2, -1], [0, -1]])
 

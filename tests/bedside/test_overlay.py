@@ -1,15 +1,27 @@
-"""What the overlay shows: the slices that hold the heart, whole, in the colours of their class."""
+"""What the pictures show: the slices that hold the heart, whole, in the colours of their class; volumes, latency."""
 
+import dataclasses
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from bedside.overlay import MAX_BYTES, Story, write_overlay
-from bedside.overlay_draw import CLASS_COLOURS, tile
-from bedside.overlay_view import MAX_SLICES, heart_view
+from bedside.overlay import MIN_TILE_PX, TILE_PX, draw_frame
+from bedside.overlay_canvas import Canvas
+from bedside.overlay_chart import Story, ticks
+from bedside.overlay_file import MAX_BYTES, MIN_VIDEO_S, write_overlay
+from bedside.overlay_style import CLASS_COLOURS, MONITOR
+from bedside.overlay_tile import tile
+from bedside.overlay_view import LEVELS, MAX_SLICES, heart_view, level_view
+from bedside.summary import draw_summary, write_summary
+from bedside.volumes import function
 from cinert.data.nifti import Cine, Geometry
+
+deterministic = settings(derandomize=True, deadline=None, database=None)
 
 
 def _cine(slices: int = 9, side: int = 80) -> tuple[Cine, np.ndarray]:
@@ -22,8 +34,27 @@ def _cine(slices: int = 9, side: int = 80) -> tuple[Cine, np.ndarray]:
 
 
 def _story(phases: int, latency_ms: float = 20.0) -> Story:
-    volumes = {name: [float(phase) for phase in range(phases)] for name in CLASS_COLOURS}
-    return Story(title="test", latency_ms=[latency_ms] * phases, budget_ms=50.0, volumes_ml=volumes)
+    volumes = {name: [100.0 + 7 * phase for phase in range(phases)] for name in CLASS_COLOURS}
+    return Story(
+        title="test",
+        latency_ms=[latency_ms] * phases,
+        budget_ms=50.0,
+        volumes_ml=volumes,
+        function=function(volumes),
+        time_step_ms=37.0,
+    )
+
+
+def _cone(slices: int = 12, *, base_first: bool = False) -> np.ndarray:
+    """A left ventricle with muscle that gets wider from apex to base, and an RV beside the basal half."""
+    mask = np.zeros((80, 80, slices, 2), np.uint8)
+    for z in range(slices):
+        radius = 4 + z
+        mask[40 - radius : 40 + radius, 40 - radius : 40 + radius, z] = 2
+        mask[42 - radius : 38 + radius, 42 - radius : 38 + radius, z] = 3
+        if z >= slices // 2:
+            mask[60:70, 30:50, z] = 1
+    return mask[:, :, ::-1] if base_first else mask
 
 
 @pytest.mark.parametrize("slices", [1, 2, 4, 9, 20])
@@ -81,6 +112,92 @@ def test_each_class_has_its_colour() -> None:
         assert np.argmax(centre) == np.argmax(colour)
 
 
+@pytest.mark.parametrize("base_first", [False, True])
+@pytest.mark.parametrize("direction", [1, -1], ids=["upwards", "downwards"])
+def test_base_middle_and_apex_are_found_whichever_end_comes_first(base_first: bool, direction: int) -> None:
+    mask = _cone(base_first=base_first)
+    geometry = Geometry(mask.shape[:3], np.diag([1.5, 1.5, direction * 8.0, 1.0]))
+
+    view = level_view(mask.astype(np.float32), mask, geometry, ed_phase=0)
+
+    expected = (1, 5, 9) if base_first else (10, 6, 2)
+    assert all(abs(found - wanted) <= 1 for found, wanted in zip(view.slices, expected, strict=True)), view.slices
+    assert view.names == tuple(f"{level}, slice {index + 1}" for level, index in zip(LEVELS, view.slices, strict=True))
+    areas = np.count_nonzero(view.mask_SYXT[..., 0], axis=(1, 2))
+    assert areas[0] > areas[1] > areas[2]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_levels_are_not_named_where_the_ventricle_is_hardly_found(kept: int) -> None:
+    mask = _cone()
+    mask[:, :, kept:] = 0
+    geometry = Geometry(mask.shape[:3], np.diag([1.5, 1.5, 8.0, 1.0]))
+
+    view = level_view(mask.astype(np.float32), mask, geometry, ed_phase=0)
+
+    assert view.names == tuple(f"slice {index + 1}" for index in view.slices)
+    assert len(view.slices) == (kept or 3)
+
+
+@deterministic
+@given(st.floats(1e-3, 1e6), st.integers(2, 6))
+def test_ticks_are_few_round_and_inside(high: float, most: int) -> None:
+    found = ticks(high, most)
+
+    assert found[0] == 0
+    assert 2 <= len(found) <= most + 1
+    assert found[-1] <= high * (1 + 1e-9)
+    assert f"{found[1]:.0e}"[0] in "125"
+
+
+def test_words_that_are_too_long_end_in_an_ellipsis() -> None:
+    canvas = Canvas(200, 20, MONITOR)
+
+    assert canvas.fitted("short", 100, size=12) == "short"
+    cut = canvas.fitted("a very long name of a processor with many cores", 100, size=12)
+    assert cut.endswith("...")
+    assert canvas.text((0, 10), cut, size=12) <= 100
+
+
+def _share(picture: Image.Image, colour: tuple[int, int, int]) -> float:
+    return float((np.abs(np.asarray(picture).astype(int) - colour).sum(axis=-1) < 12).mean())
+
+
+def test_a_late_frame_is_marked_in_colour_and_others_are_not() -> None:
+    cine, mask = _cine()
+    view, story = heart_view(cine.image, mask, cine.geometry), _story(5)
+    one_late = dataclasses.replace(story, latency_ms=[20.0, 20.0, 70.0, 20.0, 20.0])
+
+    in_time, before, late = (
+        _share(draw_frame(view, told, phase, TILE_PX), MONITOR.late)
+        for told, phase in ((story, 2), (one_late, 1), (one_late, 2))
+    )
+
+    # The bar is in every frame of the strip; the state on top is the frame's own.
+    assert in_time == 0
+    assert before > 0
+    assert late > before + 0.005
+
+
+@pytest.mark.parametrize("slices", [3, 4, 5, 6, 8])
+@pytest.mark.parametrize("tile_px", [MIN_TILE_PX, TILE_PX])
+def test_every_frame_has_even_sides_and_the_height_of_its_panel(slices: int, tile_px: int) -> None:
+    cine, mask = _cine(slices)
+
+    picture = draw_frame(heart_view(cine.image, mask, cine.geometry), _story(5), 0, tile_px)
+
+    assert picture.width % 2 == picture.height % 2 == 0
+    assert 460 <= picture.height <= 480
+
+
+def test_a_vanished_ventricle_is_said() -> None:
+    lost = {"rv": [0.0, 0.0], "myo": [50.0, 50.0], "lv": [100.0, 40.0]}
+    story = dataclasses.replace(_story(2), volumes_ml=lost, function=function(lost))
+
+    assert story.ejection_words("lv") == "EF 60 %"
+    assert story.ejection_words("rv") == "no EF, not found"
+
+
 @pytest.mark.parametrize(("slices", "latency_ms"), [(3, 20.0), (9, 80.0)])
 def test_the_gif_has_every_phase_at_the_cines_pace(tmp_path: Path, slices: int, latency_ms: float) -> None:
     cine, mask = _cine(slices)
@@ -100,6 +217,58 @@ def test_a_picture_that_would_be_too_large_is_made_smaller(tmp_path: Path, monke
     cine, mask = _cine()
     write_overlay(tmp_path / "large.gif", cine, mask, _story(5))
     large = (tmp_path / "large.gif").stat().st_size
-    monkeypatch.setattr("bedside.overlay.MAX_BYTES", large * 2 // 3)
+    monkeypatch.setattr("bedside.overlay_file.MAX_BYTES", large * 2 // 3)
 
     assert write_overlay(tmp_path / "small.gif", cine, mask, _story(5)) <= large * 2 // 3
+
+
+def test_the_video_repeats_the_beat_at_the_cines_pace(tmp_path: Path) -> None:
+    cine, mask = _cine()
+
+    size = write_overlay(tmp_path / "o.mp4", cine, mask, _story(5))
+
+    assert size == (tmp_path / "o.mp4").stat().st_size
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert float(stream.average_rate) == pytest.approx(1000 / 37)
+    assert len(frames) % 5 == 0
+    assert MIN_VIDEO_S <= len(frames) * 0.037 < MIN_VIDEO_S + 5 * 0.037
+    expected = np.asarray(draw_frame(heart_view(cine.image, mask, cine.geometry), _story(5), 3, TILE_PX))
+    assert np.abs(frames[8].astype(int) - expected).mean() < 8
+
+
+def test_another_suffix_is_a_mistake(tmp_path: Path) -> None:
+    cine, mask = _cine()
+    with pytest.raises(ValueError, match=r"\.gif, \.mp4"):
+        write_overlay(tmp_path / "o.avi", cine, mask, _story(5))
+
+
+@pytest.mark.parametrize("step_ms", [37.0, None])
+def test_the_summary_is_drawn_for_print(tmp_path: Path, step_ms: float | None) -> None:
+    mask = _cone()
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 30, mask.shape).astype(np.float32)
+    cine = Cine(image, Geometry(mask.shape[:3], np.diag([1.5, 1.5, 8.0, 1.0])), None, step_ms)
+    story = dataclasses.replace(_story(2), time_step_ms=step_ms)
+
+    write_summary(tmp_path / "s.png", cine, mask, story, source="a cine")
+
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.width == 2000
+        assert all(_share(picture, colour) > 0 for colour in CLASS_COLOURS.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["s.png"]
+
+
+def test_the_summary_of_nothing_found_is_drawn_too() -> None:
+    cine, mask = _cine()
+    nothing = {name: [0.0] * 5 for name in CLASS_COLOURS}
+    story = dataclasses.replace(_story(5), volumes_ml=nothing, function=function(nothing))
+    view = level_view(cine.image, np.zeros_like(mask), cine.geometry, ed_phase=0)
+
+    picture = draw_summary(view, story, source="a cine")
+
+    # Colours are left in the legend alone.
+    assert 0 < _share(picture, CLASS_COLOURS["myo"]) < 0.001

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from bedside.cli import segment_cine
+from cinert.data.cine import open_cine
 
 
 def run(*arguments: object) -> Result:
@@ -54,8 +55,8 @@ def test_the_report_adds_up(make_bundle, cine, tmp_path: Path) -> None:
     assert document["schema"] == "cinert.cine-report"
     assert [frame["phase"] for frame in document["frames"]] == [0, 1, 2, 3, 4, 5] * 2
     for frame in document["frames"]:
-        parts = frame["preprocess_ms"] + frame["engine_ms"] + frame["inverse_ms"]
-        assert parts == pytest.approx(frame["total_ms"])
+        parts = [frame[f"{stage}_ms"] for stage in ("localise", "preprocess", "engine", "inverse")]
+        assert sum(parts) == pytest.approx(frame["total_ms"])
     totals = [frame["total_ms"] for frame in document["frames"]]
     assert document["latency"]["worst_ms"] == max(totals)
     assert document["latency"]["p50_ms"] == pytest.approx(np.median(totals))
@@ -66,6 +67,7 @@ def test_the_report_adds_up(make_bundle, cine, tmp_path: Path) -> None:
     assert document["function"]["ed_phase"] == 0
     assert document["function"]["es_phase"] == 3
     assert document["function"]["rv"]["ef_percent"] is None
+    assert "no EF, not found in phase 1, 2, 3, 4, 5, 6" in result.output
     assert document["cine"]["time_step_ms"] == pytest.approx(40)
     assert document["fingerprint"]["backend"] == "ort"
     # The radius shrinks from 26 to 20 mm; partial volume and 8 mm slices allow no more than this.
@@ -89,7 +91,8 @@ def test_the_overlay_has_a_frame_for_each_phase(make_bundle, cine, tmp_path: Pat
 def test_the_bedside_needs_no_training_library(make_bundle, backend: str, cine, tmp_path: Path) -> None:
     path, _ = cine
     arguments = [str(make_bundle(backend)), str(path), "-o", str(tmp_path / "mask.nii.gz"),
-                 "--overlay", str(tmp_path / "o.gif"), "--report", str(tmp_path / "r.json")]  # fmt: skip
+                 "--overlay", str(tmp_path / "o.mp4"), "--report", str(tmp_path / "r.json"),
+                 "--plot", str(tmp_path / "s.png")]  # fmt: skip
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'monai', 'onnx', 'matplotlib', 'safetensors']));"
         f"from bedside.cli import segment_cine; segment_cine({arguments!r})"
@@ -99,7 +102,8 @@ def test_the_bedside_needs_no_training_library(make_bundle, backend: str, cine, 
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "mask.nii.gz").is_file()
-    assert (tmp_path / "o.gif").is_file()
+    assert (tmp_path / "o.mp4").is_file()
+    assert (tmp_path / "s.png").is_file()
 
 
 class TestBadInput:
@@ -140,7 +144,8 @@ class TestBadInput:
             ("-o", "mask.png", "has to end in .nii or .nii.gz"),
             ("-o", "cine.nii.gz", "would overwrite the cine"),
             ("-o", "cine.nii.gz/mask.nii.gz", "cannot write"),
-            ("--overlay", "overlay.mp4", "has to end in .gif"),
+            ("--overlay", "overlay.avi", "has to end in .gif or .mp4"),
+            ("--plot", "summary.jpg", "has to end in .png"),
             ("--report", "report.txt", "has to end in .json"),
         ],
     )
@@ -155,3 +160,43 @@ class TestBadInput:
         assert_refused(result, 2, words)
         assert path.read_bytes() == before
         assert not (tmp_path / "mask.nii.gz").exists()
+
+
+class TestDicom:
+    def test_gives_the_mask_that_a_nifti_of_the_series_gives(
+        self, make_bundle, write_dicom, ball, tmp_path: Path
+    ) -> None:
+        bundle = make_bundle("ort")
+        image, affine = ball
+        turned = np.eye(4)
+        turned[:3, :3] = [[0.9, -0.3, 0.3], [0.42, 0.76, -0.5], [-0.08, 0.57, 0.81]]
+        turned[:3, :3] = np.linalg.qr(turned[:3, :3])[0]
+        write_dicom(tmp_path / "dicom", image, turned @ affine, order=list(range(9 * 6))[::-1])
+        series = open_cine(tmp_path / "dicom")
+        nib.save(nib.Nifti1Image(series.image, None, series.header), tmp_path / "cine.nii.gz")
+
+        results = [
+            run(bundle, tmp_path / "dicom", "-o", tmp_path / "a.nii.gz", "--overlay", tmp_path / "a.gif"),
+            run(bundle, tmp_path / "cine.nii.gz", "-o", tmp_path / "b.nii.gz"),
+        ]
+
+        assert [result.exit_code for result in results] == [0, 0], results[0].output + results[1].output
+        ours, other = nib.load(tmp_path / "a.nii.gz"), nib.load(tmp_path / "b.nii.gz")
+        assert np.asarray(ours.dataobj).any()
+        np.testing.assert_array_equal(np.asarray(ours.dataobj), np.asarray(other.dataobj))
+        np.testing.assert_array_equal(ours.affine, other.affine)
+        assert ours.header.get_zooms() == other.header.get_zooms()
+        assert ours.header.get_zooms()[3] == pytest.approx(0.04)
+
+    def test_two_series_need_a_choice(self, make_bundle, write_dicom, ball, tmp_path: Path) -> None:
+        bundle = make_bundle("ort")
+        image, affine = ball
+        write_dicom(tmp_path / "exam" / "a", image, affine, number=5)
+        write_dicom(tmp_path / "exam" / "b", image[:, :, :4], affine, number=6)
+
+        assert_refused(run(bundle, tmp_path / "exam", "-o", tmp_path / "mask.nii.gz"), 2, "2 series", "--series")
+        assert not (tmp_path / "mask.nii.gz").exists()
+
+        chosen = run(bundle, tmp_path / "exam", "--series", 6, "-o", tmp_path / "mask.nii.gz")
+        assert chosen.exit_code == 0, chosen.output
+        assert nib.load(tmp_path / "mask.nii.gz").shape == (*image.shape[:2], 4, image.shape[3])

@@ -6,7 +6,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
@@ -17,6 +17,7 @@ from bench.clinical_plot import save_bland_altman
 from bench.tables import clinical_remarks, clinical_table
 from cinert.data.acdc import load_frame, read_acdc
 
+deterministic = settings(derandomize=True, deadline=None, database=None)
 values = st.floats(1, 400)
 
 
@@ -93,6 +94,7 @@ def test_nobody_with_both_phases_is_no_agreement():
     assert clinical_table(clinical).row_count == len(INDICES)
 
 
+@deterministic
 @given(st.lists(values, min_size=2, max_size=12))
 def test_identical_lists_agree_wholly(measured):
     row = agreement(measured, measured)
@@ -100,6 +102,7 @@ def test_identical_lists_agree_wholly(measured):
     assert row.pearson_r is None or row.pearson_r == pytest.approx(1)
 
 
+@deterministic
 @given(st.lists(st.tuples(values, values), min_size=3, max_size=12), st.floats(-50, 50))
 def test_agreement_obeys_its_laws(pairs, offset):
     reference, predicted = zip(*pairs, strict=True)
@@ -120,6 +123,7 @@ def test_correlation_is_scipys():
     assert agreement(reference, predicted).pearson_r == pytest.approx(stats.pearsonr(reference, predicted).statistic)
 
 
+@deterministic
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_patients_and_frames_does_not_matter(rng):
     frames = [each for number in range(5) for each in heart(f"p{number}", scale=0.8 + 0.1 * number)]
