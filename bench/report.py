@@ -113,8 +113,9 @@ def compose(run: Run) -> Report:
     records = read_records(run)
     sections = []
     for title, section in _SECTIONS.items():
-        blocks = _guarded(run, title, section, records)
-        sections.append(Section(title, blocks or [Paragraph(f"Nothing to show; see {MISSING}.")]))
+        # A section without its files is left out: the verdicts and the last section say what is not there.
+        if blocks := _guarded(run, title, section, records):
+            sections.append(Section(title, blocks))
     missing: list[Block] = [Bullets(run.missing)] if run.missing else [Paragraph("Nothing.")]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
     return Report(

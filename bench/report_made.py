@@ -56,7 +56,7 @@ def _stages(run: Run, records: Records) -> list[list[Words]]:
     if records.config is not None:
         provenance = {} if records.arch is None else records.arch.provenance
         settings = records.config["identity"]
-        rows.append(["search", *_origin(settings), _versions(provenance.get("versions", {})), _search_hours(run)])
+        rows.append(["search", *_origin(settings), _versions(provenance.get("versions", {})), _search_minutes(run)])
     if records.metrics is not None:
         minutes, cpu_minutes = (records.metrics[key] / 60 for key in ("seconds", "cpu_seconds"))
         took = f"{minutes:.1f} min on {records.metrics['device']}, {cpu_minutes:.1f} min of CPU time"
@@ -64,7 +64,7 @@ def _stages(run: Run, records: Records) -> list[list[Words]]:
     return rows
 
 
-def _search_hours(run: Run) -> str:
+def _search_minutes(run: Run) -> str:
     """Wall clock from the first to the last line of the search's log, pauses included."""
     log = run.folder / "search.log"
     times = [line.split(" ", 1)[0] for line in log.read_text().splitlines()] if log.is_file() else []
@@ -126,12 +126,12 @@ def _print_words(value: Mapping[str, Any]) -> list[Words]:
 def _commands(run: Run, records: Records) -> list[str]:
     folder, lut = run.folder, run.lut
     searched = records.arch is None or records.arch.kind == "searched"
-    training = " ".join(_options(records.metrics, "settings", TRAINING_OPTIONS))
+    training = ["--data DATA", *_options(records.metrics, "settings", TRAINING_OPTIONS)]
     measurements: Mapping[str, Document | None] = records.verify or {"verify.json": None}
     return [
         _bench_ops(records, f"-o {lut}"),
         *([_nas_search(records, f"--lut {lut}", f"-o {folder}")] if searched else []),
-        f"train-arch {folder}/arch.yaml --data DATA {training} -o {folder}",
+        f"train-arch {folder}/arch.yaml {' '.join(training)} -o {folder}",
         _export(records, f"{folder}/arch.yaml --lut {lut} --data DATA -o {folder}/bundle"),
         f"evaluate-bundle {folder}/bundle --data DATA{_fold(records.accuracy)} -o {folder}/accuracy.json",
         *(

@@ -212,6 +212,7 @@ def test_training_is_told(run_folder):
         "device": "cpu",
         "parameters": 12345,
         "seconds": 90.0,
+        "cpu_seconds": 171.0,
         "settings": {"data": "0123456789abcdef", "fold": 2, "seed": 7, "epochs": 2, "batch_size": 4},
         "kept_share": {"mean": 0.991, "worst": 0.8},
         "patients": {"train": 9, "validation": 3},
@@ -226,6 +227,7 @@ def test_training_is_told(run_folder):
     for part in ("2 epochs in 90 s on cpu", "9 to learn from, 3 held out", "12,345", "0.2500", "LV 0.700", "1.5 min"):
         assert part in text
     assert "80.00% at worst" in text
+    assert re.search(r"1\.5 min\b.*\b2\.9 min", text)
     assert "train-arch" in text
     assert "--fold 2 --epochs 2 --batch-size 4 --seed 7" in text
     metrics["validation"]["mean"] = None
