@@ -42,7 +42,7 @@ class Story:
 
 
 def ticks(high: float, most: int = 4) -> list[float]:
-    """Round numbers from 0 up to `high`, at most `most` of them above 0."""
+    """Round numbers from 0 up to `high`, at most `most` (3 or more) of them above 0, and one at least."""
     step = 10.0 ** math.floor(math.log10(high / most))
     step *= next(factor for factor in (1, 2, 5, 10) if high / (factor * step) <= most)
     return [number * step for number in range(int(high / step + 1e-9) + 1)]
