@@ -18,8 +18,8 @@ from bedside.pipeline import FramePipeline
 from bedside.volumes import volumes_ml
 from bench.clinical import clinical_indices
 from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
-from cinert.data.acdc import Patient, load_frame
 from cinert.data.nifti import Geometry
+from cinert.data.patients import Patient, load_frame
 
 SCHEMA, VERSION = "cinert.accuracy", 1
 
@@ -70,7 +70,7 @@ def score_patients(
 
     Args:
         pipeline: is bound to each frame's geometry here.
-        patients: from `read_acdc`.
+        patients: from `read_patients`.
         on_frame: called after each frame.
 
     Raises:

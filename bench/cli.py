@@ -17,7 +17,7 @@ from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from cinert.data.acdc import Patient
+    from cinert.data.patients import Patient
 
 _COLD_FRAMES = 10
 _STREAM_FRAMES = 500
@@ -131,10 +131,10 @@ def evaluate_bundle(
 
 
 def _patients(data: Path, fold: int | None) -> list[Patient]:
-    from cinert.data.acdc import read_acdc  # noqa: PLC0415
     from cinert.data.folds import split  # noqa: PLC0415
+    from cinert.data.layouts import read_patients  # noqa: PLC0415
 
-    patients = read_acdc(data)
+    patients = read_patients(data)
     if fold is None:
         return patients
     held_out = set(split([patient.id for patient in patients], fold).validation)

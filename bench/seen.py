@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from cinert.data.acdc import Patient, patient_digest
+from cinert.data.patients import Patient, patient_digest
 from cinert.errors import BadInputError
 
 

@@ -22,11 +22,12 @@ import numpy as np
 import torch
 
 from cinert.backends import resolve_backend
-from cinert.data.acdc import Patient, load_frame, read_acdc
 from cinert.data.dataset import heart_centre_mm
 from cinert.data.folds import FOLDS, split
 from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.data.layouts import read_patients
 from cinert.data.localiser import Localiser
+from cinert.data.patients import Patient, load_frame
 from cinert.environment import default_threads, library_version
 from cinert.files import read_json, write_json
 from cinert.localiser_net import localiser_model
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "cinert-localiser")
     arguments = parser.parse_args()
     torch.set_num_threads(default_threads())
-    patients = {patient.id: patient for patient in read_acdc(arguments.data)}
+    patients = {patient.id: patient for patient in read_patients(arguments.data)}
     frames: list[dict[str, Any]] = []
     for fold in arguments.folds:
         done = arguments.work / f"fold{fold}.json"

@@ -113,7 +113,7 @@ def data_option() -> Decorator:
         type=click.Path(path_type=Path),
         envvar="CINERT_DATA",
         show_envvar=True,
-        help="Folder of labelled patients in ACDC's layout.",
+        help="Folder of labelled patients: ACDC, M&Ms, M&Ms-2 or nnU-Net raw.",
     )
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cinert.backends.base import Runner
 from cinert.bundle_manifest import Parity
-from cinert.data.acdc import load_frame, read_acdc
 from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.data.layouts import read_patients
+from cinert.data.patients import load_frame
 from cinert.errors import VerdictError
 from cinert.segmenter import Segmenter
 
@@ -47,9 +48,9 @@ def real_images(data: Path, spec: PreprocessingSpec, *, limit: int = MAX_FRAMES)
     """End-diastolic frames of up to `limit` patients, spread evenly over the folder, as the network reads them.
 
     Raises:
-        BadInputError: the folder is not in ACDC's layout, or a frame cannot be read.
+        BadInputError: the folder is in no known layout, or a frame cannot be read.
     """
-    patients = read_acdc(data)
+    patients = read_patients(data)
     chosen = [patients[i] for i in sorted(set(np.linspace(0, len(patients) - 1, limit).round().astype(int).tolist()))]
     images = []
     for patient in chosen:

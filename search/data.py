@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from cinert.architecture import InputGrid
-from cinert.data.acdc import patient_digest, read_acdc
 from cinert.data.dataset import Sample, load_samples
 from cinert.data.folds import split
 from cinert.data.grid import PreprocessingSpec
+from cinert.data.layouts import read_patients
+from cinert.data.patients import patient_digest
 from cinert.errors import BadInputError
 from cinert.files import sha256_of, sha256_of_file
 
@@ -63,7 +64,7 @@ def load_fold(
     """Read the patients of a folder and split them.
 
     Args:
-        folder: in ACDC's layout; None is refused with a hint.
+        folder: of patients in a known layout; None is refused with a hint.
         grid: of the network, a space or an architecture's; gives spacing and shape.
         fold: 0..4, or None to hold nobody out.
         progress: called with (frames done, frames in all).
@@ -76,7 +77,7 @@ def load_fold(
             "no data given.",
             hint="name a folder of patients with --data DIR, or set CINERT_DATA; make-phantom makes one.",
         )
-    patients = {patient.id: patient for patient in read_acdc(folder)}
+    patients = {patient.id: patient for patient in read_patients(folder)}
     parts = split(patients, fold)
     spec = PreprocessingSpec(spacing_mm=grid.spacing_mm, shape_DHW=grid.input_shape_DHW)
     samples = load_samples([patients[id_] for id_ in parts.train + parts.validation], spec, progress=progress)

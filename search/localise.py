@@ -23,9 +23,9 @@ from monai.transforms.spatial.dictionary import RandAffined, RandFlipd
 from torch import Tensor
 
 from cinert import __version__
-from cinert.data.acdc import Patient, load_frame
 from cinert.data.grid import GridMap
 from cinert.data.localiser import VIEW
+from cinert.data.patients import Patient, load_frame
 from cinert.environment import library_version
 from cinert.errors import CineRTError
 from cinert.localiser_net import LocaliserNet

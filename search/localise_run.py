@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from cinert.data.acdc import patient_digest, read_acdc
 from cinert.data.folds import split
+from cinert.data.layouts import read_patients
+from cinert.data.patients import patient_digest
 from cinert.resume import refuse_other_settings
 from search.checkpoint import load_checkpoint
 from search.data import PatientRecord
@@ -53,7 +54,7 @@ def ensure_localiser(
         BadInputError: the data cannot be used, or the folder holds a localiser of other data or settings.
     """
     path = folder / LOCALISER
-    patients = {patient.id: patient for patient in read_acdc(data)}
+    patients = {patient.id: patient for patient in read_patients(data)}
     train = [patients[id_] for id_ in sorted(split(patients, fold).train)]
     seen = [PatientRecord(id=patient.id, digest=patient_digest(patient)) for patient in train]
     if restart:

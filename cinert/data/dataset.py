@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cinert.data.acdc import Patient, Phase, load_frame
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.nifti import Geometry
+from cinert.data.patients import Patient, Phase, load_frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class Sample:
     Attributes:
         patient_id: whose frame it is.
         frame: its number, counted from 1.
-        phase: ED or ES.
+        phase: ED, ES or unknown.
         x_DHW: z-scored grey values, float32.
         y_DHW: labels 0..3, uint8.
         kept_share: share of the labelled voxels that the crop kept.
@@ -65,7 +65,7 @@ def load_samples(
     localiser finds the centre, and augmentation moves the heart by more than the localiser errs.
 
     Args:
-        patients: from `read_acdc`.
+        patients: from `read_patients`.
         spec: the network's grid.
         progress: called with (frames done, frames in all) after each frame.
 

@@ -87,32 +87,50 @@ class Cine(NamedTuple):
     time_step_ms: float | None
 
 
-def read_image(path: Path) -> tuple[NDArray[np.float32], Geometry]:
+def read_image(path: Path, *, volume: int | None = None) -> tuple[NDArray[np.float32], Geometry]:
     """Read a 3D image.
+
+    Args:
+        path: of the file.
+        volume: phase to take from a 4D file, counted from 0; None for a 3D file.
 
     Returns:
         The image (stored axes, float32) and where it lies.
 
     Raises:
-        BadInputError: the file is missing, cut short, no NIfTI, not 3D, not on a usable grid, or holds NaN or infinity.
+        BadInputError: the file is missing, cut short, no NIfTI, of another dimension, not on a usable grid, has no such
+            phase, or holds NaN or infinity.
     """
-    image, geometry, _ = _read(path, "image", ndim=3)
+    image, geometry, _ = _read(path, "image", ndim=3, volume=volume)
     return image, geometry
 
 
-def read_label(path: Path) -> tuple[NDArray[np.uint8], Geometry]:
-    """Read a 3D label map with 0 background, 1 RV, 2 MYO, 3 LV.
+def read_label(
+    path: Path, *, volume: int | None = None, stored: tuple[int, ...] = (0, 1, 2, 3)
+) -> tuple[NDArray[np.uint8], Geometry]:
+    """Read a 3D label map as 0 background, 1 RV, 2 MYO, 3 LV.
+
+    Args:
+        path: of the file.
+        volume: as `read_image`.
+        stored: value that stands in the file for each of our four.
 
     Raises:
-        BadInputError: as `read_image`, and if a value is no whole number in 0..3.
+        BadInputError: as `read_image`, and if a value is none of those stored.
     """
-    values, geometry, _ = _read(path, "label map", ndim=3)
-    label = values.astype(np.uint8, casting="unsafe") if values.min() >= 0 and values.max() <= 3 else None
-    if label is None or not np.array_equal(label, values):
-        wrong = values[(values < 0) | (values > 3) | (values != np.rint(values))]
+    values, geometry, _ = _read(path, "label map", ndim=3, volume=volume)
+    label = np.zeros(values.shape, dtype=np.uint8, order="F")
+    known = np.zeros(values.shape, dtype=bool, order="F")
+    for number, value in enumerate(stored):
+        hit = values == value
+        label[hit] = number
+        known |= hit
+    if not known.all():
+        wrong = values[~known]
+        meaning = ", ".join(f"{value} {name}" for value, name in sorted(zip(stored, CLASSES, strict=True)))
         raise BadInputError(
             f"label map {path} holds the value {wrong[0]:g} in {wrong.size} voxels.",
-            hint="labels are 0 background, 1 RV, 2 MYO, 3 LV; convert other conventions first.",
+            hint=f"its labels are {meaning}; convert other conventions first.",
         )
     return label, geometry
 
@@ -160,7 +178,7 @@ def write_mask(path: Path, mask: NDArray[np.integer[Any]], *, like: Any) -> None
         nib.save(image, partial)
 
 
-def _read(path: Path, what: str, *, ndim: int) -> tuple[NDArray[np.float32], Geometry, Any]:
+def _read(path: Path, what: str, *, ndim: int, volume: int | None = None) -> tuple[NDArray[np.float32], Geometry, Any]:
     if not path.is_file():
         reason = "it is a folder" if path.is_dir() else "there is no such file"
         raise BadInputError(
@@ -170,9 +188,18 @@ def _read(path: Path, what: str, *, ndim: int) -> tuple[NDArray[np.float32], Geo
         file: Any = nib.load(path)
         if not isinstance(file, nib.Nifti1Image):
             raise BadInputError(f"{what} {path} is {type(file).__name__}, not NIfTI.", hint="convert it to .nii.gz.")
-        shape = _squeezed(file.shape, ndim)
-        _check_header(file, shape, path, what, ndim)
-        values = file.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape, order="F")
+        if volume is None:
+            shape = _squeezed(file.shape, ndim)
+            _check_header(file, shape, path, what, ndim)
+            values = file.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape, order="F")
+        else:
+            _check_header(file, tuple(file.shape), path, what, 4)
+            if volume >= file.shape[3]:
+                raise BadInputError(
+                    f"{what} {path} has {file.shape[3]} phases, so there is no phase {volume} counted from 0."
+                )
+            values = np.asarray(file.dataobj[..., volume], dtype=np.float32, order="F")
+            shape = values.shape
     except _READ_ERRORS as error:
         raise BadInputError(
             f"cannot read the {what} {path}: {_reason(error)}.",

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from cinert.arch import save_arch
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
-from cinert.data.acdc import patient_digest, read_acdc
+from cinert.data.layouts import read_patients
+from cinert.data.patients import patient_digest
 from cinert.environment import fingerprint
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
@@ -141,4 +142,4 @@ def make_lut(tmp_path, tiny_arch):
 @pytest.fixture(scope="session")
 def records(patients_folder) -> list[dict[str, str]]:
     """{id, digest} of every patient, as weights carry them."""
-    return [{"id": patient.id, "digest": patient_digest(patient)} for patient in read_acdc(patients_folder)]
+    return [{"id": patient.id, "digest": patient_digest(patient)} for patient in read_patients(patients_folder)]

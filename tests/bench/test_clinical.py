@@ -15,7 +15,8 @@ from bedside.volumes import volumes_ml
 from bench.clinical import INDICES, agreement, clinical_indices
 from bench.clinical_plot import save_bland_altman
 from bench.tables import clinical_remarks, clinical_table
-from cinert.data.acdc import load_frame, read_acdc
+from cinert.data.layouts import read_patients
+from cinert.data.patients import load_frame
 
 deterministic = settings(derandomize=True, deadline=None, database=None)
 values = st.floats(1, 400)
@@ -163,7 +164,7 @@ def test_the_picture_is_drawn_whatever_the_patients(frames, tmp_path):
 def test_the_volumes_of_real_labels_are_those_that_come_with_them(shared):
     with (shared / "acdc" / "patients.csv").open() as stream:
         known = {row["patient"]: row for row in csv.DictReader(stream)}
-    for patient in read_acdc(shared / "acdc")[:6]:
+    for patient in read_patients(shared / "acdc")[:6]:
         frames = []
         for each in patient.frames:
             _, label, geometry = load_frame(each)

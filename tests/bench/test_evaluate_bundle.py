@@ -10,8 +10,8 @@ import bench.accuracy
 from bench.accuracy import FrameAccuracy, summarise
 from bench.cli import evaluate_bundle
 from bench.metrics import FrameScore
-from cinert.data.acdc import read_acdc
 from cinert.data.folds import split
+from cinert.data.layouts import read_patients
 
 INDEX = ("edv_ml", "esv_ml", "sv_ml", "ef_percent")
 
@@ -85,15 +85,15 @@ def test_the_bland_altman_picture_is_written(bundle_folder, patients_folder, out
 def test_patients_without_phases_are_named_and_cannot_be_plotted(
     bundle_folder, patients_folder, output, monkeypatch, tmp_path
 ):
-    whole = read_acdc(patients_folder)
+    whole = read_patients(patients_folder)
     alone = [dataclasses.replace(patient, frames=patient.frames[:1]) for patient in whole]
-    monkeypatch.setattr("cinert.data.acdc.read_acdc", lambda _: [*whole[:1], *alone[1:]])
+    monkeypatch.setattr("cinert.data.layouts.read_patients", lambda _: [*whole[:1], *alone[1:]])
     assert run(bundle_folder, "--data", patients_folder, "--fold", "all", "-o", output).exit_code == 0
     clinical = json.loads(output.read_text())["clinical"]
     assert [patient["id"] for patient in clinical["patients"]] == ["patient901"]
     assert clinical["without_both_phases"] == ["patient902", "patient903"]
 
-    monkeypatch.setattr("cinert.data.acdc.read_acdc", lambda _: alone)
+    monkeypatch.setattr("cinert.data.layouts.read_patients", lambda _: alone)
     other = tmp_path / "other"
     result = run(
         bundle_folder, "--data", patients_folder, "--fold", "all", "-o", other / "a.json", "--plot", other / "p.png"

@@ -148,7 +148,7 @@ class TestBadInput:
         assert_refused(run(tmp_path / "arch.yaml", *QUICK), 2, "cannot read the architecture", "arch.yaml")
 
     def test_data_in_another_layout(self, arch_file: Path, tmp_path: Path) -> None:
-        assert_refused(run(arch_file, "--data", arch_file.parent, *QUICK), 2, "not in ACDC's layout")
+        assert_refused(run(arch_file, "--data", arch_file.parent, *QUICK), 2, "in no known layout")
         assert not (arch_file.parent / "bundle").exists()
 
 

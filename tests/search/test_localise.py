@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cinert.data.acdc import read_acdc
+from cinert.data.layouts import read_patients
 from cinert.data.localiser import VIEW, heart_middle
 from cinert.data.phantom import write_phantom
 from cinert.errors import BadInputError
@@ -51,7 +51,7 @@ def test_it_learns_and_repeats(balls):
 
 def test_views_hold_the_whole_heart(phantom):
     done = []
-    views = load_views(read_acdc(phantom)[:1], progress=lambda *counts: done.append(counts))
+    views = load_views(read_patients(phantom)[:1], progress=lambda *counts: done.append(counts))
     assert views.images_NCDHW.shape == views.hearts_NCDHW.shape == (2, 1, *VIEW.shape_DHW)
     assert done == [(1, 2), (2, 2)]
     assert 0.002 < float(views.hearts_NCDHW.mean()) < 0.1

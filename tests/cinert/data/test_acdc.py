@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cinert.data.acdc import load_frame, patient_digest, read_acdc
+from cinert.data.layouts import read_patients
+from cinert.data.patients import load_frame, patient_digest
 from cinert.errors import BadInputError
 
 
@@ -13,7 +14,7 @@ def test_patients_sorted_by_id(make_patient, suffix):
     folder = make_patient("patient002", suffix=suffix)
     (folder / "patients.csv").write_text("id\n")
     (folder / "notes").mkdir()
-    patients = read_acdc(folder)
+    patients = read_patients(folder)
     assert [patient.id for patient in patients] == ["patient002", "patient010"]
     assert [(frame.phase, frame.index) for frame in patients[0].frames] == [("ED", 1), ("ES", 3)]
     assert patients[0].group == "NOR"
@@ -27,12 +28,12 @@ def test_patients_sorted_by_id(make_patient, suffix):
 def test_cine_is_found(make_patient, save_nifti):
     folder = make_patient()
     path = save_nifti(np.zeros((6, 5, 4, 5), dtype=np.int16), "data/patient001/patient001_4d.nii.gz")
-    assert read_acdc(folder)[0].cine_path == path
+    assert read_patients(folder)[0].cine_path == path
 
 
 def _refused(folder, *words):
     with pytest.raises(BadInputError) as caught:
-        read_acdc(folder)
+        read_patients(folder)
     for word in words:
         assert word in str(caught.value)
 
@@ -89,7 +90,7 @@ def test_label_of_another_shape(make_patient, save_nifti):
     folder = make_patient()
     path = save_nifti(np.zeros((6, 5, 3), dtype=np.uint8), "data/patient001/patient001_frame01_gt.nii.gz")
     with pytest.raises(BadInputError) as caught:
-        load_frame(read_acdc(folder)[0].frames[0])
+        load_frame(read_patients(folder)[0].frames[0])
     for word in (str(path), "(6, 5, 3)", "(6, 5, 4)"):
         assert word in str(caught.value)
 
@@ -99,14 +100,32 @@ def test_label_elsewhere(make_patient, save_nifti):
     name = "data/patient001/patient001_frame01_gt.nii.gz"
     path = save_nifti(np.zeros((6, 5, 4), dtype=np.uint8), name, np.diag([1.5, -1.5, 8, 1]))
     with pytest.raises(BadInputError, match="affine") as caught:
-        load_frame(read_acdc(folder)[0].frames[0])
+        load_frame(read_patients(folder)[0].frames[0])
+    assert str(path) in str(caught.value)
+
+
+def test_an_empty_label(make_patient, save_nifti):
+    folder = make_patient()
+    path = save_nifti(np.zeros((6, 5, 4), dtype=np.uint8), "data/patient001/patient001_frame03_gt.nii.gz")
+    frames = read_patients(folder)[0].frames
+    load_frame(frames[0])
+    with pytest.raises(BadInputError, match="patient001 is empty") as caught:
+        load_frame(frames[1])
+    assert str(path) in str(caught.value)
+
+
+def test_voxels_that_are_no_numbers(make_patient, save_nifti):
+    folder = make_patient()
+    path = save_nifti(np.full((6, 5, 4), np.nan, dtype=np.float32), "data/patient001/patient001_frame01.nii.gz")
+    with pytest.raises(BadInputError, match="120 voxels that are NaN") as caught:
+        load_frame(read_patients(folder)[0].frames[0])
     assert str(path) in str(caught.value)
 
 
 def test_digest_knows_a_renamed_patient(make_patient, save_nifti):
     make_patient("patient001")
     folder = make_patient("patient777")
-    first, renamed = read_acdc(folder)
+    first, renamed = read_patients(folder)
     assert patient_digest(first) == patient_digest(renamed)
     save_nifti(np.full((6, 5, 4), 101, dtype=np.int16), "data/patient777/patient777_frame01.nii.gz")
     assert patient_digest(first) != patient_digest(renamed)
@@ -116,6 +135,6 @@ def test_real_patients(shared):
     folder = shared / "acdc"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
-    patients = read_acdc(folder)
+    patients = read_patients(folder)
     assert len(patients) == 80
     assert {patient.group for patient in patients} == {"DCM", "HCM", "MINF", "NOR", "RV"}

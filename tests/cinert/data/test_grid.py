@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cinert.data.acdc import load_frame, read_acdc
 from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.data.layouts import read_patients
 from cinert.data.nifti import Geometry
 from cinert.data.orientation import orientation_of
+from cinert.data.patients import load_frame
 from cinert.data.resample import interpolation_matrix
 from cinert.errors import BadInputError
 
@@ -331,7 +332,7 @@ def test_real_labels_survive_the_round_trip(shared):
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
     dice = []
-    for patient in read_acdc(folder)[:5]:
+    for patient in read_patients(folder)[:5]:
         _, label, geometry = load_frame(patient.frames[0])
         grid_map = GridMap(geometry, PreprocessingSpec())
         y_DHW = grid_map.label_to_network(label)

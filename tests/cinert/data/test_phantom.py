@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cinert.data.acdc import load_frame, read_acdc
 from cinert.data.cli import make_phantom
 from cinert.data.heart_draw import LV_EF_PERCENT, RV_EF_PERCENT, beat_curve, draw_patient
 from cinert.data.heart_model import heart_phase
+from cinert.data.layouts import read_patients
 from cinert.data.nifti import read_cine
+from cinert.data.patients import load_frame
 from cinert.data.phantom import write_phantom
 from cinert.errors import BadInputError
 
@@ -30,7 +31,7 @@ def _volumes_ml(label, geometry):
 
 def test_labels_hold_the_drawn_volumes(phantom):
     drawn = json.loads((phantom / "phantom.json").read_text())["patients"]
-    for patient in read_acdc(phantom):
+    for patient in read_patients(phantom):
         truth = drawn[patient.id]
         measured = {}
         for frame in patient.frames:
@@ -46,7 +47,7 @@ def test_labels_hold_the_drawn_volumes(phantom):
 
 
 def test_labelled_heart_stays_clear_of_the_image_border(phantom):
-    for patient in read_acdc(phantom):
+    for patient in read_patients(phantom):
         _, label, _ = load_frame(patient.frames[0])
         assert not label[[0, -1]].any()
         assert not label[:, [0, -1]].any()
@@ -54,7 +55,7 @@ def test_labelled_heart_stays_clear_of_the_image_border(phantom):
 
 
 def test_blood_is_brighter_than_muscle(phantom):
-    for patient in read_acdc(phantom):
+    for patient in read_patients(phantom):
         for frame in patient.frames:
             image, label, _ = load_frame(frame)
             rv, muscle, lv = (image[label == value].mean() for value in (1, 2, 3))
@@ -62,7 +63,7 @@ def test_blood_is_brighter_than_muscle(phantom):
 
 
 def test_cine_holds_the_labelled_frames(phantom):
-    for patient in read_acdc(phantom):
+    for patient in read_patients(phantom):
         cine = read_cine(patient.cine_path)
         assert 12 <= cine.image.shape[3] <= 20
         assert 30 < cine.time_step_ms < 100
@@ -128,7 +129,7 @@ def test_an_earlier_phantom_and_an_empty_folder_are_replaced(tmp_path):
     for patients in (2, 1):
         result = CliRunner().invoke(make_phantom, [str(out), "--patients", str(patients), "--seed", "1"])
         assert result.exit_code == 0, result.output
-        assert len(read_acdc(out)) == patients
+        assert len(read_patients(out)) == patients
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
