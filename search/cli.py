@@ -192,7 +192,7 @@ def train_arch(
     evaluate-bundle scores on the original grid, cropped by the localiser.
     """
     from search.device import resolve_device  # noqa: PLC0415
-    from search.train_run import run_training  # noqa: PLC0415
+    from search.train_run import prepare_training, run_training, training_identity  # noqa: PLC0415
     from search.training import TrainingSettings  # noqa: PLC0415
 
     arch = load_arch(arch_path)
@@ -204,6 +204,8 @@ def train_arch(
     with progress_bar() as bar:
         found = _load(bar, data, arch.grid, fold)
         _warn_of_seen(arch, found)
+        # Before the localiser is trained, so that nothing is spent or written on a folder that will be refused.
+        prepare_training(folder, arch, training_identity(arch, found, settings), restart=restart)
         if localiser and data is not None:
             _train_localiser(bar, folder, data, fold, seed=seed, device=where, restart=restart)
         task = bar.add_task("training", total=None)
