@@ -267,11 +267,15 @@ def _report_search(result: SearchResult, budget_ms: float) -> None:
         _say(f"  path [{', '.join(path)}], probability {probability:.3g}")
     ms = (decoded.arch.estimate or {})["ms"]
     if decoded.budget_met:
-        more = f"; {decoded.passed_over} more probable paths would have missed it" if decoded.passed_over else ""
-        _say(f"{ms:.1f} ms estimated, within the budget of {budget_ms:g} ms{more}.")
+        over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
+        more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
+        _say(
+            f"{ms:.1f} ms estimated, within the budget of {budget_ms:g} ms"
+            + (f"; {more} would have missed it." if more else ".")
+        )
     else:
         _say(
-            f"{ms:.1f} ms estimated: no path fits the budget of {budget_ms:g} ms; the most probable one is kept."
+            f"{ms:.1f} ms estimated: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept."
             " Search with a larger --lambda, or a smaller space."
         )
     _say(f"Wrote {result.folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {result.folder / 'arch.yaml'}")

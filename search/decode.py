@@ -1,24 +1,29 @@
-"""From architecture parameters to an architecture (Zeng 2020, Sec. 3.5; Lu 2022, Sec. 2.1)."""
+"""From architecture parameters to an architecture (Zeng 2020, Sec. 3.5; Lu 2022, Sec. 2.1), within a budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from cinert.arch import Arch, CellGenotype, NodeEdge, live_edges, yields_nothing
+from cinert.arch import Arch, CellGenotype
 from cinert.paths import CELL_KINDS, CellKind, Path, count_paths
-from cinert.space import Space
+from search.decode_cells import ranked_cells
 from search.longest import longest_paths, require_paths
 from search.relaxation import ArchParameters
 
-# Beyond these, paths are too improbable to be worth what they add.
-CANDIDATES = 100
+# Beyond these, paths and cells are too improbable to be worth what they add.
+PATHS = 40
+CELLS = 400
 
 EstimateMs = Callable[[Arch], float]
+Cells = dict[CellKind, CellGenotype]
+RankedPaths = list[tuple[Path, float]]
+RankedCells = Mapping[CellKind, list[tuple[CellGenotype, float]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +33,10 @@ class Decoded:
     arch: Arch
     probabilities: tuple[float, ...]
     """Product of beta along each kept path."""
-    passed_over: int
+    paths_passed_over: int
     """More probable paths that were left out because the union with them would miss the budget."""
+    cells_passed_over: int
+    """More probable sets of cells that were left out because the network with them would miss the budget."""
     budget_met: bool | None
     """Whether the estimate stays within the budget; None without a budget."""
 
@@ -42,11 +49,12 @@ def decode(
     estimate_ms: EstimateMs | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Decoded:
-    """Decode cells by argmax and keep the most probable paths whose union stays within the budget.
+    """Decode the most probable cells and the n most probable paths; with a budget, the most probable that fit it.
 
-    Paths are taken in order of their probability. One whose union with those already taken would miss the budget is
-    passed over. Where the budget does not bind, this is exactly the top n. If nothing fits, the most probable path
-    is kept, and `budget_met` is False.
+    Without a binding budget: cells by argmax, paths exactly the top n (Zeng 2020). Where it binds, sets of cells are
+    tried in the order of their probability, each with the paths that fit, in the order of theirs; kept is what has the
+    largest product of the cells' probability and the summed probability of the paths. If nothing fits, the most
+    probable path with the most probable cells is kept, and `budget_met` is False.
 
     Args:
         parameters: alpha, gamma and beta.
@@ -63,77 +71,97 @@ def decode(
         raise ValueError("a budget needs an estimate, and an estimate a budget")
     space = parameters.space
     require_paths(space, paths)
-    cells = {kind: decode_cell(parameters, kind) for kind in CELL_KINDS}
-
-    def build(chosen: list[Path]) -> Arch:
-        return Arch(space=space, cells=cells, paths=tuple(chosen), provenance=dict(provenance or {}))
-
-    def fits(chosen: list[Path]) -> bool:
-        # A union of skips alone computes nothing: its price counts once another path joins it.
-        return (
-            budget_ms is None or estimate_ms is None or _only_skips(chosen) or estimate_ms(build(chosen)) <= budget_ms
-        )
-
     # One more than n, since the path of skips may have to make room.
     existing = count_paths(space.layers, space.scales)[0, 0]
-    wanted = min(existing, paths + 1 if budget_ms is None else max(paths + 1, CANDIDATES))
+    wanted = min(existing, paths + 1 if budget_ms is None else max(paths + 1, PATHS))
     candidates = longest_paths(space, parameters.log_edges().detach().double().tolist(), wanted)
-    chosen: list[Path] = []
-    passed_over = 0
-    for path, _ in candidates:
-        if len(chosen) == paths or (paths == 1 and _only_skips([path])):
-            continue
-        if fits([*chosen, path]):
-            chosen.append(path)
-        else:
-            passed_over += 1
-    met: bool | None = None if budget_ms is None else True
-    if _only_skips(chosen):
-        chosen = [next(path for path, _ in candidates if not _only_skips([path]))]
-        met = False
+    ranked = {kind: ranked_cells(parameters, kind) for kind in CELL_KINDS}
+    top = {kind: cells[0][0] for kind, cells in ranked.items()}
+
+    def build(cells: Cells, chosen: Sequence[Path]) -> Arch:
+        return Arch(space=space, cells=cells, paths=tuple(chosen), provenance=dict(provenance or {}))
+
+    def decoded(cells: Cells, chosen: Sequence[Path], *, cells_passed_over: int, met: bool | None) -> Decoded:
+        probability = dict(candidates)
+        more_probable = [path for path, value in candidates if value > probability[chosen[-1]] and path not in chosen]
+        return Decoded(
+            arch=build(cells, chosen),
+            probabilities=tuple(probability[path] for path in chosen),
+            paths_passed_over=len([path for path in more_probable if paths > 1 or not _only_skips([path])]),
+            cells_passed_over=cells_passed_over,
+            budget_met=met,
+        )
+
+    if budget_ms is None or estimate_ms is None:
+        chosen = _pick(candidates, paths, fits=lambda _: True)
+        return decoded(top, chosen, cells_passed_over=0, met=None)
+    limit, price = budget_ms, estimate_ms
+    found = _best_within(candidates, ranked, paths, fits=lambda cells, chosen: price(build(cells, chosen)) <= limit)
+    if found is None:
+        first = next(path for path, _ in candidates if not _only_skips([path]))
+        return decoded(top, [first], cells_passed_over=0, met=False)
+    cells, chosen, rank = found
+    return decoded(cells, chosen, cells_passed_over=rank, met=True)
+
+
+def _best_within(
+    candidates: RankedPaths, ranked: RankedCells, paths: int, *, fits: Callable[[Cells, list[Path]], bool]
+) -> tuple[Cells, list[Path], int] | None:
+    """The most probable cells and paths that fit, and how many likelier sets of cells do not; None if nothing fits."""
     probability = dict(candidates)
-    return Decoded(
-        arch=build(chosen),
-        probabilities=tuple(probability[path] for path in chosen),
-        passed_over=passed_over,
-        budget_met=met,
-    )
+
+    def log_sum(chosen: list[Path]) -> float:
+        return math.log(sum(probability[path] for path in chosen))
+
+    most = log_sum(_pick(candidates, paths, fits=lambda _: True))
+    best, best_score = None, -math.inf
+    for rank, (cells, log_cells) in enumerate(itertools.islice(_by_probability(ranked), CELLS)):
+        # What follows is no more probable, whatever paths fit.
+        if log_cells + most <= best_score:
+            break
+        chosen = _pick(candidates, paths, fits=functools.partial(fits, cells))
+        if chosen and log_cells + log_sum(chosen) > best_score:
+            best, best_score = (cells, chosen, rank), log_cells + log_sum(chosen)
+    return best
 
 
-def _only_skips(paths: list[Path]) -> bool:
+def _pick(candidates: RankedPaths, paths: int, *, fits: Callable[[list[Path]], bool]) -> list[Path]:
+    """Take paths in their order, those whose union with the ones taken fits; nothing if only skips are left.
+
+    A union of skips alone computes nothing: its price counts once another path joins it.
+    """
+    chosen: list[Path] = []
+    for path, _ in candidates:
+        if len(chosen) == paths:
+            break
+        if _only_skips([path]):
+            if paths > 1:
+                chosen.append(path)
+        elif fits([*chosen, path]):
+            chosen.append(path)
+    return [] if _only_skips(chosen) else chosen
+
+
+def _only_skips(paths: Sequence[Path]) -> bool:
     return all(kind == "skip" for path in paths for kind in path)
 
 
-def decode_cell(parameters: ArchParameters, kind: CellKind) -> CellGenotype:
-    """Choose one (input, op) pair for each node; `zero` leaves the node empty.
+def _by_probability(ranked: RankedCells) -> Iterator[tuple[Cells, float]]:
+    """Sets of one cell per kind and their log-probabilities, most probable first."""
+    kinds = list(ranked)
 
-    A cell that would yield nothing is decoded again without `zero`. Edges that carry only zeros are dropped.
-    """
-    space = parameters.space
-    cell = _choose(parameters, kind, banned=None)
-    if yields_nothing(cell):
-        cell = _choose(parameters, kind, banned=space.ops.index("zero"))
-    return live_edges(cell)
+    def log_probability(ranks: tuple[int, ...]) -> float:
+        return sum(ranked[kind][rank][1] for kind, rank in zip(kinds, ranks, strict=True))
 
-
-def _choose(parameters: ArchParameters, kind: CellKind, *, banned: int | None) -> CellGenotype:
-    alpha = parameters.alpha[kind].detach().clone()
-    if banned is not None:
-        alpha[:, banned] = -torch.inf
-    gamma = parameters.gamma[kind].detach() if kind in parameters.gamma else None
-    cell: list[tuple[NodeEdge, ...]] = []
-    for node in range(parameters.space.nodes):
-        first = node * (node + 1) // 2
-        rows = slice(first, first + node + 1)
-        input_, column = _pair(alpha[rows], None if gamma is None else gamma[rows], parameters.space)
-        op = parameters.space.ops[column]
-        cell.append(() if op == "zero" else (NodeEdge(input_, op),))
-    return tuple(cell)
-
-
-def _pair(alpha: Tensor, gamma: Tensor | None, space: Space) -> tuple[int, int]:
-    """Best (input, op column) of a node; the first of equal ones."""
-    if gamma is None:
-        return divmod(int(alpha.flatten().argmax()), len(space.ops))
-    input_ = int(gamma.argmax())
-    return input_, int(alpha[input_].argmax())
+    start = (0,) * len(kinds)
+    waiting = [(-log_probability(start), start)]
+    seen = {start}
+    while waiting:
+        negative, ranks = heapq.heappop(waiting)
+        yield {kind: ranked[kind][rank][0] for kind, rank in zip(kinds, ranks, strict=True)}, -negative
+        for position, kind in enumerate(kinds):
+            if ranks[position] + 1 < len(ranked[kind]):
+                following = (*ranks[:position], ranks[position] + 1, *ranks[position + 1 :])
+                if following not in seen:
+                    seen.add(following)
+                    heapq.heappush(waiting, (-log_probability(following), following))

@@ -1,15 +1,17 @@
 """Decoding: cells by argmax, paths within a budget, and what is never decoded."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from cinert.arch import NodeEdge, yields_nothing
+from cinert.arch import Arch, NodeEdge, yields_nothing
 from cinert.errors import BadInputError
 from cinert.paths import CELL_KINDS, count_paths, legal_edges
 from latency.estimate import estimate
-from search.decode import decode, decode_cell
+from search.decode import decode
+from search.decode_cells import decode_cell, ranked_cells
 from search.longest import longest_paths
 from search.relaxation import ArchParameters
 
@@ -95,26 +97,56 @@ def test_without_a_binding_budget_it_is_the_top_n(either, randomised, lut, seed)
         for options in ({}, {"budget_ms": 1e6, "estimate_ms": lambda arch: estimate(arch, lut).ms}):
             found = decode(parameters, paths=n, **options)
             assert list(found.arch.paths) == ranked[:n]
-            assert found.passed_over == 0
+            assert found.paths_passed_over == 0
             assert found.budget_met is (True if options else None)
     assert list(found.probabilities) == sorted(found.probabilities, reverse=True)
 
 
-def test_paths_that_miss_the_budget_are_passed_over(tiny, randomised, lut):
-    parameters = randomised(ArchParameters(tiny), 1)
+def cost_of(lut):
+    return lambda arch: estimate(arch, lut).ms
 
-    def ms(arch):
-        return estimate(arch, lut).ms
 
-    ranked = all_paths(parameters)
-    top, both = ms(decode(parameters, paths=1).arch), ms(decode(parameters, paths=2).arch)
-    assert top < both
-    found = decode(parameters, paths=2, budget_ms=(top + both) / 2, estimate_ms=ms)
-    assert found.arch.paths[0] == ranked[0]
-    assert ranked[1] not in found.arch.paths
-    assert found.passed_over >= 1
+@pytest.mark.parametrize("seed", range(3))
+def test_within_a_budget_it_is_the_most_probable_network_that_fits(either, randomised, lut, seed):
+    parameters, ms = randomised(ArchParameters(either), seed), cost_of(lut)
+    free = decode(parameters, paths=2)
+    budget = 0.7 * ms(free.arch)
+    found = decode(parameters, paths=2, budget_ms=budget, estimate_ms=ms)
     assert found.budget_met
-    assert ms(found.arch) <= (top + both) / 2
+    assert ms(found.arch) <= budget
+    # Brute force over the likeliest sets of cells, each with the paths that fit in their order.
+    ranked = {kind: ranked_cells(parameters, kind) for kind in CELL_KINDS}
+    paths = longest_paths(either, parameters.log_edges().detach().double().tolist(), len(all_paths(parameters)))
+
+    def score(cells, chosen):
+        logs = sum(dict(ranked[kind])[cells[kind]] for kind in CELL_KINDS)
+        return logs + math.log(sum(value for path, value in paths if path in chosen))
+
+    likeliest = -math.inf
+    for choice in itertools.product(*(cells[:4] for cells in ranked.values())):
+        cells = {kind: cell for kind, (cell, _) in zip(ranked, choice, strict=True)}
+        chosen = []
+        for path, _ in paths:
+            if len(chosen) < 2 and (
+                set(path) == {"skip"} or ms(Arch(space=either, cells=cells, paths=(*chosen, path))) <= budget
+            ):
+                chosen.append(path)
+        if any(set(path) != {"skip"} for path in chosen):
+            likeliest = max(likeliest, score(cells, chosen))
+    assert score(found.arch.cells, found.arch.paths) >= likeliest - 1e-9
+    assert found.paths_passed_over + found.cells_passed_over > 0
+
+
+def test_cells_are_ranked_by_probability_with_argmax_first(either, randomised):
+    parameters = randomised(ArchParameters(either), 3)
+    for kind in CELL_KINDS:
+        ranked = ranked_cells(parameters, kind)
+        assert ranked[0][0] == decode_cell(parameters, kind)
+        logs = [value for _, value in ranked]
+        assert logs == sorted(logs, reverse=True)
+        assert len({cell for cell, _ in ranked}) == len(ranked)
+        assert not any(yields_nothing(cell) for cell, _ in ranked)
+        assert sum(math.exp(value) for value in logs[1:]) < 1
 
 
 def test_nothing_fits_keeps_the_top_path_and_says_so(tiny, randomised, lut):
