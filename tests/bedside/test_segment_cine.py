@@ -188,6 +188,25 @@ class TestDicom:
         assert ours.header.get_zooms() == other.header.get_zooms()
         assert ours.header.get_zooms()[3] == pytest.approx(0.04)
 
+    def test_of_a_real_series_fits_the_nifti_that_others_made_of_it(
+        self, make_bundle, shared: Path, tmp_path: Path
+    ) -> None:
+        folder = shared / "cine4d"
+        if not (folder / "dicom").is_dir():
+            pytest.skip(f"{folder / 'dicom'} is absent")
+        bundle = make_bundle("ort")
+        nib.save(nib.load(folder / "sax_4d.nii.gz").slicer[:, :, 5:11], tmp_path / "cine.nii.gz")
+
+        results = [
+            run(bundle, folder / "dicom", "-o", tmp_path / "a.nii.gz"),
+            run(bundle, tmp_path / "cine.nii.gz", "-o", tmp_path / "b.nii.gz"),
+        ]
+
+        assert [result.exit_code for result in results] == [0, 0], results[0].output + results[1].output
+        ours, other = (np.asarray(nib.load(tmp_path / name).dataobj) for name in ("a.nii.gz", "b.nii.gz"))
+        assert ours.any()
+        np.testing.assert_array_equal(ours, other)
+
     def test_two_series_need_a_choice(self, make_bundle, write_dicom, ball, tmp_path: Path) -> None:
         bundle = make_bundle("ort")
         image, affine = ball
