@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from search.data import FoldData
+    from search.halving import HalvingResult
     from search.run import SearchResult
 
 # GNU OpenMP lets idle threads spin, by default so long that a search runs 3-10 times slower as soon as another program
@@ -43,13 +44,27 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
 @click.option("--space", "space_name", metavar="NAME|FILE", help="Search space; the LUT's own if not given.")
 @data_option()
 @fold_option()
+@click.option(
+    "--method",
+    default="zeng2020",
+    type=click.Choice(["zeng2020", "random"]),
+    help="Differentiable, with the latency in the loss; or random networks within the budget, the best of which train"
+    " on (successive halving).",
+)
 @click.option("--paths", default=2, type=int, help="n: paths in the latency term, and to keep at most.")
 @click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency of the network.")
 @click.option(
     "--epochs",
     default=60,
     type=click.IntRange(min=2),
-    help="Epochs; the first half learns weights alone, the second weights and architecture in turn.",
+    help="Epochs; the first half learns weights alone, the second weights and architecture in turn. Random: epochs of"
+    " the last round.",
+)
+@click.option(
+    "--candidates",
+    default=18,
+    type=click.IntRange(min=1),
+    help="Random: networks in the first round; a third of them, for longer, in each of the next two.",
 )
 @seed_option()
 @click.option(
@@ -60,7 +75,7 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     "latency_weight",
     default=1e-4,
     type=click.FloatRange(min=0),
-    help="Weight of the latency in the loss, per millisecond.",
+    help="Weight of the latency in the loss, per millisecond (zeng2020).",
 )
 @click.option("--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step.")
 @click.option(
@@ -70,7 +85,7 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     "--arch-learning-rate",
     default=0.02,
     type=click.FloatRange(min=0, min_open=True),
-    help="Of the architecture parameters.",
+    help="Of the architecture parameters (zeng2020).",
 )
 @_DEVICE
 @click.option("--restart", is_flag=True, help="Throw away the search that the run folder holds.")
@@ -80,9 +95,11 @@ def nas_search(
     space_name: str | None,
     data: Path | None,
     fold: int | None,
+    method: str,
     paths: int,
     budget_ms: float,
     epochs: int,
+    candidates: int,
     seed: int,
     output: Path,
     latency_weight: float,
@@ -101,8 +118,10 @@ def nas_search(
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut  # noqa: PLC0415
     from search.device import resolve_device  # noqa: PLC0415
+    from search.halving import HalvingSettings, rungs  # noqa: PLC0415
     from search.longest import require_paths  # noqa: PLC0415
     from search.loop import SearchSettings  # noqa: PLC0415
+    from search.random_run import run_random_search  # noqa: PLC0415
     from search.run import run_search  # noqa: PLC0415
 
     check_writable(output / "arch.yaml")
@@ -111,33 +130,51 @@ def nas_search(
     require_paths(space, paths)
     where = resolve_device(device)
     reserve(str(where), "compute", wait=wait)
-    settings = SearchSettings(
-        epochs=epochs,
-        paths=paths,
-        latency_weight=latency_weight,
-        seed=seed,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        arch_learning_rate=arch_learning_rate,
-    )
     _say(f"Searching space {space.name} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
     with progress_bar() as bar:
         found = _load(bar, data, space, fold)
         task = bar.add_task("searching", total=None)
-        result = run_search(
-            space,
-            lut,
-            found,
-            settings,
-            budget_ms=budget_ms,
-            folder=output,
-            device=where,
-            advance=lambda done, total: bar.update(task, completed=done, total=total),
-            restart=restart,
-        )
+        common: dict[str, Any] = {
+            "budget_ms": budget_ms,
+            "folder": output,
+            "device": where,
+            "advance": lambda done, total: bar.update(task, completed=done, total=total),
+            "restart": restart,
+        }
+        if method == "random":
+            halving = HalvingSettings(
+                rungs=rungs(candidates, epochs),
+                paths=paths,
+                seed=seed,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+            )
+            best = run_random_search(space, lut, found, halving, **common)
+        else:
+            settings = SearchSettings(
+                epochs=epochs,
+                paths=paths,
+                latency_weight=latency_weight,
+                seed=seed,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                arch_learning_rate=arch_learning_rate,
+            )
+            result = run_search(space, lut, found, settings, **common)
+    if method == "random":
+        _report_random(best, candidates, output)
+        return
     if result.resumed_at:
         _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
     _report_search(result, budget_ms)
+
+
+def _report_random(best: HalvingResult, candidates: int, folder: Path) -> None:
+    for path in best.arch.paths:
+        _say(f"  path [{', '.join(path)}]")
+    ms = (best.arch.estimate or {})["ms"]
+    _say(f"{ms:.1f} ms estimated; the best of {candidates}, Dice {best.score:.3f} on the other half of the patients.")
+    _say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
 
 
 @command(

@@ -57,11 +57,26 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Non
         shutil.rmtree(folder / "tensorboard" / "search", ignore_errors=True)
     elif supernet.exists():
         refuse_other_settings(folder, read_supernet(supernet).values.get("identity", {}), identity)
-    elif (folder / ARCH).exists():
+    else:
+        refuse_foreign_arch(folder, SUPERNET)
+
+
+def refuse_foreign_arch(folder: Path, checkpoint: str) -> None:
+    """Refuse a folder with an arch.yaml but without the checkpoint of the search that is to be continued.
+
+    Raises:
+        BadInputError: naming the folder.
+    """
+    if (folder / ARCH).exists() and not (folder / checkpoint).exists():
         raise BadInputError(
             f"{folder} holds an arch.yaml that is not of a search that can be continued.",
             hint="choose another output with -o, or start anew with --restart.",
         )
+
+
+def search_versions() -> dict[str, str]:
+    """Of what a search computes with."""
+    return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
 
 
 def search_identity(
@@ -155,7 +170,7 @@ def _with_records(decoded: Decoded, lut: Lut, data: FoldData, settings: SearchSe
         provenance={
             "method": "zeng2020",
             "seed": settings.seed,
-            "versions": {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")},
+            "versions": search_versions(),
             "lambda": settings.latency_weight,
             "epochs": settings.epochs,
             "paths": settings.paths,

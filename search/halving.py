@@ -1,0 +1,173 @@
+"""Random search under the LUT with successive halving: the honest baseline of every search (Li & Talwalkar 2019).
+
+Random networks that fit the budget are trained for a few epochs on half of the training patients and scored on the
+other half; the best go on to longer trainings (Jamieson & Talwalkar 2016). Each training starts from scratch, so that
+its learning rate falls to zero and its score means something.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cinert.arch import Arch
+from cinert.errors import BadInputError
+from cinert.files import read_json, write_json
+from cinert.resume import refuse_other_settings
+from cinert.sampling import random_arch
+from cinert.space import Space
+from search.data import FoldData, halve_patients
+from search.training import Training, TrainingSettings
+
+SCHEMA, VERSION = "cinert.candidates", 1
+CANDIDATES = "candidates.json"
+_DRAWS = 20_000
+
+EstimateMs = Callable[[Arch], float]
+
+
+def rungs(candidates: int, epochs: int) -> tuple[tuple[int, int], ...]:
+    """Three rounds: (networks, epochs), each with a third of the networks and the last with all the epochs."""
+    return (
+        (candidates, max(1, epochs // 6)),
+        (math.ceil(candidates / 3), max(1, epochs * 5 // 12)),
+        (math.ceil(candidates / 9), epochs),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalvingSettings:
+    """What a random search is told, beside its space, data and LUT."""
+
+    rungs: tuple[tuple[int, int], ...] = rungs(18, 24)
+    """Networks and epochs of each round; the best of a round go on to the next."""
+    paths: int = 4
+    """Paths to fuse, at most."""
+    floor: float = 0.6
+    """Least share of the budget that a candidate uses: what is left unused buys no accuracy."""
+    seed: int = 0
+    """Of networks, halves of the patients, weights, batches and augmentation."""
+    batch_size: int = 4
+    """Volumes in a step."""
+    learning_rate: float = 0.01
+    """Peak of the cosine."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**dataclasses.asdict(self), "rungs": [list(rung) for rung in self.rungs]}
+
+
+def draw_candidates(
+    space: Space, settings: HalvingSettings, *, budget_ms: float, estimate_ms: EstimateMs
+) -> list[tuple[int, Arch]]:
+    """Draw different networks whose estimate lies between the floor and the budget.
+
+    Returns:
+        (seed of `random_arch`, network), as many as the first round takes.
+
+    Raises:
+        BadInputError: too few of many random networks fit.
+    """
+    wanted = settings.rungs[0][0]
+    rng = np.random.default_rng([settings.seed, 7])
+    found: dict[str, tuple[int, Arch]] = {}
+    for _ in range(_DRAWS):
+        seed = int(rng.integers(2**31))
+        arch = random_arch(space, seed, paths=int(rng.integers(1, settings.paths + 1)), cover=True)
+        if settings.floor * budget_ms <= estimate_ms(arch) <= budget_ms:
+            found.setdefault(arch.digest, (seed, arch))
+        if len(found) == wanted:
+            return list(found.values())
+    raise BadInputError(
+        f"{len(found)} of {_DRAWS} random networks of {space.name} are estimated between"
+        f" {settings.floor * budget_ms:g} and {budget_ms:g} ms, and {wanted} are needed.",
+        hint="give another --budget-ms.",
+    )
+
+
+@dataclass(frozen=True)
+class HalvingResult:
+    """The best network, and what every candidate scored."""
+
+    arch: Arch
+    score: float
+    """Mean Dice on the held-out half of the training patients, after the last round."""
+    record: dict[str, Any]
+
+
+def successive_halving(
+    candidates: Sequence[tuple[int, Arch]],
+    data: FoldData,
+    settings: HalvingSettings,
+    *,
+    folder: Path,
+    identity: dict[str, Any],
+    device: torch.device,
+    advance: Callable[[int, int], None] | None = None,
+) -> HalvingResult:
+    """Train, score and drop candidates, round by round; what candidates.json holds is not done again.
+
+    Args:
+        candidates: (seed, network).
+        data: of the fold; only its training patients are used.
+        settings: how.
+        folder: of the run.
+        identity: what a run that continues this one has to share.
+        device: where to compute.
+        advance: called with (epochs done, epochs in all).
+
+    Raises:
+        BadInputError: the folder holds a search with other settings.
+    """
+    path = folder / CANDIDATES
+    record: dict[str, Any] = {"schema": SCHEMA, "version": VERSION, "identity": identity, "scores": []}
+    if path.exists():
+        record = read_json(path, "the candidates")
+        refuse_other_settings(folder, record.get("identity", {}), identity)
+    known = {(entry["seed"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
+    first, second = halve_patients(data.train, settings.seed)
+    halves = dataclasses.replace(data, train=first, validation=second)
+    total, done = sum(count * epochs for count, epochs in settings.rungs), 0
+    alive = list(candidates)
+    for count, epochs in settings.rungs:
+        alive = alive[:count]
+        scores = {}
+        for seed, arch in alive:
+            if (seed, epochs) not in known:
+                known[seed, epochs] = _score(arch, halves, settings, epochs, device)
+                record["scores"].append(
+                    {"seed": seed, "arch": arch.digest, "epochs": epochs, "dice": known[seed, epochs]}
+                )
+                write_json(path, record)
+            scores[seed] = known[seed, epochs]
+            done += epochs
+            if advance is not None:
+                advance(done, total)
+        alive.sort(key=lambda candidate: -scores[candidate[0]])
+    seed, arch = alive[0]
+    return HalvingResult(arch, known[seed, settings.rungs[-1][1]], record)
+
+
+def _score(arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int, device: torch.device) -> float:
+    """Mean Dice on the other half after a training of so many epochs."""
+    training = Training(
+        arch,
+        halves,
+        TrainingSettings(
+            epochs=epochs,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+        ),
+        device,
+    )
+    while not training.finished:
+        training.run_epoch()
+    return float(np.mean(training.validate()))
