@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 import export.engine
 from cinert.arch import load_arch, save_arch
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
+from cinert.data.localiser import VIEW
 from cinert.environment import fingerprint
+from cinert.errors import BadInputError
+from cinert.localiser_net import LocaliserNet
 from cinert.network import Network, load_weights, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from export.cli import export_engine
 from latency.lut import Lut, Price, Prices, save_lut
 from latency.parts import PartCatalogue
+from search.data import PatientRecord
+from search.localise import LocaliserSettings, save_localiser
 
 # ONNX Runtime needs no conversion, so it is the quickest engine to build where the back end does not matter.
 QUICK = ("--backend", "ort", "--threads", "1")
@@ -218,3 +224,62 @@ def test_an_arch_file_that_moved_keeps_its_weights(arch_file: Path, tmp_path: Pa
 
     assert result.exit_code == 0, result.output
     assert (tmp_path / "bundle").is_dir()
+
+
+@pytest.fixture
+def localiser_file(arch_file: Path) -> Path:
+    """A localiser beside the weights, as train-arch leaves it."""
+    network = random_weights(LocaliserNet(), seed=1)
+    path = arch_file.parent / "localiser.safetensors"
+    save_localiser(path, network, LocaliserSettings(), [PatientRecord(id="patient902", digest="cd")])
+    return path
+
+
+@pytest.mark.parametrize("name", ["torch", "ort", "openvino"])
+def test_the_localiser_beside_the_weights_comes_along(arch_file: Path, localiser_file: Path, name: str) -> None:
+    result = run(arch_file, "--backend", name, "--threads", 1)
+
+    assert result.exit_code == 0, result.output
+    assert "by its localiser" in result.output
+    bundle = open_bundle(arch_file.parent / "bundle")
+    network = LocaliserNet()
+    network.load_state_dict(load_file(localiser_file))
+    image = np.random.default_rng(7).standard_normal((1, 1, *VIEW.shape_DHW), dtype=np.float32)
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(image)).numpy()
+    runner = bundle.load_localiser(threads=1)
+    assert runner is not None
+    with runner:
+        np.testing.assert_allclose(runner.run(image), expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+    assert bundle.seen_patients is not None
+    assert [record["id"] for record in bundle.seen_patients] == ["patient901", "patient902"]
+
+
+def test_without_a_localiser_it_says_where_the_crop_is(arch_file: Path, localiser_file: Path) -> None:
+    result = run(arch_file, *QUICK, "--localiser", "none")
+    assert result.exit_code == 0, result.output
+    assert "image's centre" in result.output
+    bundle = open_bundle(arch_file.parent / "bundle")
+    assert bundle.load_localiser() is None
+    assert bundle.seen_patients == ({"id": "patient901", "digest": "ab"},)
+
+
+def test_one_changed_byte_of_the_localiser_is_refused(arch_file: Path, localiser_file: Path) -> None:
+    assert run(arch_file, *QUICK).exit_code == 0
+    path = arch_file.parent / "bundle" / "localiser-ort-fp32.onnx"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match="localiser-ort-fp32"):
+        open_bundle(arch_file.parent / "bundle")
+
+
+@pytest.mark.parametrize("content", ["missing", "garbage", "weights"])
+def test_a_file_that_is_no_localiser_is_refused(arch_file: Path, content: str) -> None:
+    path = arch_file.parent / "other.safetensors"
+    if content == "garbage":
+        path.write_bytes(b"garbage")
+    elif content == "weights":
+        shutil.copy(arch_file.parent / "weights.safetensors", path)
+    assert_refused(run(arch_file, *QUICK, "--localiser", path), 2, "other.safetensors")
+    assert not (arch_file.parent / "bundle").exists()
