@@ -7,14 +7,15 @@
 set -euo pipefail
 BIN=${BIN:-.venv/bin}
 : "${DATA:?folder of patients}" "${WORK:=runs/real}"
-EPOCHS=${EPOCHS:-120} SEARCH_EPOCHS=${SEARCH_EPOCHS:-14}
+EPOCHS=${EPOCHS:-100} BUDGET_MS=${BUDGET_MS:-7.5}
 export CINERT_DATA=$DATA
 
 verdict() { "$@" || [ $? -eq 1 ]; }
 
 mkdir -p "$WORK"
 [ -e "$WORK/lut.json" ] || "$BIN/bench-ops" --space small -o "$WORK/lut.json"
-"$BIN/nas-search" --lut "$WORK/lut.json" --fold 0 --paths 3 --budget-ms 8 --lambda 1e-3 --epochs "$SEARCH_EPOCHS" -o "$WORK/searched"
+"$BIN/nas-search" --lut "$WORK/lut.json" --fold 0 --method random --paths 4 --budget-ms "$BUDGET_MS" --epochs 24 \
+  --batch-size 4 -o "$WORK/searched"
 [ -e "$WORK/unet/arch.yaml" ] || "$BIN/cinert" baseline unet3d --space small -o "$WORK/unet/arch.yaml"
 for network in searched unet; do
   "$BIN/train-arch" "$WORK/$network/arch.yaml" --fold 0 --epochs "$EPOCHS"
