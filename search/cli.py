@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from search.data import FoldData
     from search.halving import HalvingResult
+    from search.localise import LocaliserSettings
     from search.run import SearchResult
 
 # GNU OpenMP lets idle threads spin, by default so long that a search runs 3-10 times slower as soon as another program
@@ -205,6 +206,7 @@ def _report_random(best: HalvingResult, candidates: int, folder: Path) -> None:
     default=True,
     help="Train the small network that finds the heart; without it crops are centred on the image.",
 )
+@click.option("--localiser-steps", default=600, type=click.IntRange(min=1), help="Steps of the localiser's training.")
 @click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")
 @wait_option()
 def train_arch(
@@ -219,6 +221,7 @@ def train_arch(
     validate_every: int,
     device: str,
     localiser: bool,
+    localiser_steps: int,
     restart: bool,
     wait: bool,
 ) -> None:
@@ -229,6 +232,7 @@ def train_arch(
     evaluate-bundle scores on the original grid, cropped by the localiser.
     """
     from search.device import resolve_device  # noqa: PLC0415
+    from search.localise import LocaliserSettings  # noqa: PLC0415
     from search.train_run import prepare_training, run_training, training_identity  # noqa: PLC0415
     from search.training import TrainingSettings  # noqa: PLC0415
 
@@ -244,7 +248,8 @@ def train_arch(
         # Before the localiser is trained, so that nothing is spent or written on a folder that will be refused.
         prepare_training(folder, arch, training_identity(arch, found, settings), restart=restart)
         if localiser and data is not None:
-            _train_localiser(bar, folder, data, fold, seed=seed, device=where, restart=restart)
+            how = LocaliserSettings(steps=localiser_steps, seed=seed)
+            _train_localiser(bar, folder, data, fold, how, device=where, restart=restart)
         task = bar.add_task("training", total=None)
         result = run_training(
             arch,
@@ -269,9 +274,15 @@ def train_arch(
 
 
 def _train_localiser(
-    bar: Progress, folder: Path, data: Path, fold: int | None, *, seed: int, device: torch.device, restart: bool
+    bar: Progress,
+    folder: Path,
+    data: Path,
+    fold: int | None,
+    settings: LocaliserSettings,
+    *,
+    device: torch.device,
+    restart: bool,
 ) -> None:
-    from search.localise import LocaliserSettings  # noqa: PLC0415
     from search.localise_run import ensure_localiser  # noqa: PLC0415
 
     task = bar.add_task("localiser", total=None)
@@ -279,7 +290,7 @@ def _train_localiser(
         folder,
         data,
         fold,
-        LocaliserSettings(seed=seed),
+        settings,
         device,
         progress=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
         restart=restart,

@@ -46,7 +46,7 @@ def test_from_phantom_to_mask(work):
         arch = load_arch(work / "run" / "arch.yaml")
         assert arch.estimate is not None
         assert arch.estimate["lut"] == load_lut(work / "ort_lut.json").id
-        run(work, "train-arch", "run/arch.yaml", "--epochs", 2, "-o", "run")
+        run(work, "train-arch", "run/arch.yaml", "--epochs", 2, "--localiser-steps", 30, "-o", "run")
         run(work, "export-engine", "run/arch.yaml", "--backend", "ort", "--lut", "ort_lut.json")
         bundle = work / "run" / "bundle"
         manifest = json.loads((bundle / "manifest.json").read_text())
