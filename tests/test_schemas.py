@@ -84,7 +84,20 @@ def documents(work):
     run("bench-ops", "--space", work / "space.yaml", "--backend", "ort", "--threads", 1, "--networks", 10, "-o", lut)
     run("nas-search", "--lut", lut, "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
     run("cinert", "baseline", "unet3d", "--space", work / "space.yaml", "-o", work / "unet.yaml")
-    run("train-arch", folder / "arch.yaml", "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
+    run(
+        "train-arch",
+        folder / "arch.yaml",
+        "--data",
+        data,
+        "--epochs",
+        2,
+        "--localiser-steps",
+        2,
+        "--device",
+        "cpu",
+        "-o",
+        folder,
+    )
     run("export-engine", folder / "arch.yaml", "--backend", "ort", "--threads", 1, "--lut", lut, "--data", data)
     run("evaluate-bundle", bundle, "--data", data, "--threads", 1, "-o", work / "accuracy.json")
     # A verdict may fail on a busy machine; the file is written all the same.

@@ -47,7 +47,18 @@ def test_the_same_command_again_continues(searched, lut_path, patients):
 
 def test_train_after_search(tmp_path, searched, patients):
     folder, _ = searched
-    result = invoke(train_arch, folder / "arch.yaml", "--data", patients, "--epochs", 2, "-o", tmp_path / "t")
+    result = invoke(
+        train_arch,
+        folder / "arch.yaml",
+        "--data",
+        patients,
+        "--epochs",
+        2,
+        "--localiser-steps",
+        2,
+        "-o",
+        tmp_path / "t",
+    )
     assert result.exit_code == 0, result.output
     assert "Dice on 2 held-out patients" in result.output
     assert (tmp_path / "t" / "weights.safetensors").is_file()
@@ -57,7 +68,17 @@ def test_train_after_search(tmp_path, searched, patients):
 def test_training_on_another_fold_warns_of_patients_that_the_search_saw(tmp_path, searched, patients):
     folder, _ = searched
     result = invoke(
-        train_arch, folder / "arch.yaml", "--data", patients, "--fold", 1, "--epochs", 1, "-o", tmp_path / "t"
+        train_arch,
+        folder / "arch.yaml",
+        "--data",
+        patients,
+        "--fold",
+        1,
+        "--epochs",
+        1,
+        "--no-localiser",
+        "-o",
+        tmp_path / "t",
     )
     assert result.exit_code == 0, result.output
     assert "saw 1 of the held-out patients" in " ".join(result.output.split())

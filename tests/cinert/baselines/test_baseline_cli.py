@@ -84,7 +84,7 @@ def run(tmp_path_factory):
     write_phantom(folder / "data", patients=3, seed=0)
     arch = folder / "run" / "arch.yaml"
     good(baseline, "unet3d", "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
-    good(train_arch, arch, "--data", folder / "data", "--epochs", 1, "--device", "cpu")
+    good(train_arch, arch, "--data", folder / "data", "--epochs", 1, "--localiser-steps", 2, "--device", "cpu")
     return folder / "run", folder / "data"
 
 
