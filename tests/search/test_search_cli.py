@@ -42,7 +42,7 @@ def test_the_same_command_again_continues(searched, lut_path, patients):
     result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--epochs", 2, "-o", folder, "--budget-ms", 0.1)
     assert result.exit_code == 0
     assert "Continued after epoch 2 of 2" in result.output
-    assert "no path fits the budget of 0.1 ms" in result.output
+    assert "nothing fits the budget of 0.1 ms" in result.output
 
 
 def test_train_after_search(tmp_path, searched, patients):
