@@ -93,7 +93,9 @@ def test_the_wheel_holds_the_packages_and_nothing_else(repository, tmp_path):
     for package in PACKAGES:
         assert {f"{package}/__init__.py", f"{package}/py.typed"} <= set(names)
     assert {f"cinert/presets/{name}.yaml" for name in ("demo", "small", "paper", "rtdnas")} <= set(names)
-    assert all(name.endswith((".py", ".yaml", "py.typed", "templates/report.html")) or ".dist-info/" in name for name in names)
+    assert all(
+        name.endswith((".py", ".yaml", "py.typed", "templates/report.html")) or ".dist-info/" in name for name in names
+    )
 
 
 def readme_commands(repository):
