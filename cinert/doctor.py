@@ -18,7 +18,7 @@ from rich.table import Table
 from cinert import __version__
 from cinert.backends import BACKENDS, get_backend, resolve_backend
 from cinert.cli import command, console
-from cinert.environment import cpu_name, default_threads, library_version
+from cinert.environment import cache_folder, cpu_name, default_threads, library_version
 from cinert.errors import CineRTError
 
 _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
@@ -121,8 +121,9 @@ def _optional_packages() -> dict[str, dict[str, str]]:
 
 def _cache() -> dict[str, Any]:
     """{folder, files, mib} of the cached ONNX exports; the folder is None without PyTorch, which exports."""
+    folder = cache_folder()
     try:
-        folder = import_module("cinert.onnx").cache_folder()
+        import_module("cinert.onnx")
     except ImportError:
         return {"folder": None, "files": 0, "mib": 0.0}
     files = [path for path in folder.glob("*.onnx") if path.is_file()] if folder.is_dir() else []

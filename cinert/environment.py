@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,22 @@ def has_nvidia_gpu() -> bool:
         return int(ctypes.CDLL("libcuda.so.1").cuInit(0)) == 0
     except OSError:
         return False
+
+
+def driver_version() -> str:
+    """Version of the NVIDIA driver, or `unknown`."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown"
+
+
+def cache_folder() -> Path:
+    """Where what is costly to make is kept: $CINERT_CACHE, or `cinert` in the user's cache folder."""
+    if folder := os.environ.get("CINERT_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cinert"
 
 
 def cpu_name() -> str:
