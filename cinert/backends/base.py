@@ -128,6 +128,8 @@ class Backend(ABC):
 
     name: str
     precisions: tuple[Precision, ...]
+    cuda_graph: bool = True
+    """On a GPU: replay each engine as one CUDA graph."""
 
     @abstractmethod
     def available(self, device: str = "auto") -> Availability:
@@ -140,6 +142,11 @@ class Backend(ABC):
     @abstractmethod
     def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
         """Compile a model to an engine that can be stored."""
+
+    def runs_here(self, engine: Engine, device: str = "auto") -> bool:
+        """Whether `load` would take this engine on this machine."""
+        del engine
+        return self.available(device).ok
 
     @abstractmethod
     def load(self, engine: Engine, *, device: str = "auto", threads: int) -> Runner:

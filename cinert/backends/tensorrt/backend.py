@@ -98,7 +98,7 @@ class _TensorRtFamily(Backend):
             "audit": "not_run",
         }
         engine = Engine(self.name, precision, files, onnx=typed.data, build=record)
-        if self.available(device).ok and gpu_facts(_index(device)).compute_capability in targets:
+        if self.runs_here(engine, device):
             _, loaded = self._deserialise(engine, _index(device))
             inspector = loaded.create_engine_inspector()
             information = inspector.get_engine_information(load(self.flavour).LayerInformationFormat.JSON)
@@ -138,6 +138,11 @@ class _TensorRtFamily(Backend):
         if plan.timing_cache is not None:
             write_timing_cache(self.flavour, target, plan.timing_cache)
         return plan
+
+    def runs_here(self, engine: Engine, device: str = "auto") -> bool:
+        """Whether there is a plan for the GPU that is here."""
+        available = self.available(device).ok
+        return available and plan_suffix(gpu_facts(_index(device)).compute_capability) in engine.files
 
     def load(self, engine: Engine, *, device: str = "auto", threads: int) -> Runner:
         """Deserialise the plan for the GPU that is here, and make its buffers.
