@@ -128,9 +128,14 @@ class _Rewriting:
         return self._made[name, element]
 
     def _retype_attributes(self, node: NodeProto) -> None:
-        for attribute in node.attribute:
-            if attribute.name == "value" and attribute.t.data_type == TensorProto.FLOAT:
+        values = [attribute for attribute in node.attribute if attribute.name == "value"]
+        for attribute in values:
+            if attribute.t.data_type == TensorProto.FLOAT:
                 attribute.t.CopyFrom(_converted(attribute.t, self._half, attribute.t.name))
+        if node.op_type == "ConstantOfShape" and not values:
+            # Without a value the standard means a zero in float32.
+            zero = numpy_helper.from_array(np.zeros(1, np.float32))
+            node.attribute.append(helper.make_attribute("value", _converted(zero, self._half, "")))
 
     def _restore_output(self, node: NodeProto, position: int) -> None:
         """Give a graph output back its type: the node writes a tensor of another name, and a Cast the output."""

@@ -26,6 +26,7 @@ from cinert.errors import BadInputError
 from cinert.typed.graph import KeptNode, TypedOnnx
 
 QUANTISED_OPS = ("Conv", "ConvTranspose")
+_NO_ARITHMETIC = {"QuantizeLinear", "DequantizeLinear", "Constant", "ConstantOfShape"}
 _OPTIONS = {"ActivationSymmetric": True, "WeightSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
 
 
@@ -79,7 +80,7 @@ def _kept(model: onnx.ModelProto) -> tuple[KeptNode, ...]:
     return tuple(
         KeptNode(node.name, node.op_type, f"{node.op_type} is not quantised")
         for node in model.graph.node
-        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}
+        if node.op_type not in _NO_ARITHMETIC
         and not (node.op_type in QUANTISED_OPS and set(node.input[:2]) <= dequantised)
     )
 

@@ -11,6 +11,7 @@ from cinert.backends.tensorrt.flavour import Flavour, known_capabilities, load
 from cinert.errors import BadInputError
 
 _NODE = re.compile(r"\[ONNX Layer: (?P<node>[^\]]+)\]")
+_OPERATION = re.compile(r"operation '(?P<node>[^']+)'|node (?P<other>[^\s.]+)\.")
 _MEMORY = re.compile(r"workspace|out of memory|memory pool|insufficient memory", re.IGNORECASE)
 # Since compute capability 8.0, which is where these two arrived.
 _NEEDS_AMPERE = {"tf32", "bf16"}
@@ -178,12 +179,10 @@ def _parser_error(parser: Any) -> str:
 
 
 def _build_error(flavour: Flavour, name: str, capability: str | None, log: Any) -> BadInputError:
-    # The last is often only that the one before was caught.
-    told = next((text for text in log.errors if _NODE.search(text) or "node" in text.lower()), None)
-    reason = told or (log.errors[0] if log.errors else "it does not say why")
+    reason = log.errors[0] if log.errors else "it does not say why"
     where = "" if capability is None else f" for compute capability {capability}"
-    node = _NODE.search(reason)
-    at = f" (ONNX node {node['node']})" if node else ""
+    node = next(filter(None, map(_OPERATION.search, log.errors)), None)
+    at = f" (layer {node['node'] or node['other']})" if node else ""
     hint = "raise --workspace-mib." if any(_MEMORY.search(text) for text in log.errors) else _REFUSED
     return BadInputError(f"{flavour.title} cannot build {name}{where}{at}: {reason.strip()}", hint=hint)
 

@@ -8,6 +8,10 @@ from onnx import helper, numpy_helper
 
 from cinert.backends.tensorrt.build import BuildOptions
 from cinert.errors import BadInputError, VerdictError
+from cinert.onnx import network_model
+from cinert.sampling import random_arch
+from cinert.space import load_space
+from cinert.typed import TypedOnnx
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,9 @@ def test_an_unknown_op_is_named(rtx, make_model):
 
 def test_what_parses_and_does_not_build_is_one_line(rtx, conv_model):
     # Compute capability 7.5 has no fp32 convolution in three dimensions.
-    with pytest.raises(BadInputError, match="cannot build test model for compute capability 7.5") as error:
+    with pytest.raises(
+        BadInputError, match=r"cannot build test model for compute capability 7\.5 \(layer conv\): .*FP32 3D"
+    ) as error:
         rtx("7.5").compile(conv_model, precision="fp32", threads=1)
     assert "\n" not in str(error.value)
 
@@ -87,8 +93,6 @@ def test_a_precision_that_the_gpu_lacks_is_bad_input(rtx, conv_model, precision)
 
 
 def test_a_layer_in_fp32_that_was_not_declared_is_an_error(rtx, make_model, monkeypatch):
-    from cinert.typed import TypedOnnx
-
     # A graph that was declared fp16 and is fp32.
     relu = make_model([helper.make_node("Relu", ["image"], ["logits"], name="relu_3")])
     monkeypatch.setattr("cinert.typed.typed_onnx", lambda model, precision: TypedOnnx(relu.onnx, ()))
@@ -105,6 +109,13 @@ def test_a_declared_layer_may_stay_in_fp32(rtx, make_model):
     engine = rtx().compile(make_model(nodes), precision="fp16", threads=1)
     assert [kept["node"] for kept in engine.build["kept_in_fp32"]] == ["gate"]
     assert engine.build["layers"] == {"HALF": 2, "FLOAT": 1}
+
+
+def test_too_small_a_workspace_is_said_with_the_option_that_raises_it(rtx):
+    model = network_model(random_arch(load_space("demo"), 0))
+    with pytest.raises(BadInputError, match="within workspace limit") as error:
+        rtx(options=BuildOptions(workspace_mib=1)).compile(model, threads=1)
+    assert error.value.hint == "raise --workspace-mib."
 
 
 def test_options_reach_the_builder(rtx, conv_model):
