@@ -45,12 +45,12 @@ class Parity:
     status: ParityStatus
     relative_logits: float | None
     """max |a - b| / max |b|, the worst over all inputs; None where the engine cannot run where it was built."""
-    dice_drop: float | None
-    """Mean Dice of PyTorch less the engine's, on labelled frames; None in fp32, which is judged by its logits."""
     tolerance: float
     """Of `relative_logits` in fp32, of `dice_drop` below."""
     inputs: Mapping[str, int]
     """How many inputs of each kind were compared: `random`, `frames`."""
+    dice_drop: float | None = None
+    """Mean Dice of PyTorch less the engine's, on labelled frames; None in fp32, which is judged by its logits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -181,9 +181,16 @@ class _TensorRtFamily(Backend):
         return memory, loaded
 
     def fingerprint(self, device: str = "auto") -> dict[str, Any]:
-        """GPU, driver and library; where there is no GPU, the CPU that engines are built on."""
+        """GPU, driver and library; where there is no GPU, the CPU that engines are built on.
+
+        Raises:
+            BackendUnavailableError: engines can be neither run nor built here.
+        """
+        runs = self.available(device).ok
+        if not runs:
+            self.require_buildable(device)
         libraries: dict[str, Any] = {self.flavour.module: version(load(self.flavour))}
-        if not self.available(device).ok:
+        if not runs:
             return {"device": cpu_device(), "libraries": libraries}
         facts = gpu_facts(_index(device))
         memory = installed()[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -51,7 +50,6 @@ def is_installed(flavour: Flavour) -> bool:
     return find_spec(flavour.module) is not None
 
 
-@cache
 def load(flavour: Flavour) -> Any:
     """Import the library. Building needs no driver; `cinert.device_memory` looks for one before anything is run.
 
@@ -60,8 +58,8 @@ def load(flavour: Flavour) -> Any:
     """
     if not is_installed(flavour):
         raise BackendUnavailableError(
-            f"the package {flavour.module.replace('_', '-')} is not installed",
-            hint=f"pip install 'cinert[{flavour.extra}]'; {flavour.index_note}.",
+            f"the package {flavour.module.replace('_', '-')} is not installed (pip install 'cinert[{flavour.extra}]';"
+            f" {flavour.index_note})"
         )
     try:
         module = import_module(flavour.module)

@@ -10,15 +10,8 @@ import cinert.backends.tensorrt.backend as subject
 from cinert.backends import get_backend, resolve_backend
 from cinert.backends.base import Engine
 from cinert.backends.tensorrt import TensorRtBackend, TensorRtRtxBackend, flavour
-from cinert.backends.tensorrt.flavour import RTX, TENSORRT
+from cinert.backends.tensorrt.flavour import TENSORRT
 from cinert.errors import BackendUnavailableError, BadInputError, VerdictError
-
-
-@pytest.fixture(autouse=True)
-def fresh_import():
-    flavour.load.cache_clear()
-    yield
-    flavour.load.cache_clear()
 
 
 @pytest.fixture
@@ -47,9 +40,7 @@ def test_a_missing_package_is_exit_3_with_where_to_get_it(nothing_installed, nam
     with pytest.raises(BackendUnavailableError, match=f"the package {package} is not installed") as error:
         resolve_backend(name, to_build=True)
     assert error.value.exit_code == 3
-    with pytest.raises(BackendUnavailableError) as error:
-        flavour.load(TENSORRT if name == "trt" else RTX)
-    assert words in error.value.hint
+    assert words in str(error.value)
 
 
 @pytest.mark.parametrize(
