@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cinert.backends.base import Precision
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
 from cinert.data.localiser import VIEW
 from cinert.data.patients import patient_digest
+from cinert.errors import BadInputError
 from export.parity import evenly, real_images
 
 MAX_PATIENTS = 32
@@ -26,6 +28,20 @@ class Calibration:
     localiser: tuple[NDArray[np.float32], ...]
     seen_patients: tuple[Mapping[str, str], ...]
     """{id, digest}: their grey values are in the engine's ranges, so that it is not to be scored on them."""
+
+
+def check_calibration(precision: Precision, calibration: Path | None) -> None:
+    """Refuse int8 without frames to calibrate with, and frames that nothing is calibrated with.
+
+    Raises:
+        BadInputError: the one or the other.
+    """
+    if precision == "int8" and calibration is None:
+        raise BadInputError(
+            "int8 takes its ranges from real frames, and there are none.", hint="give --calibration DIR."
+        )
+    if precision != "int8" and calibration is not None:
+        raise BadInputError(f"--calibration is for int8, and the precision is {precision}.", hint="leave it out.")
 
 
 def load_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:

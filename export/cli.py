@@ -15,10 +15,10 @@ from cinert.bundle_manifest import Parity
 from cinert.cli import command, console, data_option, progress_bar
 from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name
-from export.calibration import load_calibration
+from cinert.tensorrt_options import builder_options, configure
+from export.calibration import check_calibration, load_calibration
 from export.dice_gate import labelled_frames
 from export.engine import export_bundle, spec_of
-from export.engine_options import check_calibration, configure, tensorrt_options
 from export.localiser import find_localiser, load_trained_localiser
 from export.parity import random_images, real_images
 from export.pricing import load_matching_lut, price
@@ -52,7 +52,12 @@ export-engine arch.yaml --backend trt-rtx --precision fp16 --compute-capability 
 @click.option(
     "--calibration", type=click.Path(path_type=Path), help="With int8: folder of patients to take the ranges from."
 )
-@tensorrt_options
+@click.option(
+    "--compute-capability",
+    metavar="8.6,8.9,...",
+    help="GPUs that a TensorRT-RTX engine is built for, with or without one here. [default: the GPU here]",
+)
+@builder_options
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine is built for.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"

@@ -202,7 +202,12 @@ class _TensorRtFamily(Backend):
                 "driver": driver_version(),
                 "compute_capability": facts.compute_capability,
             },
-            "libraries": {**libraries, memory: library_version(memory), "cuda_graph": self.cuda_graph},
+            "libraries": {
+                **libraries,
+                memory: library_version(memory),
+                "cuda_graph": self.cuda_graph,
+                **asdict(self.options),
+            },
         }
 
 
