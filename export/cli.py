@@ -137,11 +137,15 @@ def _print_summary(bundle: Bundle) -> None:
     manifest = bundle.manifest
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("engine", f"{', '.join(manifest.engine)} ({_mib(bundle)})")
-    table.add_row("device", device_name(manifest.fingerprint))
+    build = bundle.engine.build
+    if build:
+        gpus = ", ".join(build["compute_capabilities"])
+        table.add_row("built for", f"compute capability {gpus} by {build['library']} {build['version']}")
+    table.add_row("built on" if build else "device", device_name(manifest.fingerprint))
     table.add_row("parity", _parity(manifest.parity))
     kept = sum(len(build.get("kept_in_fp32", ())) for build in manifest.build.values())
     if kept and manifest.precision != "fp32":
-        table.add_row("in fp32", f"{kept} layers that {manifest.precision} would not serve (build in manifest.json)")
+        table.add_row("in fp32", f"{kept} layers, listed in manifest.json with the reason")
     if manifest.estimate is not None and manifest.lut is not None:
         low, high = manifest.estimate["low_ms"], manifest.estimate["high_ms"]
         table.add_row(

@@ -16,9 +16,16 @@ _NO_ARITHMETIC = {"CAST", "CONSTANT", "SHAPE", "QUANTIZE", "DEQUANTIZE"}
 _HALF = {"fp16": "HALF", "bf16": "BF16"}
 
 
-def count_elements(layers: Iterable[Layer]) -> dict[str, int]:
-    """Count the layers that compute, by element type, e.g. `{"HALF": 71, "FLOAT": 2}`."""
-    return dict(Counter(layer.element for layer in layers if layer.kind not in _NO_ARITHMETIC))
+def count_elements(layers: Iterable[Layer], precision: Precision, declared: Collection[str]) -> dict[str, int]:
+    """Count the layers that compute, by element type, e.g. `{"HALF": 71, "FLOAT": 2}`.
+
+    In int8 a convolution gives fp32 to the QuantizeLinear that it is fused with, so that its own type is no guide:
+    there everything counts as INT8 that was not declared to stay in fp32.
+    """
+    computing = [layer for layer in layers if layer.kind not in _NO_ARITHMETIC]
+    if precision == "int8":
+        return dict(Counter("FLOAT" if layer.node in declared else "INT8" for layer in computing))
+    return dict(Counter(layer.element for layer in computing))
 
 
 def audit_network(layers: Iterable[Layer], precision: Precision, declared: Collection[str]) -> None:

@@ -93,7 +93,7 @@ class _TensorRtFamily(Backend):
             "version": version(load(self.flavour)),
             "compute_capabilities": list(targets),
             "options": asdict(self.options),
-            "layers": count_elements(plan.layers),
+            "layers": count_elements(plan.layers, precision, declared),
             "kept_in_fp32": [asdict(kept) for kept in typed.kept_in_fp32],
             "audit": "not_run",
         }

@@ -33,6 +33,7 @@ def test_int8_builds_from_calibration(rtx, conv_model):
     frames = tuple(rng.standard_normal((1, 2, 3, 4, 4), dtype=np.float32) for _ in range(3))
     engine = rtx().compile(dataclasses.replace(conv_model, calibration=frames), precision="int8", threads=1)
     assert [kept["op"] for kept in engine.build["kept_in_fp32"]] == ["Relu"]
+    assert engine.build["layers"] == {"INT8": 1, "FLOAT": 1}
     assert b"QuantizeLinear" in engine.onnx
 
 
