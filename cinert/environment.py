@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from cinert.gpu_state import gpu_state
+
 if TYPE_CHECKING:
     from cinert.backends.base import Backend
 
@@ -86,12 +88,15 @@ def fingerprint(backend: Backend, *, device: str, threads: int, precision: str) 
         JSON-able mapping; the keys in `BINDING` bind, `recorded` does not.
     """
     frequency = psutil.cpu_freq()
+    bound = backend.fingerprint(device)
+    uuid = bound["device"].get("uuid")
     return {
         "backend": backend.name,
         "precision": precision,
         "threads": threads,
-        **backend.fingerprint(device),
+        **bound,
         "recorded": {
+            **({} if uuid is None else {"gpu": gpu_state(uuid)}),
             "host_cpu": cpu_name(),
             "clock_mhz": None if frequency is None else round(frequency.current),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
