@@ -1,36 +1,16 @@
-"""The driver asked through ctypes: against a double in C, and without any."""
+"""The driver, and the packages on top of it, on a double in C whose device memory is host memory; and without any."""
 
 import ctypes
 import shutil
 import subprocess
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cinert.device_memory import driver, graph, installed, open_device
 from cinert.errors import BackendUnavailableError
 
-# Answers as a driver with one GPU of compute capability 8.6 does, and counts what is done to graphs.
-DOUBLE = r"""
-#include <string.h>
-#include <stddef.h>
-static int begun, ended, launched, destroyed;
-int counts(int which) { int all[] = {begun, ended, launched, destroyed}; return all[which]; }
-int cuInit(unsigned flags) { return INIT; }
-int cuGetErrorName(int status, const char **name) { *name = "CUDA_ERROR_DOUBLE"; return 0; }
-int cuDeviceGetCount(int *count) { *count = 1; return 0; }
-int cuDeviceGet(int *device, int index) { *device = index; return 0; }
-int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "Double RTX", size); return 0; }
-int cuDeviceGetUuid_v2(unsigned char *uuid, int device) { for (int i = 0; i < 16; i++) uuid[i] = i; return 0; }
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)8 << 30; return 0; }
-int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 8 : 6; return 0; }
-int cuStreamBeginCapture_v2(void *stream, int mode) { begun++; return stream == (void *)13 ? 900 : 0; }
-int cuStreamEndCapture(void *stream, void **graph) { ended++; *graph = (void *)7; return 0; }
-int cuGraphInstantiateWithFlags(void **out, void *graph, unsigned long long flags) { *out = (void *)9; return 0; }
-int cuGraphDestroy(void *graph) { return 0; }
-int cuGraphLaunch(void *graph, void *stream) { launched++; return graph == (void *)9 ? 0 : 1; }
-int cuGraphExecDestroy(void *graph) { destroyed++; return 0; }
-"""
+DOUBLE = Path(__file__).with_name("driver_double.c")
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +28,14 @@ def double(tmp_path, monkeypatch):
         pytest.skip("no C compiler for the driver's double")
 
     def make(init=0):
-        source, library = tmp_path / "driver.c", tmp_path / "libdouble.so"
-        source.write_text(DOUBLE)
-        command = [compiler, "-shared", "-fPIC", f"-DINIT={init}", "-o", str(library), str(source)]
+        # The name under which CUDA's own packages look for it.
+        library = tmp_path / "libcuda.so.1"
+        command = [compiler, "-shared", "-fPIC", f"-DINIT={init}", "-o", str(library), str(DOUBLE)]
         subprocess.run(command, check=True)
         monkeypatch.setattr(driver, "LIBRARY", str(library))
-        return ctypes.CDLL(str(library))
+        loaded = ctypes.CDLL(str(library))
+        loaded.cuCtxSetCurrent(ctypes.c_void_p(1))
+        return loaded
 
     return make
 
@@ -134,22 +116,59 @@ def test_a_refused_capture_is_named(double):
         graph.DriverGraph(13, lambda: None)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("implementation", ["pycuda", "cuda-core"])
-def test_memory_goes_to_the_gpu_and_back(implementation):
-    if implementation not in installed():
-        pytest.skip(f"{implementation} is not installed")
-    device = open_device(0, implementation)
+ROUND_TRIP = """
+import sys
+import threading
+import numpy as np
+from cinert.device_memory import open_device
+
+device = open_device(0, sys.argv[1])
+
+
+def round_trip():
     with device.current():
         source, target = device.pinned((4, 5), np.float32), device.pinned((4, 5), np.float32)
+        assert not source.any()
         source[...] = np.arange(20).reshape(4, 5)
         buffer, stream = device.allocate(source.nbytes), device.stream()
-        stream.upload(source, buffer)
+        assert buffer.size == 80
         start = stream.record()
+        stream.upload(source, buffer)
+        stream.synchronise()
         captured = stream.capture(lambda: stream.download(buffer, target))
+        assert not target.any(), "captured work was run"
         captured.launch()
         assert stream.record().ms_since(start) > 0
         stream.synchronise()
-        np.testing.assert_array_equal(target, source)
+        assert (target == source).all()
         captured.release()
         buffer.release()
+    print("good")
+
+
+round_trip()
+# A runner is made in one thread and used in another.
+thread = threading.Thread(target=round_trip)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("implementation", ["pycuda", "cuda-core"])
+def test_memory_goes_to_the_double_and_back(double, implementation, tmp_path, monkeypatch, run_python):
+    if implementation not in installed():
+        pytest.skip(f"{implementation} is not installed")
+    double()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_DOUBLE", str(tmp_path / "libcuda.so.1"))
+    result = run_python(ROUND_TRIP, implementation)
+    assert (result.returncode, result.stdout) == (0, "good\ngood\n"), result.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("implementation", ["pycuda", "cuda-core"])
+def test_memory_goes_to_the_gpu_and_back(implementation, run_python):
+    if implementation not in installed():
+        pytest.skip(f"{implementation} is not installed")
+    result = run_python(ROUND_TRIP, implementation)
+    assert (result.returncode, result.stdout) == (0, "good\ngood\n"), result.stderr
