@@ -94,3 +94,28 @@ R cuGetProcAddress_v2(const char *name, P *f, int version, U flags, int *status)
   snprintf(other, sizeof other, "%s_v2", name);
   *f = dlsym(self, other); if (!*f) *f = dlsym(self, name);
   if (status) *status = *f ? 0 : 1; return *f ? 0 : 500; }
+R cuCtxDetach(P c) { return 0; }
+/* What pycuda is linked against and we never call: 801 is "not supported". */
+#define NOT(name) R cu##name(void) { return 801; }
+NOT(Array3DCreate_v2) NOT(Array3DGetDescriptor_v2) NOT(ArrayCreate_v2) NOT(ArrayDestroy) NOT(ArrayGetDescriptor_v2)
+NOT(CtxAttach) NOT(CtxCreate_v4) NOT(CtxDisablePeerAccess) NOT(CtxEnablePeerAccess) NOT(CtxGetCacheConfig)
+NOT(CtxGetLimit) NOT(CtxGetSharedMemConfig) NOT(CtxSetCacheConfig) NOT(CtxSetLimit) NOT(CtxSetSharedMemConfig)
+NOT(DeviceCanAccessPeer) NOT(DeviceComputeCapability) NOT(DeviceGetByPCIBusId) NOT(DeviceGetPCIBusId)
+NOT(FuncGetAttribute) NOT(FuncSetAttribute) NOT(FuncSetBlockShape) NOT(FuncSetCacheConfig) NOT(FuncSetSharedSize)
+NOT(IpcCloseMemHandle) NOT(IpcGetEventHandle) NOT(IpcGetMemHandle) NOT(IpcOpenEventHandle) NOT(IpcOpenMemHandle_v2)
+NOT(Launch) NOT(LaunchGrid) NOT(LaunchGridAsync) NOT(LaunchKernel) NOT(LinkAddData_v2) NOT(LinkAddFile_v2)
+NOT(LinkComplete) NOT(LinkCreate_v2) NOT(LinkDestroy) NOT(MemAllocManaged) NOT(MemAllocPitch_v2)
+NOT(MemGetAddressRange_v2) NOT(MemGetInfo_v2) NOT(MemHostGetDevicePointer_v2) NOT(MemHostGetFlags)
+NOT(MemHostRegister_v2) NOT(MemHostUnregister) NOT(Memcpy2DAsync_v2) NOT(Memcpy2DUnaligned_v2) NOT(Memcpy2D_v2)
+NOT(Memcpy3DAsync_v2) NOT(Memcpy3DPeer) NOT(Memcpy3DPeerAsync) NOT(Memcpy3D_v2) NOT(MemcpyAtoA_v2) NOT(MemcpyAtoD_v2)
+NOT(MemcpyAtoH_v2) NOT(MemcpyDtoA_v2) NOT(MemcpyDtoDAsync_v2) NOT(MemcpyDtoD_v2) NOT(MemcpyDtoH_v2) NOT(MemcpyHtoA_v2)
+NOT(MemcpyHtoD_v2) NOT(MemcpyPeer) NOT(MemcpyPeerAsync) NOT(MemsetD16Async) NOT(MemsetD16_v2) NOT(MemsetD2D16Async)
+NOT(MemsetD2D16_v2) NOT(MemsetD2D32Async) NOT(MemsetD2D32_v2) NOT(MemsetD2D8Async) NOT(MemsetD2D8_v2)
+NOT(MemsetD32Async) NOT(MemsetD32_v2) NOT(MemsetD8Async) NOT(MemsetD8_v2) NOT(ModuleGetFunction)
+NOT(ModuleGetGlobal_v2) NOT(ModuleGetSurfRef) NOT(ModuleGetTexRef) NOT(ModuleLoad) NOT(ModuleLoadData)
+NOT(ModuleLoadDataEx) NOT(ModuleUnload) NOT(ParamSetSize) NOT(ParamSetTexRef) NOT(ParamSetf) NOT(ParamSeti)
+NOT(ParamSetv) NOT(ProfilerInitialize) NOT(ProfilerStart) NOT(ProfilerStop) NOT(StreamAttachMemAsync) NOT(StreamQuery)
+NOT(StreamWaitEvent) NOT(SurfRefGetArray) NOT(SurfRefSetArray) NOT(TexRefCreate) NOT(TexRefDestroy)
+NOT(TexRefGetAddressMode) NOT(TexRefGetAddress_v2) NOT(TexRefGetArray) NOT(TexRefGetFilterMode) NOT(TexRefGetFlags)
+NOT(TexRefGetFormat) NOT(TexRefSetAddress2D_v3) NOT(TexRefSetAddressMode) NOT(TexRefSetAddress_v2) NOT(TexRefSetArray)
+NOT(TexRefSetFilterMode) NOT(TexRefSetFlags) NOT(TexRefSetFormat)

@@ -32,6 +32,8 @@ def double(tmp_path, monkeypatch):
         library = tmp_path / "libcuda.so.1"
         command = [compiler, "-shared", "-fPIC", f"-DINIT={init}", "-o", str(library), str(DOUBLE)]
         subprocess.run(command, check=True)
+        # pycuda is linked to the name without a version.
+        (tmp_path / "libcuda.so").symlink_to(library)
         monkeypatch.setattr(driver, "LIBRARY", str(library))
         loaded = ctypes.CDLL(str(library))
         loaded.cuCtxSetCurrent(ctypes.c_void_p(1))
