@@ -94,7 +94,7 @@ def luts(book: Book) -> Commands:
 
 def networks(book: Book) -> Commands:
     """Random networks measured whole, against each LUT's estimates."""
-    nets = 4 if book.tiny else 60
+    nets = 2 if book.tiny else 60
     script = _HERE.parent / "estimate_accuracy.py"
     return [
         _script(script, book.lut(name), "--nets", nets, "-o", book.folder / f"estimate-{name}.json")
