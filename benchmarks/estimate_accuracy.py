@@ -53,8 +53,10 @@ def flops_only(flops: Vector, measured: Vector) -> Vector:
 def measure(lut: Lut, nets: int, seed: int) -> dict[str, object]:
     """Measure the networks twice and compare with every model."""
     archs = [random_arch(lut.space, seed + index) for index in range(nets)]
+    backend = resolve_backend(lut.backend)
+    backend.cuda_graph = bool(lut.fingerprint["libraries"].get("cuda_graph", True))
     setup = Setup(
-        backend=resolve_backend(lut.backend),
+        backend=backend,
         device="auto",
         threads=lut.fingerprint["threads"],
         precision=cast(Precision, lut.precision),
@@ -104,12 +106,13 @@ def main() -> None:
     parser.add_argument("lut", type=Path)
     parser.add_argument("--nets", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("-o", "--output", type=Path, help="file to write, instead of the one named above")
     options = parser.parse_args()
     lut = load_lut(options.lut)
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     command = f"python benchmarks/estimate_accuracy.py lut.json --nets {options.nets} --seed {options.seed}"
     result = {"date": date, "command": command, **measure(lut, options.nets, options.seed)}
-    path = RESULTS / f"{date}-estimate-{lut.space.name}-{lut.backend}.json"
+    path = options.output or RESULTS / f"{date}-estimate-{lut.space.name}-{lut.backend}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps({key: result[key] for key in ("noise_floor", "held_out")}, indent=2))
     print(f"Wrote {path}.")

@@ -9,6 +9,7 @@ manifest does not list. Free of torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ from cinert.files import atomic_folder, check_writable, read_json, sha256_of, sh
 from cinert.space import CLASSES
 
 _LOCALISER_PREFIX = "localiser-"
+# A suffix that opens with the GPU that the file is for.
+_TARGET = re.compile(r"sm\d+\.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +123,9 @@ class Bundle:
 
 
 def engine_file_names(engine: Engine, *, prefix: str = "") -> dict[str, str]:
-    """File name in a bundle for each of an engine's files, by suffix, e.g. `openvino-fp32.xml`."""
-    return {suffix: f"{prefix}{engine.backend}-{engine.precision}.{suffix}" for suffix in engine.files}
+    """File name in a bundle for each of an engine's files, by suffix: `openvino-fp32.xml`, `trt-rtx-fp16-sm86.plan`."""
+    start = f"{prefix}{engine.backend}-{engine.precision}"
+    return {suffix: f"{start}{'-' if _TARGET.match(suffix) else '.'}{suffix}" for suffix in engine.files}
 
 
 def check_bundle_target(folder: Path) -> None:
@@ -198,12 +202,18 @@ def write_bundle(
             estimate=estimate,
             lut=lut,
             parity=parity,
+            build=_builds(engine, None if localiser is None else localiser.engine),
             seen_patients=seen_patients,
             versions=versions,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         write_json(partial / MANIFEST, manifest.to_dict())
     return open_bundle(folder)
+
+
+def _builds(network: Engine, localiser: Engine | None) -> dict[str, Mapping[str, Any]]:
+    engines = {"network": network, **({} if localiser is None else {"localiser": localiser})}
+    return {part: engine.build for part, engine in engines.items() if engine.build}
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -226,18 +236,18 @@ def open_bundle(folder: Path) -> Bundle:
     )
     _check_agreement(folder, manifest, arch, preprocessing)
 
-    def engine(names: tuple[str, ...], prefix: str) -> Engine:
-        start = f"{prefix}{manifest.backend}-{manifest.precision}."
-        files = {name.removeprefix(start): engine_bytes[name] for name in names}
-        return Engine(manifest.backend, manifest.precision, files)
+    def engine(names: tuple[str, ...], prefix: str, part: str) -> Engine:
+        start = f"{prefix}{manifest.backend}-{manifest.precision}"
+        files = {name.removeprefix(start)[1:]: engine_bytes[name] for name in names}
+        return Engine(manifest.backend, manifest.precision, files, build=manifest.build.get(part, {}))
 
     return Bundle(
         folder=folder,
         manifest=manifest,
         arch=arch,
         preprocessing=preprocessing,
-        engine=engine(manifest.engine, ""),
-        localiser=engine(manifest.localiser, _LOCALISER_PREFIX) if manifest.localiser else None,
+        engine=engine(manifest.engine, "", "network"),
+        localiser=engine(manifest.localiser, _LOCALISER_PREFIX, "localiser") if manifest.localiser else None,
         digest=sha256_of_file(source),
     )
 

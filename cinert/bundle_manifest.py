@@ -40,14 +40,17 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parity:
-    """How far the engine's logits lie from PyTorch's: max |a - b| / max |b|, the worst over all inputs."""
+    """How far the engine lies from PyTorch in fp32."""
 
     status: ParityStatus
     relative_logits: float | None
-    """None where the engine cannot run on the machine that built it."""
+    """max |a - b| / max |b|, the worst over all inputs; None where the engine cannot run where it was built."""
     tolerance: float
+    """Of `relative_logits` in fp32, of `dice_drop` below."""
     inputs: Mapping[str, int]
     """How many inputs of each kind were compared: `random`, `frames`."""
+    dice_drop: float | None = None
+    """Mean Dice of PyTorch less the engine's, on labelled frames; None in fp32, which is judged by its logits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +75,8 @@ class Manifest:
     lut: Mapping[str, str] | None
     """{id, device} of the LUT behind the estimate."""
     parity: Parity
+    build: Mapping[str, Any]
+    """How the engine was built, where the fingerprint does not say it all (TensorRT); {network, localiser}."""
     seen_patients: tuple[Mapping[str, str], ...] | None
     """{id, digest} of the patients behind architecture and weights; None where the weights do not say."""
     versions: Mapping[str, str]
@@ -138,6 +143,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "estimate": (dict | None, "a mapping or null"),
     "lut": (dict | None, "a mapping or null"),
     "parity": (dict, "a mapping"),
+    "build": (dict, "a mapping of {network, localiser} to how each was built"),
     "seen_patients": (list | None, "a list or null"),
     "versions": (dict, "a mapping"),
     "created": (str, "a time"),

@@ -18,7 +18,9 @@ from rich.table import Table
 from cinert import __version__
 from cinert.backends import BACKENDS, get_backend, resolve_backend
 from cinert.cli import command, console
-from cinert.environment import cpu_name, default_threads, library_version
+from cinert.device_memory import installed
+from cinert.device_memory.driver import driver_problem
+from cinert.environment import cache_folder, cpu_name, default_threads, library_version
 from cinert.errors import CineRTError
 
 _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
@@ -32,6 +34,7 @@ def examine() -> dict[str, Any]:
         "cinert": __version__,
         "machine": _machine(),
         "gpu": _gpu(),
+        "nvidia": _nvidia(),
         "backends": {name: _backend(name) for name in BACKENDS},
         "auto": _auto(),
         "optional_packages": _optional_packages(),
@@ -79,23 +82,29 @@ def _gpu() -> dict[str, Any]:
     return {"devices": devices, "reason": None}
 
 
+def _nvidia() -> dict[str, Any]:
+    """{driver_problem, device_memory}: what running an engine on a GPU needs beside its library; free of PyTorch."""
+    return {
+        "driver_problem": driver_problem(),
+        "device_memory": {name: library_version(name) for name in installed()},
+    }
+
+
 def _backend(name: str) -> dict[str, Any]:
-    """{available, reason, version, precisions} of a back end."""
+    """{available, reason, buildable, build_reason, libraries, precisions} of a back end."""
+    found: dict[str, Any] = {"available": False, "buildable": False, "libraries": {}, "precisions": []}
     try:
         backend = get_backend(name)
-        availability = backend.available()
-        libraries = backend.fingerprint()["libraries"] if availability.ok else {}
+        runs, builds = backend.available(), backend.buildable()
+        found |= {"available": runs.ok, "reason": runs.reason, "buildable": builds.ok, "build_reason": builds.reason}
+        found["libraries"] = backend.fingerprint()["libraries"] if runs.ok or builds.ok else {}
+        found["precisions"] = list(backend.precisions)
     except CineRTError as error:
-        return {"available": False, "reason": error.message, "libraries": {}, "precisions": []}
+        found |= {"reason": error.message, "build_reason": error.message}
     # As above: an engine's library may fail in any way when it is loaded.
     except Exception as error:
-        return {"available": False, "reason": _first_line(error), "libraries": {}, "precisions": []}
-    return {
-        "available": availability.ok,
-        "reason": availability.reason,
-        "libraries": libraries,
-        "precisions": list(backend.precisions),
-    }
+        found |= {"reason": _first_line(error), "build_reason": _first_line(error)}
+    return found
 
 
 def _auto() -> str | None:
@@ -121,8 +130,9 @@ def _optional_packages() -> dict[str, dict[str, str]]:
 
 def _cache() -> dict[str, Any]:
     """{folder, files, mib} of the cached ONNX exports; the folder is None without PyTorch, which exports."""
+    folder = cache_folder()
     try:
-        folder = import_module("cinert.onnx").cache_folder()
+        import_module("cinert.onnx")
     except ImportError:
         return {"folder": None, "files": 0, "mib": 0.0}
     files = [path for path in folder.glob("*.onnx") if path.is_file()] if folder.is_dir() else []
@@ -170,6 +180,8 @@ def _facts(found: dict[str, Any]) -> Table:
             )
     else:
         facts.add_row("GPU", f"none: {escape(gpu['reason'])}")
+    memory = ", ".join(f"{name} {version}" for name, version in found["nvidia"]["device_memory"].items())
+    facts.add_row("device memory", memory or "none: neither pycuda nor cuda-core is installed")
     if cache["folder"] is None:
         facts.add_row("ONNX cache", "not used without PyTorch")
     else:
@@ -183,14 +195,22 @@ def _facts(found: dict[str, Any]) -> Table:
 
 def _backend_table(found: dict[str, Any]) -> Table:
     table = Table(title="Back ends")
-    for name in ("back end", "here", "precisions", ""):
+    for name in ("back end", "runs", "builds", "precisions", ""):
         table.add_column(name)
     for name, backend in found["backends"].items():
-        here = "[green]yes[/]" if backend["available"] else "[yellow]no[/]"
+        # Where both fail it is for the same reason.
+        reasons = [backend["reason"]]
+        if backend["buildable"] and not backend["available"]:
+            reasons = [f"cannot run: {backend['reason']}", f"can build: {backend['build_reason']}"]
         table.add_row(
             name + (" (auto)" if name == found["auto"] else ""),
-            here,
+            _yes(backend["available"]),
+            _yes(backend["buildable"]),
             " ".join(backend["precisions"]),
-            escape(backend["reason"]),
+            escape("\n".join(reasons)),
         )
     return table
+
+
+def _yes(good: bool) -> str:
+    return "[green]yes[/]" if good else "[yellow]no[/]"

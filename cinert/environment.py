@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from cinert.gpu_state import gpu_state
 
 if TYPE_CHECKING:
     from cinert.backends.base import Backend
@@ -31,6 +34,22 @@ def has_nvidia_gpu() -> bool:
         return int(ctypes.CDLL("libcuda.so.1").cuInit(0)) == 0
     except OSError:
         return False
+
+
+def driver_version() -> str:
+    """Version of the NVIDIA driver, or `unknown`."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown"
+
+
+def cache_folder() -> Path:
+    """Where what is costly to make is kept: $CINERT_CACHE, or `cinert` in the user's cache folder."""
+    if folder := os.environ.get("CINERT_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cinert"
 
 
 def cpu_name() -> str:
@@ -69,12 +88,15 @@ def fingerprint(backend: Backend, *, device: str, threads: int, precision: str) 
         JSON-able mapping; the keys in `BINDING` bind, `recorded` does not.
     """
     frequency = psutil.cpu_freq()
+    bound = backend.fingerprint(device)
+    uuid = bound["device"].get("uuid")
     return {
         "backend": backend.name,
         "precision": precision,
         "threads": threads,
-        **backend.fingerprint(device),
+        **bound,
         "recorded": {
+            **({} if uuid is None else {"gpu": gpu_state(uuid)}),
             "host_cpu": cpu_name(),
             "clock_mhz": None if frequency is None else round(frequency.current),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),

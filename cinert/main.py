@@ -14,6 +14,10 @@ _SUBCOMMANDS = {
         "cinert.baselines.cli:baseline",
         "Write a designed network, such as a U-Net, as an architecture file.",
     ),
+    "layers": (
+        "cinert.backends.tensorrt.cli:layers",
+        "Time every layer of a TensorRT engine, and show what TensorRT made of the network.",
+    ),
     "report": ("bench.report:report", "One page about a run folder: every verdict, pictures, how it was made."),
 }
 

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from torch import nn
 
 from cinert.architecture import Architecture
 from cinert.backends.base import Model, Shape
-from cinert.environment import library_version
+from cinert.environment import cache_folder, library_version
 from cinert.files import sha256_of
 from cinert.network import build_network, fold_batch_norm, random_weights
 from cinert.segmenter import Segmenter
@@ -27,13 +26,6 @@ from cinert.segmenter import Segmenter
 OPSET = 20
 # Raise when the exported graph changes for the same input, so that older cache entries are not found.
 _EXPORTER = 1
-
-
-def cache_folder() -> Path:
-    """Where exports are cached: $CINERT_CACHE, or `cinert` in the user's cache folder."""
-    if folder := os.environ.get("CINERT_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cinert"
 
 
 def export_onnx(module: nn.Module, input_shapes: Sequence[Shape]) -> bytes:

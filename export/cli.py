@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import click
 from rich.table import Table
@@ -11,9 +11,14 @@ from rich.table import Table
 from cinert.arch import load_arch
 from cinert.backends import BACKENDS, Precision, resolve_backend
 from cinert.bundle import Bundle, check_bundle_target
+from cinert.bundle_manifest import Parity
 from cinert.cli import command, console, data_option, progress_bar
+from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name
-from export.engine import export_bundle, require_gate, spec_of
+from cinert.tensorrt_options import builder_options, configure
+from export.calibration import check_calibration, load_calibration
+from export.dice_gate import labelled_frames
+from export.engine import export_bundle, spec_of
 from export.localiser import find_localiser, load_trained_localiser
 from export.parity import random_images, real_images
 from export.pricing import load_matching_lut, price
@@ -24,6 +29,7 @@ EXAMPLES = """
 export-engine arch.yaml
 export-engine runs/demo/arch.yaml --lut runs/demo/lut.json --data phantom -o runs/demo/bundle
 export-engine arch.yaml --weights weights.safetensors --backend ort -o bundle-ort
+export-engine arch.yaml --backend trt-rtx --precision fp16 --compute-capability 8.6,8.9,12.0
 """
 
 
@@ -43,6 +49,15 @@ export-engine arch.yaml --weights weights.safetensors --backend ort -o bundle-or
 )
 @click.option("--backend", default="auto", type=click.Choice(["auto", *BACKENDS]), help="'auto': the fastest here.")
 @click.option("--precision", default="fp32", type=click.Choice(get_args(Precision)), help="Precision of the engine.")
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), help="With int8: folder of patients to take the ranges from."
+)
+@click.option(
+    "--compute-capability",
+    metavar="8.6,8.9,...",
+    help="GPUs that a TensorRT-RTX engine is built for, with or without one here. [default: the GPU here]",
+)
+@builder_options
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine is built for.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
@@ -60,20 +75,25 @@ def export_engine(
     localiser_path: Path | None,
     backend: str,
     precision: str,
+    calibration: Path | None,
     device: str,
     threads: int | None,
     lut_path: Path | None,
     data: Path | None,
     output: Path | None,
+    **tensorrt: Any,
 ) -> None:
     """Build an engine, hold it against PyTorch, and write a bundle with everything that the bedside needs.
 
     The bundle is written only if the engine's logits agree with PyTorch's to 1e-3 (relative, fp32) on random inputs
-    and, with --data, on real frames; otherwise the exit code is 1. Every file is pinned by its SHA-256.
+    and, with --data, on real frames; below fp32, if its Dice on --data is PyTorch's, less 0.002 at most (int8 0.01).
+    Otherwise the exit code is 1. An engine for another machine is built without that; its manifest says so. Every
+    file is pinned by its SHA-256.
     """
     chosen_precision = cast("Precision", precision)
-    engine_backend = resolve_backend(backend, device, chosen_precision)
-    require_gate(chosen_precision)
+    engine_backend = resolve_backend(backend, device, chosen_precision, to_build=True)
+    configure(engine_backend, tensorrt)
+    check_calibration(chosen_precision, calibration)
     arch = load_arch(arch_path)
     folder = output if output is not None else arch_path.parent / "bundle"
     check_bundle_target(folder)
@@ -89,8 +109,11 @@ def export_engine(
     localiser = None if localiser_path is None else load_trained_localiser(localiser_path)
     spec = spec_of(arch)
     images = {"random": random_images((1, arch.grid.in_channels, *spec.shape_DHW))}
-    if data is not None:
+    frames: list[Sample] = []
+    if data is not None and chosen_precision == "fp32":
         images["frames"] = real_images(data, spec)
+    elif data is not None:
+        frames = labelled_frames(data, spec)
     with progress_bar() as progress:
         progress.add_task(f"building for {engine_backend.name}", total=None)
         bundle = export_bundle(
@@ -102,6 +125,8 @@ def export_engine(
             device=device,
             threads=threads or default_threads(),
             images=images,
+            frames=frames,
+            calibration=None if calibration is None else load_calibration(calibration, spec),
             localiser=localiser,
             pricing=pricing,
         )
@@ -111,12 +136,16 @@ def export_engine(
 def _print_summary(bundle: Bundle) -> None:
     manifest = bundle.manifest
     table = Table(show_header=False, box=None, pad_edge=False)
-    inputs = " and ".join(f"{count} {_INPUTS[kind]}" for kind, count in manifest.parity.inputs.items())
     table.add_row("engine", f"{', '.join(manifest.engine)} ({_mib(bundle)})")
-    table.add_row("device", device_name(manifest.fingerprint))
-    table.add_row(
-        "parity", f"{manifest.parity.relative_logits:.1e} of {manifest.parity.tolerance:g} (inputs compared: {inputs})"
-    )
+    build = bundle.engine.build
+    if build:
+        gpus = ", ".join(build["compute_capabilities"])
+        table.add_row("built for", f"compute capability {gpus} by {build['library']} {build['version']}")
+    table.add_row("built on" if build else "device", device_name(manifest.fingerprint))
+    table.add_row("parity", _parity(manifest.parity))
+    kept = sum(len(build.get("kept_in_fp32", ())) for build in manifest.build.values())
+    if kept and manifest.precision != "fp32":
+        table.add_row("in fp32", f"{kept} layers, listed in manifest.json with the reason")
     if manifest.estimate is not None and manifest.lut is not None:
         low, high = manifest.estimate["low_ms"], manifest.estimate["high_ms"]
         table.add_row(
@@ -131,6 +160,15 @@ def _print_summary(bundle: Bundle) -> None:
     table.add_row("patients", "unknown: the weights do not say which they saw" if seen is None else f"{len(seen)} seen")
     console.print(table)
     console.print(f"wrote {bundle.folder}; next: bench-engine {bundle.folder}", markup=False)
+
+
+def _parity(parity: Parity) -> str:
+    inputs = " and ".join(f"{count} {_INPUTS[kind]}" for kind, count in parity.inputs.items())
+    if parity.relative_logits is None:
+        return "not run: the engine is for another machine"
+    if parity.dice_drop is not None:
+        return f"Dice {-parity.dice_drop:+.4f}, {-parity.tolerance:g} at most (inputs compared: {inputs})"
+    return f"{parity.relative_logits:.1e} of {parity.tolerance:g} (inputs compared: {inputs})"
 
 
 def _mib(bundle: Bundle) -> str:

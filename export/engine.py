@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -12,12 +13,14 @@ from cinert.architecture import Architecture
 from cinert.backends.base import Backend, Engine, Model, Precision
 from cinert.bundle import Bundle, write_bundle
 from cinert.bundle_manifest import TensorSpec
+from cinert.data.dataset import Sample
 from cinert.data.grid import PreprocessingSpec
 from cinert.environment import fingerprint, library_version
-from cinert.errors import BadInputError
 from cinert.onnx import network_model
+from export.calibration import Calibration
+from export.dice_gate import check_dice, parity_not_run, require_frames
 from export.localiser import TrainedLocaliser, compile_localiser
-from export.parity import Images, check_parity
+from export.parity import TOLERANCE, Images, check_parity
 from export.pricing import Pricing
 from export.weights import TrainedNetwork
 
@@ -52,31 +55,62 @@ def export_bundle(
     device: str,
     threads: int,
     images: Mapping[str, Images],
+    frames: Sequence[Sample] = (),
+    calibration: Calibration | None = None,
     localiser: TrainedLocaliser | None = None,
     pricing: Pricing | None = None,
 ) -> Bundle:
-    """Build the engines, check them against PyTorch, the network's on `images`, and write the bundle.
+    """Build the engines, check them against PyTorch where they can run, and write the bundle.
+
+    Args:
+        folder: to write.
+        arch: the architecture.
+        trained: its weights.
+        backend: builds the engines.
+        precision: of the engines.
+        device: `auto`, `cpu` or `cuda:N`.
+        threads: CPU threads of the engines.
+        images: inputs by kind, on which an engine in fp32 has to give PyTorch's logits.
+        frames: labelled frames, on which an engine below fp32 has to give PyTorch's Dice.
+        calibration: frames that int8 takes its ranges from.
+        localiser: to go with the network.
+        pricing: the estimate to store.
 
     Raises:
         VerdictError: parity failed; nothing was written.
-        BadInputError: the folder cannot be written.
+        BadInputError: the folder cannot be written, or an engine that could be run here has nothing to be judged by.
     """
-    require_gate(precision)
-    model: Model = network_model(arch, trained.network)
+    if backend.available(device).ok:
+        require_frames(precision, frames)
+    model: Model = replace(
+        network_model(arch, trained.network), calibration=() if calibration is None else calibration.network
+    )
     engine: Engine = backend.compile(model, precision=precision, device=device, threads=threads)
-    with backend.load(engine, device=device, threads=threads) as runner:
-        parity = check_parity(runner, trained.network, images)
+    parity = parity_not_run(precision, TOLERANCE)
+    if backend.runs_here(engine, device):
+        with backend.load(engine, device=device, threads=threads) as runner:
+            if precision == "fp32":
+                parity = check_parity(runner, trained.network, images)
+            else:
+                parity = check_dice(runner, trained.network, frames, precision)
     inputs, outputs = tensor_specs(model.onnx)
     localiser_files = (
         None
         if localiser is None
-        else compile_localiser(localiser, backend, precision=precision, device=device, threads=threads)
+        else compile_localiser(
+            localiser,
+            backend,
+            precision=precision,
+            device=device,
+            threads=threads,
+            calibration=() if calibration is None else calibration.localiser,
+        )
     )
     return write_bundle(
         folder,
         arch=arch,
         weights=trained.data,
-        onnx=model.onnx,
+        onnx=engine.onnx or model.onnx,
         engine=engine,
         preprocessing=spec_of(arch),
         inputs=inputs,
@@ -85,28 +119,18 @@ def export_bundle(
         estimate=None if pricing is None else pricing.estimate,
         lut=None if pricing is None else pricing.lut,
         parity=parity,
-        seen_patients=_all_seen(trained, localiser),
+        seen_patients=_all_seen(trained, localiser, calibration),
         localiser=localiser_files,
         versions={"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
     )
 
 
-def _all_seen(trained: TrainedNetwork, localiser: TrainedLocaliser | None) -> tuple[Mapping[str, str], ...] | None:
-    """Patients behind network and localiser; None where the weights do not say."""
-    if trained.seen_patients is None or localiser is None:
+def _all_seen(
+    trained: TrainedNetwork, localiser: TrainedLocaliser | None, calibration: Calibration | None
+) -> tuple[Mapping[str, str], ...] | None:
+    """Patients behind network, localiser and calibration; None where the weights do not say."""
+    if trained.seen_patients is None or (localiser is None and calibration is None):
         return trained.seen_patients
-    unique = {(item["id"], item["digest"]) for item in (*trained.seen_patients, *localiser.seen_patients)}
+    others = [source.seen_patients for source in (localiser, calibration) if source is not None]
+    unique = {(item["id"], item["digest"]) for group in (trained.seen_patients, *others) for item in group}
     return tuple({"id": name, "digest": digest} for name, digest in sorted(unique))
-
-
-def require_gate(precision: Precision) -> None:
-    """Refuse a precision for which this release cannot prove an engine good.
-
-    Raises:
-        BadInputError: any precision but fp32.
-    """
-    if precision != "fp32":
-        raise BadInputError(
-            f"export in {precision} is refused: this release has a parity gate for fp32 only.",
-            hint="leave --precision out.",
-        )

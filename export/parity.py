@@ -13,7 +13,7 @@ from cinert.backends.base import Runner
 from cinert.bundle_manifest import Parity
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.layouts import read_patients
-from cinert.data.patients import load_frame
+from cinert.data.patients import Patient, load_frame
 from cinert.errors import VerdictError
 from cinert.segmenter import Segmenter
 
@@ -50,13 +50,16 @@ def real_images(data: Path, spec: PreprocessingSpec, *, limit: int = MAX_FRAMES)
     Raises:
         BadInputError: the folder is in no known layout, or a frame cannot be read.
     """
-    patients = read_patients(data)
-    chosen = [patients[i] for i in sorted(set(np.linspace(0, len(patients) - 1, limit).round().astype(int).tolist()))]
     images = []
-    for patient in chosen:
+    for patient in evenly(read_patients(data), limit):
         image, _, geometry = load_frame(patient.frames[0])
         images.append(GridMap(geometry, spec).to_network(image)[None, None])
     return images
+
+
+def evenly(patients: Sequence[Patient], limit: int) -> list[Patient]:
+    """Up to `limit` patients, spread evenly over the list."""
+    return [patients[i] for i in sorted(set(np.linspace(0, len(patients) - 1, limit).round().astype(int).tolist()))]
 
 
 def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images]) -> Parity:
@@ -86,4 +89,4 @@ def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images
             hint="try another --backend, and report the architecture.",
         )
     counts = {kind: len(batch) for kind, batch in images.items() if batch}
-    return Parity(status="passed", relative_logits=worst, tolerance=TOLERANCE, inputs=counts)
+    return Parity(status="passed", relative_logits=worst, dice_drop=None, tolerance=TOLERANCE, inputs=counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import click
 from rich.table import Table
@@ -16,6 +16,7 @@ from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_writable
 from cinert.space import Space, load_space
+from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
 from latency.checkpoint import checkpoint_path
 from latency.compare import comparison_table
@@ -23,9 +24,6 @@ from latency.draw import draw_lut
 from latency.lut import Lut, load_lut, save_lut
 from latency.parts import PartCatalogue
 from latency.profile import Setup, measure_lut
-
-if TYPE_CHECKING:
-    from cinert.backends.pytorch import TorchBackend
 
 EXAMPLES = """
 bench-ops                                        # the paper's space on the fastest back end here
@@ -70,8 +68,9 @@ bench-ops --compare torch_lut.json openvino_lut.json
 @click.option(
     "--cuda-graph/--no-cuda-graph",
     default=True,
-    help="PyTorch on a GPU: replay each model as one CUDA graph, or run it eagerly.",
+    help="On a GPU: replay each model as one CUDA graph, or launch it op by op.",
 )
+@builder_options
 @click.option("--only", is_flag=True, help="With a TensorRT back end: do not time PyTorch beside it.")
 @click.option(
     "--compare",
@@ -109,6 +108,7 @@ def bench_ops(
     seed: int,
     restart: bool,
     wait: bool,
+    **tensorrt: Any,
 ) -> None:
     """Time every part that a space can deploy on this device, and learn its price inside a network.
 
@@ -122,6 +122,7 @@ def bench_ops(
     space = load_space(space_name)
     chosen = cast(Precision, precision)
     backend = resolve_backend(backend_name, device, precision)
+    configure(backend, tensorrt)
     jobs = [(backend, output or Path(f"{backend.name}_lut.json"))]
     if backend.name.startswith("trt") and not only:
         # PyTorch first, so that a run without --only never ends with TensorRT alone.
@@ -135,8 +136,7 @@ def bench_ops(
     reserve(device_of(backend, device), "measure", wait=wait)
     number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
     for job_backend, path in jobs:
-        if job_backend.name == "torch":
-            cast("TorchBackend", job_backend).cuda_graph = cuda_graph
+        job_backend.cuda_graph = cuda_graph
         setup = Setup(
             backend=job_backend,
             device=device,

@@ -37,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU here"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # How many engines the tests built for real cannot be read off the number of tests.
+    properties = [item for report in terminalreporter.stats.get("passed", ()) for item in report.user_properties]
+    if built := sum(int(str(value)) for name, value in properties if name == "tensorrt-rtx engines"):
+        terminalreporter.write_line(f"TensorRT-RTX engines built without a GPU: {built}")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY

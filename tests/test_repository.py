@@ -36,9 +36,9 @@ def test_python_and_torch_versions(setup_cfg):
 def test_extras(setup_cfg):
     extras = {name: requirements(text) for name, text in setup_cfg["options.extras_require"].items()}
     assert set(extras) == {"trt", "pycuda", "rtx", "bedside", "dev"}
-    assert set(extras["trt"]) == {"tensorrt", "cuda-core"}
+    assert set(extras["trt"]) == {"tensorrt", "cuda-core", "cuda-bindings", "nvidia-ml-py"}
     assert set(extras["pycuda"]) == {"pycuda"}
-    assert set(extras["rtx"]) == {"tensorrt-rtx"}
+    assert set(extras["rtx"]) == {"tensorrt-rtx", "cuda-core", "cuda-bindings", "nvidia-ml-py"}
     assert not {"torch", "monai", "onnx", "matplotlib"} & set(extras["bedside"])
     required = requirements(setup_cfg["options"]["install_requires"])
     assert set(extras["bedside"]) <= set(required)

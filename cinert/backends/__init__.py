@@ -49,8 +49,14 @@ def fastest_order(device: str = "auto") -> tuple[str, ...]:
     return (*on_gpu, *on_cpu[:2]) if has_nvidia_gpu() else (*on_gpu[:2], *on_cpu)
 
 
-def resolve_backend(name: str, device: str = "auto", precision: str = "fp32") -> Backend:
+def resolve_backend(name: str, device: str = "auto", precision: str = "fp32", *, to_build: bool = False) -> Backend:
     """Return an available back end; `auto` takes the fastest that this machine has.
+
+    Args:
+        name: of the back end, or `auto`.
+        device: `auto`, `cpu` or `cuda:N`.
+        precision: of the engines.
+        to_build: a back end that is named need not run here, as long as it builds here.
 
     Raises:
         BadInputError: unknown name, device or precision.
@@ -60,7 +66,7 @@ def resolve_backend(name: str, device: str = "auto", precision: str = "fp32") ->
         raise BadInputError(f"unknown device {device!r}.", hint="devices: auto, cpu, cuda:N.")
     if name != "auto":
         backend = get_backend(name)
-        backend.require(device, precision)
+        (backend.require_buildable if to_build else backend.require)(device, precision)
         return backend
     reasons = []
     for candidate in fastest_order(device):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -43,6 +43,8 @@ class Model:
     input_shapes: tuple[Shape, ...]
     make_onnx: Callable[[], bytes]
     make_module: Callable[[], nn.Module] | None = None
+    calibration: tuple[Array, ...] = ()
+    """Real inputs, x_BCDHW float32, from which int8 takes its ranges; models with one input alone."""
 
     @cached_property
     def onnx(self) -> bytes:
@@ -52,11 +54,15 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A compiled model: its files by suffix (`onnx`, `xml` and `bin`, `pt2`, `plan`); the first is the main one."""
+    """A compiled model: its files by suffix (`onnx`, `xml` and `bin`, `pt2`, `sm86.plan`), the main one first."""
 
     backend: str
     precision: Precision
     files: Mapping[str, bytes]
+    onnx: bytes | None = None
+    """The typed ONNX that it was built from; None where that is the model's own."""
+    build: Mapping[str, Any] = field(default_factory=dict)
+    """How it was built, JSON-able, where there is more to say than the fingerprint does."""
 
 
 class Runner(ABC):
@@ -122,14 +128,25 @@ class Backend(ABC):
 
     name: str
     precisions: tuple[Precision, ...]
+    cuda_graph: bool = True
+    """On a GPU: replay each engine as one CUDA graph."""
 
     @abstractmethod
     def available(self, device: str = "auto") -> Availability:
         """Whether engines can be built and run on `device` here, without raising."""
 
+    def buildable(self, device: str = "auto") -> Availability:
+        """Whether engines can be built here, if only to run them elsewhere."""
+        return self.available(device)
+
     @abstractmethod
     def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
         """Compile a model to an engine that can be stored."""
+
+    def runs_here(self, engine: Engine, device: str = "auto") -> bool:
+        """Whether `load` would take this engine on this machine."""
+        del engine
+        return self.available(device).ok
 
     @abstractmethod
     def load(self, engine: Engine, *, device: str = "auto", threads: int) -> Runner:
@@ -151,7 +168,18 @@ class Backend(ABC):
             BackendUnavailableError: the back end cannot work here, with the reason.
             BadInputError: the precision is unknown or not supported by this back end.
         """
-        availability = self.available(device)
+        self._require(self.available(device), precision)
+
+    def require_buildable(self, device: str = "auto", precision: str = "fp32") -> None:
+        """Refuse early what cannot be built here.
+
+        Raises:
+            BackendUnavailableError: engines cannot be built here, with the reason.
+            BadInputError: as `require`.
+        """
+        self._require(self.buildable(device), precision)
+
+    def _require(self, availability: Availability, precision: str) -> None:
         if not availability.ok:
             raise BackendUnavailableError(f"back end {self.name} is not available because {availability.reason}.")
         if precision not in self.precisions:

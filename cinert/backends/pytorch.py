@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import warnings
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from cinert.backends.base import Array, Availability, Backend, Engine, Model, Precision, Runner, check_inputs
-from cinert.environment import cpu_device
+from cinert.environment import cpu_device, driver_version
 from cinert.errors import BadInputError
 
 _DTYPES: dict[Precision, torch.dtype] = {
@@ -96,7 +95,7 @@ class TorchBackend(Backend):
                 "kind": "cuda",
                 "name": properties.name,
                 "uuid": str(properties.uuid),
-                "driver": _driver_version(),
+                "driver": driver_version(),
                 "compute_capability": f"{properties.major}.{properties.minor}",
             },
             "libraries": {
@@ -118,14 +117,6 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _driver_version() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()[0]
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return "unknown"
 
 
 class CpuRunner(Runner):

@@ -81,7 +81,8 @@ def test_exported_onnx_is_small_and_anonymous(repository):
 
 
 @pytest.mark.parametrize("name", ["trt", "trt-rtx"])
-def test_tensorrt_says_why_it_is_not_available(name):
+def test_tensorrt_says_why_it_is_not_available(name, monkeypatch):
+    monkeypatch.setattr("cinert.backends.tensorrt.flavour.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailableError, match="is not available because") as error:
         resolve_backend(name)
     assert error.value.exit_code == 3

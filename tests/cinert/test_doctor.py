@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import cinert.doctor
 from cinert import __version__
-from cinert.backends import BACKENDS
+from cinert.backends import BACKENDS, Availability
 from cinert.doctor import examine
 from cinert.main import main
 
@@ -89,3 +89,25 @@ except SystemExit:
 assert not {{"torch", "onnx", "monai", "matplotlib", "bench"}} & set(sys.modules), "heavy import"
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_doctor_tells_what_builds_from_what_runs(monkeypatch):
+    class Builder:
+        precisions = ("fp16",)
+
+        def available(self):
+            return Availability(ok=False, reason="there is no NVIDIA driver here")
+
+        def buildable(self):
+            return Availability(ok=True, reason="for compute capability 8.6")
+
+        def fingerprint(self):
+            return {"libraries": {"tensorrt_rtx": "1.7"}}
+
+    monkeypatch.setattr(cinert.doctor, "get_backend", lambda name: Builder())
+    found = examine()["backends"]["trt-rtx"]
+    assert (found["available"], found["buildable"]) == (False, True)
+    assert found["libraries"] == {"tensorrt_rtx": "1.7"}
+    shown = " ".join(run("doctor").output.replace("│", " ").split())
+    assert "cannot run:" in shown
+    assert "can build:" in shown

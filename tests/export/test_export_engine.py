@@ -136,12 +136,16 @@ class TestBadInput:
         assert_refused(run(arch_file, *QUICK), 2, "weights.safetensors", next(iter(metadata)))
 
     @pytest.mark.parametrize("name", ["trt", "trt-rtx"])
-    def test_tensorrt_answers_why_not(self, arch_file: Path, name: str) -> None:
+    def test_tensorrt_answers_why_not(self, arch_file: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cinert.backends.tensorrt.flavour.find_spec", lambda name: None)
         assert_refused(run(arch_file, "--backend", name), 3, f"{name} is not available because")
 
-    @pytest.mark.parametrize(("backend", "precision"), [("ort", "fp16"), ("torch", "bf16")])
-    def test_a_precision_without_a_gate(self, arch_file: Path, backend: str, precision: str) -> None:
-        assert_refused(run(arch_file, "--backend", backend, "--precision", precision), 2, precision)
+    def test_a_precision_that_the_back_end_lacks(self, arch_file: Path) -> None:
+        assert_refused(run(arch_file, "--backend", "ort", "--precision", "fp16"), 2, "'fp16' is not supported")
+
+    def test_a_precision_that_cannot_be_judged(self, arch_file: Path) -> None:
+        result = run(arch_file, "--backend", "torch", "--device", "cpu", "--precision", "bf16")
+        assert_refused(result, 2, "bf16 is judged by its Dice", "give --data")
 
     def test_an_output_that_holds_other_files(self, arch_file: Path) -> None:
         assert_refused(run(arch_file, "-o", arch_file.parent, *QUICK), 2, "arch.yaml, which would be lost")
