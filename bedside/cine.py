@@ -66,6 +66,8 @@ def segment_phases(
     phases = cine.image.shape[3]
     for number in range(warmup):
         pipeline.segment(cine.image[..., number % phases])
+    # Forget where the warm-up frames had the heart: they show phases that the first frame cannot know.
+    pipeline.bind(cine.geometry)
     mask = np.zeros(cine.image.shape, dtype=np.uint8)
     stages_ms = np.zeros((phases * repeat, len(COLUMNS)))
     for number, row in enumerate(stages_ms):

@@ -96,7 +96,7 @@ def write_mp4(path: Path, frames: Sequence[Image.Image], step_ms: float) -> None
         step_ms: how long each is shown.
     """
     # Slow to import, and only videos need it.
-    import av  # noqa: PLC0415
+    import av  # noqa: PLC0415 - slow to import: av, 100 MB
 
     beats = math.ceil(MIN_VIDEO_S * 1e3 / (step_ms * len(frames)))
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:

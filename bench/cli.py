@@ -103,11 +103,11 @@ def evaluate_bundle(
             hint="leave --plot out; Dice and HD95 need no phases.",
         )
 
-    from bedside.pipeline import FramePipeline  # noqa: PLC0415
-    from bench.accuracy import accuracy_document, score_patients, summarise  # noqa: PLC0415
-    from bench.clinical import clinical_indices  # noqa: PLC0415
-    from bench.clinical_plot import save_bland_altman  # noqa: PLC0415
-    from bench.tables import accuracy_table, clinical_remarks, clinical_table  # noqa: PLC0415
+    from bedside.pipeline import FramePipeline
+    from bench.accuracy import accuracy_document, score_patients, summarise
+    from bench.clinical import clinical_indices
+    from bench.clinical_plot import save_bland_altman
+    from bench.tables import accuracy_table, clinical_remarks, clinical_table
 
     with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as bar:
         task = bar.add_task("scoring", total=sum(len(patient.frames) for patient in patients))
@@ -131,8 +131,8 @@ def evaluate_bundle(
 
 
 def _patients(data: Path, fold: int | None) -> list[Patient]:
-    from cinert.data.folds import split  # noqa: PLC0415
-    from cinert.data.layouts import read_patients  # noqa: PLC0415
+    from cinert.data.folds import split
+    from cinert.data.layouts import read_patients
 
     patients = read_patients(data)
     if fold is None:
@@ -142,7 +142,7 @@ def _patients(data: Path, fold: int | None) -> list[Patient]:
 
 
 def _seen(bundle: Bundle, patients: list[Patient], *, allow_seen: bool) -> list[str] | None:
-    from bench.seen import refuse_seen, refuse_unknown, seen_among  # noqa: PLC0415
+    from bench.seen import refuse_seen, refuse_unknown, seen_among
 
     if bundle.seen_patients is None:
         if not allow_seen:
@@ -239,12 +239,12 @@ def bench_engine(
     threads = threads or default_threads()
     here = _fingerprint(bundle, device, threads)
 
-    from bedside.pipeline import FramePipeline  # noqa: PLC0415
-    from bench.frames import cine_frames, synthetic_frames  # noqa: PLC0415
-    from bench.plots import save_latency_plot  # noqa: PLC0415
-    from bench.reference import find_reference  # noqa: PLC0415
-    from bench.tables import verdict_lines, verify_table  # noqa: PLC0415
-    from bench.verify import Plan, judge, measure, verify_document  # noqa: PLC0415
+    from bedside.pipeline import FramePipeline
+    from bench.frames import cine_frames, synthetic_frames
+    from bench.plots import save_latency_plot
+    from bench.reference import find_reference
+    from bench.tables import verdict_lines, verify_table
+    from bench.verify import Plan, judge, measure, verify_document
 
     reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
     source = synthetic_frames() if cine is None else cine_frames(cine)

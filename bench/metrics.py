@@ -73,9 +73,9 @@ def _score_class(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing
     if found != present:
         return 0.0, diagonal_mm(truth.shape, spacing_mm)
     # MONAI and torch are slow to import, and --help needs neither.
-    import torch  # noqa: PLC0415
-    from monai.metrics.hausdorff_distance import compute_hausdorff_distance  # noqa: PLC0415
-    from monai.metrics.meandice import compute_dice  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - slow to import: torch
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance  # noqa: PLC0415 - slow to import: torch
+    from monai.metrics.meandice import compute_dice  # noqa: PLC0415 - slow to import: torch
 
     box = _box_around(predicted | truth)
     predicted_BCxyz = torch.from_numpy(np.ascontiguousarray(predicted[box]))[None, None].float()

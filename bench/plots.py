@@ -25,7 +25,7 @@ def save_latency_plot(path: Path, latency_ms: Sequence[float], *, budget_ms: flo
         BadInputError: the picture cannot be written.
     """
     # Slow to import, and only pictures need it. Figure without pyplot: no window system is looked for.
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import: matplotlib
 
     values = np.asarray(latency_ms)
     late = values > budget_ms

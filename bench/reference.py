@@ -54,8 +54,8 @@ def find_reference(
     """
     if lut_path is not None:
         # Its reader is not needed for the bundle's own estimate.
-        from latency.estimate import estimate  # noqa: PLC0415
-        from latency.lut import load_lut  # noqa: PLC0415
+        from latency.estimate import estimate  # noqa: PLC0415 - slow to import: torch
+        from latency.lut import load_lut  # noqa: PLC0415 - slow to import: torch
 
         lut = load_lut(lut_path)
         differences = binding_differences(lut.fingerprint, here)

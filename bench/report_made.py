@@ -15,6 +15,8 @@ from bench.report_run import Document, Run
 
 _LINES_OF_A_SPAN = 2
 SEARCH_OPTIONS = {
+    "method": "--method",
+    "candidates": "--candidates",
     "fold": "--fold",
     "epochs": "--epochs",
     "paths": "--paths",

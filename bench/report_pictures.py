@@ -15,7 +15,7 @@ _VENTRICLES = {"lv": ("LV", "#D55E00"), "rv": ("RV", "#0072B2")}
 
 def _figure(height: float, width: float = 8) -> Any:
     # Slow to import, and only pictures need it. Figure without pyplot: no window system is looked for.
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import: matplotlib
 
     return Figure(figsize=(width, height), layout="constrained")
 

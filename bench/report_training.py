@@ -16,6 +16,14 @@ def curves_section(run: Run, records: Records) -> list[Block]:
 def _search(run: Run, config: Document | None) -> list[Block]:
     if config is None:
         return []
+    patients = len(config["weight_patients"]), len(config["arch_patients"])
+    if config["identity"].get("method") == "random":
+        return [
+            Paragraph(
+                f"Random search: {config['identity']['candidates']} networks, trained on {patients[0]} patients and scored"
+                f" on {patients[1]} others; the last round had {config['identity']['epochs']} epochs."
+            )
+        ]
     from search.draw_curves import draw_search  # noqa: PLC0415 - slow to import: matplotlib
     from search.run_log import read_scalars  # noqa: PLC0415 - slow to import: torch
 
@@ -23,7 +31,6 @@ def _search(run: Run, config: Document | None) -> list[Block]:
     if not curves:
         run.missing.append((code("tensorboard/search"), ", the search's curves: not there; nas-search logs them."))
         return []
-    patients = len(config["weight_patients"]), len(config["arch_patients"])
     return [
         Paragraph(
             f"Search: {config['identity']['epochs']} epochs, weights on {patients[0]} patients, architecture on"

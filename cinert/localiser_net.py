@@ -10,6 +10,9 @@ from cinert.data.localiser import VIEW
 from cinert.onnx import export_onnx
 from cinert.ops import Upsample
 
+SCHEMA, VERSION = "cinert.localiser", 1
+"""Of localiser.safetensors, in its metadata."""
+
 _FINE, _COARSE, _DEEP = 8, 16, 24
 
 

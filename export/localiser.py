@@ -18,11 +18,9 @@ from cinert.bundle import LocaliserFiles
 from cinert.bundle_manifest import LOCALISER
 from cinert.data.localiser import VIEW
 from cinert.errors import BadInputError, VerdictError
-from cinert.localiser_net import LocaliserNet, localiser_model
+from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet, localiser_model
 from cinert.schema import check_schema
 from export.parity import TOLERANCE, random_images, relative_difference
-
-SCHEMA, VERSION = "cinert.localiser", 1
 
 # The heart's middle is taken over hundreds of voxels, so that the logits of one may err.
 _TOLERANCES: dict[Precision, float] = {"fp32": TOLERANCE, "tf32": 0.01, "fp16": 0.01, "bf16": 0.1, "int8": 0.1}

@@ -30,9 +30,9 @@ def draw_lut(path: Path, lut: Lut) -> None:
         BadInputError: the picture cannot be written.
     """
     # Slow to import, and only pictures need it. Figure without pyplot: no window system is looked for.
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.lines import Line2D  # noqa: PLC0415
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import: matplotlib
+    from matplotlib.lines import Line2D  # noqa: PLC0415 - slow to import: matplotlib
+    from matplotlib.patches import Patch  # noqa: PLC0415 - slow to import: matplotlib
 
     panels = [(scale, rows) for scale, rows in _by_scale(lut) if rows]
     heights = [_PANEL_INCH + _ROW_INCH * len(rows) for _, rows in panels]

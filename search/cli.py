@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cinert.arch import load_arch
 from cinert.architecture import Architecture, InputGrid
 from cinert.cli import command, console, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
+from cinert.errors import BadInputError
 from cinert.files import check_writable
 from cinert.space import load_space
 
@@ -117,14 +119,15 @@ def nas_search(
     command is given again.
     """
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
-    from latency.lut import load_lut  # noqa: PLC0415
-    from search.device import resolve_device  # noqa: PLC0415
-    from search.halving import HalvingSettings, rungs  # noqa: PLC0415
-    from search.longest import require_paths  # noqa: PLC0415
-    from search.loop import SearchSettings  # noqa: PLC0415
-    from search.random_run import run_random_search  # noqa: PLC0415
-    from search.run import run_search  # noqa: PLC0415
+    from latency.lut import load_lut
+    from search.device import resolve_device
+    from search.halving import HalvingSettings
+    from search.longest import require_paths
+    from search.loop import SearchSettings
+    from search.random_run import run_random_search
+    from search.run import run_search
 
+    _refuse_options_of_another_method(method)
     check_writable(output / "arch.yaml")
     lut = load_lut(lut_path)
     space = lut.space if space_name is None else load_space(space_name)
@@ -144,7 +147,8 @@ def nas_search(
         }
         if method == "random":
             halving = HalvingSettings(
-                rungs=rungs(candidates, epochs),
+                candidates=candidates,
+                epochs=epochs,
                 paths=paths,
                 seed=seed,
                 batch_size=batch_size,
@@ -168,6 +172,19 @@ def nas_search(
     if result.resumed_at:
         _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
     _report_search(result, budget_ms)
+
+
+def _refuse_options_of_another_method(method: str) -> None:
+    """Refuse an option that was given and that the method does not read, rather than ignore it."""
+    context = click.get_current_context()
+    foreign = {"random": ("latency_weight", "arch_learning_rate"), "zeng2020": ("candidates",)}[method]
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+        if parameter.name in foreign and given:
+            raise BadInputError(
+                f"{parameter.opts[0]} {context.params[parameter.name]} means nothing to --method {method}.",
+                hint="leave it out, or choose the other method.",
+            )
 
 
 def _report_random(best: HalvingResult, candidates: int, folder: Path) -> None:
@@ -231,10 +248,10 @@ def train_arch(
     continues when the same command is given again. Dice is on the network's grid, cropped about the labels;
     evaluate-bundle scores on the original grid, cropped by the localiser.
     """
-    from search.device import resolve_device  # noqa: PLC0415
-    from search.localise import LocaliserSettings  # noqa: PLC0415
-    from search.train_run import prepare_training, run_training, training_identity  # noqa: PLC0415
-    from search.training import TrainingSettings  # noqa: PLC0415
+    from search.device import resolve_device
+    from search.localise import LocaliserSettings
+    from search.train_run import prepare_training, run_training, training_identity
+    from search.training import TrainingSettings
 
     arch = load_arch(arch_path)
     folder = arch_path.parent if output is None else output
@@ -283,7 +300,7 @@ def _train_localiser(
     device: torch.device,
     restart: bool,
 ) -> None:
-    from search.localise_run import ensure_localiser  # noqa: PLC0415
+    from search.localise_run import ensure_localiser
 
     task = bar.add_task("localiser", total=None)
     ensure_localiser(
@@ -331,7 +348,7 @@ def _report_search(result: SearchResult, budget_ms: float) -> None:
 
 def _load(bar: Progress, data: Path | None, grid: InputGrid, fold: int | None) -> FoldData:
     """Read the data under a progress bar, and say what the crop lost."""
-    from search.data import load_fold  # noqa: PLC0415
+    from search.data import load_fold
 
     task = bar.add_task("reading", total=None)
     found = load_fold(data, grid, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))

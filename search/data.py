@@ -104,7 +104,7 @@ def halve_patients(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], 
     Raises:
         BadInputError: fewer than 2 patients.
     """
-    ids = sorted({sample.patient_id for sample in samples})
+    ids = patients_of(samples)
     if len(ids) < 2:
         raise BadInputError(
             f"the search learns weights and architecture on different patients, and there is {len(ids)} to train on.",
@@ -116,6 +116,11 @@ def halve_patients(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], 
         [sample for sample in samples if sample.patient_id in first],
         [sample for sample in samples if sample.patient_id not in first],
     )
+
+
+def patients_of(samples: Sequence[Sample]) -> list[str]:
+    """Ids of the patients behind samples, sorted, each once."""
+    return sorted({sample.patient_id for sample in samples})
 
 
 def to_tensors(samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -18,36 +18,32 @@ import numpy as np
 import torch
 
 from cinert.arch import Arch
+from cinert.data.dataset import Sample
 from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
 from cinert.resume import refuse_other_settings
 from cinert.sampling import random_arch
+from cinert.schema import check_keys, check_schema
 from cinert.space import Space
 from search.data import FoldData, halve_patients
 from search.training import Training, TrainingSettings
 
 SCHEMA, VERSION = "cinert.candidates", 1
 CANDIDATES = "candidates.json"
+_RECORD = ("schema", "version", "identity", "scores")
 _DRAWS = 20_000
 
 EstimateMs = Callable[[Arch], float]
-
-
-def rungs(candidates: int, epochs: int) -> tuple[tuple[int, int], ...]:
-    """Three rounds: (networks, epochs), each with a third of the networks and the last with all the epochs."""
-    return (
-        (candidates, max(1, epochs // 6)),
-        (math.ceil(candidates / 3), max(1, epochs * 5 // 12)),
-        (math.ceil(candidates / 9), epochs),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class HalvingSettings:
     """What a random search is told, beside its space, data and LUT."""
 
-    rungs: tuple[tuple[int, int], ...] = rungs(18, 24)
-    """Networks and epochs of each round; the best of a round go on to the next."""
+    candidates: int = 18
+    """Networks in the first round."""
+    epochs: int = 24
+    """Of the last round."""
     paths: int = 4
     """Paths to fuse, at most."""
     floor: float = 0.6
@@ -59,9 +55,18 @@ class HalvingSettings:
     learning_rate: float = 0.01
     """Peak of the cosine."""
 
+    @property
+    def rounds(self) -> tuple[tuple[int, int], ...]:
+        """(networks, epochs) of each: a third of the networks go on, and the last round has all the epochs."""
+        return (
+            (self.candidates, max(1, self.epochs // 6)),
+            (math.ceil(self.candidates / 3), max(1, self.epochs * 5 // 12)),
+            (math.ceil(self.candidates / 9), self.epochs),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**dataclasses.asdict(self), "rungs": [list(rung) for rung in self.rungs]}
+        return dataclasses.asdict(self)
 
 
 def draw_candidates(
@@ -75,7 +80,7 @@ def draw_candidates(
     Raises:
         BadInputError: too few of many random networks fit.
     """
-    wanted = settings.rungs[0][0]
+    wanted = settings.candidates
     rng = np.random.default_rng([settings.seed, 7])
     found: dict[str, tuple[int, Arch]] = {}
     for _ in range(_DRAWS):
@@ -99,7 +104,10 @@ class HalvingResult:
     arch: Arch
     score: float
     """Mean Dice on the held-out half of the training patients, after the last round."""
-    record: dict[str, Any]
+    trained_on: list[Sample]
+    """Frames of the half that weights were learnt on."""
+    scored_on: list[Sample]
+    """Frames of the other half."""
 
 
 def successive_halving(
@@ -130,13 +138,15 @@ def successive_halving(
     record: dict[str, Any] = {"schema": SCHEMA, "version": VERSION, "identity": identity, "scores": []}
     if path.exists():
         record = read_json(path, "the candidates")
-        refuse_other_settings(folder, record.get("identity", {}), identity)
+        check_schema(record, schema=SCHEMA, version=VERSION, source=str(path))
+        check_keys(record, required=list(_RECORD), source=str(path))
+        refuse_other_settings(folder, record["identity"], identity)
     known = {(entry["seed"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
     first, second = halve_patients(data.train, settings.seed)
     halves = dataclasses.replace(data, train=first, validation=second)
-    total, done = sum(count * epochs for count, epochs in settings.rungs), 0
+    total, done = sum(count * epochs for count, epochs in settings.rounds), 0
     alive = list(candidates)
-    for count, epochs in settings.rungs:
+    for count, epochs in settings.rounds:
         alive = alive[:count]
         scores = {}
         for seed, arch in alive:
@@ -152,7 +162,7 @@ def successive_halving(
                 advance(done, total)
         alive.sort(key=lambda candidate: -scores[candidate[0]])
     seed, arch = alive[0]
-    return HalvingResult(arch, known[seed, settings.rungs[-1][1]], record)
+    return HalvingResult(arch, known[seed, settings.epochs], first, second)
 
 
 def _score(arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int, device: torch.device) -> float:

@@ -28,12 +28,11 @@ from cinert.data.localiser import VIEW
 from cinert.data.patients import Patient, load_frame
 from cinert.environment import library_version
 from cinert.errors import CineRTError
-from cinert.localiser_net import LocaliserNet
+from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet
 from search.average import WeightAverage
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import PatientRecord, mix_seed
 
-SCHEMA, VERSION = "cinert.localiser", 1
 _BATCHES, _AUGMENT = range(2)
 
 

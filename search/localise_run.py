@@ -7,23 +7,21 @@ from pathlib import Path
 
 import torch
 
+from cinert.bundle_manifest import LOCALISER
 from cinert.data.folds import split
 from cinert.data.layouts import read_patients
 from cinert.data.patients import patient_digest
+from cinert.localiser_net import SCHEMA, VERSION
 from cinert.resume import refuse_other_settings
 from search.checkpoint import load_checkpoint
 from search.data import PatientRecord
 from search.localise import (
-    SCHEMA,
-    VERSION,
     LocaliserSettings,
     load_views,
     localiser_record,
     save_localiser,
     train_localiser,
 )
-
-LOCALISER = "localiser.safetensors"
 
 
 def ensure_localiser(

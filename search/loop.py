@@ -31,7 +31,7 @@ from search.checkpoint import (
     prefixed,
     save_checkpoint,
 )
-from search.data import epoch_batches, halve_patients, mix_seed, to_tensors
+from search.data import epoch_batches, halve_patients, mix_seed, patients_of, to_tensors
 from search.entropy import choice_entropies
 from search.longest import longest_paths
 from search.objective import architecture_loss
@@ -130,8 +130,8 @@ class Search:
             self.architecture.parameters(), lr=settings.arch_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
         )
         for_weights, for_architecture = halve_patients(samples, settings.seed)
-        self.weight_patients = sorted({sample.patient_id for sample in for_weights})
-        self.arch_patients = sorted({sample.patient_id for sample in for_architecture})
+        self.weight_patients = patients_of(for_weights)
+        self.arch_patients = patients_of(for_architecture)
         self._weight_data = to_tensors(for_weights, device)
         self._arch_data = to_tensors(for_architecture, device)
         self._augment = Augmentation(space.input_shape_DHW)

@@ -11,14 +11,23 @@ from typing import Any
 import torch
 
 from cinert.arch import Arch, save_arch
-from cinert.files import check_writable
+from cinert.files import check_writable, write_json
 from cinert.space import Space
 from latency.estimate import estimate, estimate_record
 from latency.lut import Lut
-from search.data import FoldData
+from search.data import FoldData, patients_of
 from search.draw import draw_arch
 from search.halving import CANDIDATES, HalvingResult, HalvingSettings, draw_candidates, successive_halving
-from search.run import ARCH, PICTURE, refuse_foreign_arch, search_versions
+from search.run import (
+    ARCH,
+    CONFIG,
+    PICTURE,
+    picture_title,
+    refuse_foreign_arch,
+    search_config,
+    search_identity,
+    search_versions,
+)
 from search.run_log import RunLog
 
 
@@ -52,19 +61,11 @@ def run_random_search(
     """
     check_writable(folder / ARCH)
     if restart:
-        for name in (CANDIDATES, ARCH, PICTURE):
+        for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):
             (folder / name).unlink(missing_ok=True)
     refuse_foreign_arch(folder, CANDIDATES)
     candidates = draw_candidates(space, settings, budget_ms=budget_ms, estimate_ms=lambda arch: estimate(arch, lut).ms)
-    identity = {
-        "method": "random",
-        "space": f"{space.name} {space.digest}",
-        "lut": lut.id,
-        "data": data.digest,
-        "fold": "all" if data.fold is None else data.fold,
-        "budget_ms": budget_ms,
-        **settings.to_dict(),
-    }
+    identity = search_identity(space, lut, data, {"method": "random", "budget_ms": budget_ms, **settings.to_dict()})
     start = time.monotonic()
     with RunLog(folder, first_epoch=0, name="search") as log:
         log.line(f"random search among {len(candidates)} networks within {budget_ms:g} ms")
@@ -72,8 +73,17 @@ def run_random_search(
             candidates, data, settings, folder=folder, identity=identity, device=device, advance=advance
         )
         arch = _with_records(result, lut, data, settings, budget_ms)
-        title = f"{space.name}: {estimate(arch, lut).ms:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
-        draw_arch(folder / PICTURE, arch, title=title)
+        config = search_config(
+            space,
+            lut,
+            identity,
+            budget_ms=budget_ms,
+            device=device,
+            weight_patients=patients_of(result.trained_on),
+            arch_patients=patients_of(result.scored_on),
+        )
+        write_json(folder / CONFIG, config)
+        draw_arch(folder / PICTURE, arch, title=picture_title(arch, lut, budget_ms))
         save_arch(folder / ARCH, arch)
         log.line(f"kept {arch.digest}, Dice {result.score:.3f} on the other half, {time.monotonic() - start:.0f} s")
     return dataclasses.replace(result, arch=arch)
@@ -84,7 +94,7 @@ def _with_records(result: HalvingResult, lut: Lut, data: FoldData, settings: Hal
         "method": "random",
         "seed": settings.seed,
         "versions": search_versions(),
-        "rungs": [list(rung) for rung in settings.rungs],
+        "rounds": [list(one) for one in settings.rounds],
         "random_arch_seed": result.arch.provenance["seed"],
         "dice_on_the_other_half": round(result.score, 4),
         "budget_ms": budget_ms,

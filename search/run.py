@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,14 @@ def search_versions() -> dict[str, str]:
     return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
 
 
-def search_identity(
-    space: Space, lut: Lut, data_digest: str, settings: SearchSettings, fold: int | None
-) -> dict[str, Any]:
+def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What two runs must share so that one can continue the other."""
     return {
         "space": f"{space.name} {space.digest}",
         "lut": lut.id,
-        "data": data_digest,
-        "fold": "all" if fold is None else fold,
-        **settings.to_dict(),
+        "data": data.digest,
+        "fold": "all" if data.fold is None else data.fold,
+        **settings,
     }
 
 
@@ -123,13 +121,22 @@ def run_search(
         BadInputError: the LUT lacks a part of the space, or the folder holds another search.
     """
     costs = SpaceCosts.from_lut(lut, space)
-    identity = search_identity(space, lut, data.digest, settings, data.fold)
+    identity = search_identity(space, lut, data, settings.to_dict())
     prepare_run(folder, identity, restart=restart)
     search = Search(space, costs, data.train, settings, device)
     if (folder / SUPERNET).exists():
         search.restore(read_supernet(folder / SUPERNET))
     resumed_at = search.next_epoch
-    write_json(folder / CONFIG, _config(space, lut, search, identity, budget_ms))
+    config = search_config(
+        space,
+        lut,
+        identity,
+        budget_ms=budget_ms,
+        device=device,
+        weight_patients=search.weight_patients,
+        arch_patients=search.arch_patients,
+    )
+    write_json(folder / CONFIG, config)
     steps = search.steps_per_epoch()
     total = steps * settings.epochs
     done = steps * search.next_epoch
@@ -156,7 +163,7 @@ def run_search(
             estimate_ms=lambda arch: estimate(arch, lut).ms,
         )
         decoded = dataclasses.replace(decoded, arch=_with_records(decoded, lut, data, settings, budget_ms))
-        draw_arch(folder / PICTURE, decoded.arch, title=_title(decoded.arch, lut, budget_ms))
+        draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
         save_arch(folder / ARCH, decoded.arch)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
     return SearchResult(decoded, folder, resumed_at, time.monotonic() - start)
@@ -186,20 +193,31 @@ def _with_records(decoded: Decoded, lut: Lut, data: FoldData, settings: SearchSe
     )
 
 
-def _title(arch: Arch, lut: Lut, budget_ms: float) -> str:
+def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
+    """What stands above the drawing of a found network."""
     ms = estimate(arch, lut).ms
     return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
 
 
-def _config(space: Space, lut: Lut, search: Search, identity: dict[str, Any], budget_ms: float) -> dict[str, Any]:
+def search_config(
+    space: Space,
+    lut: Lut,
+    identity: Mapping[str, Any],
+    *,
+    budget_ms: float,
+    device: torch.device,
+    weight_patients: Sequence[str],
+    arch_patients: Sequence[str],
+) -> dict[str, Any]:
+    """What config.json says: how a search was set up, and which half of the patients it used for what."""
     return {
         "schema": "cinert.search-config",
         "version": 1,
-        "identity": identity,
+        "identity": dict(identity),
         "budget_ms": budget_ms,
         "lut": {"id": lut.id, "device": lut.device_name, "file": lut.source},
-        "compute_device": str(search.device),
-        "weight_patients": search.weight_patients,
-        "arch_patients": search.arch_patients,
+        "compute_device": str(device),
+        "weight_patients": list(weight_patients),
+        "arch_patients": list(arch_patients),
         "space": space.to_dict(),
     }

@@ -82,7 +82,7 @@ def polygraphy(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
     """TensorRT through NVIDIA's own runner."""
     del device
     try:
-        from polygraphy.backend.trt import EngineFromNetwork, NetworkFromOnnxBytes, TrtRunner  # noqa: PLC0415
+        from polygraphy.backend.trt import EngineFromNetwork, NetworkFromOnnxBytes, TrtRunner  # noqa: PLC0415 - an optional peer
     except ImportError as error:
         raise CineRTError("polygraphy is not installed") from error
     network = NetworkFromOnnxBytes(model.onnx, strongly_typed=True)

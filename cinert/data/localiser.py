@@ -7,7 +7,6 @@ the noise.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -127,4 +126,4 @@ def heart_middle(heart_DHW: NDArray[np.float32]) -> NDArray[np.float64] | None:
         borders = np.arange(len(share) + 1) - 0.5
         low, high = np.interp([_EDGE_SHARE, 1 - _EDGE_SHARE], np.concatenate([[0.0], share / share[-1]]), borders)
         middle[axis] = (low + high) / 2
-    return middle if math.isfinite(float(middle.sum())) else None
+    return middle

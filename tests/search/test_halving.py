@@ -1,19 +1,20 @@
 """Random search: candidates within the budget, the best go on, nothing is trained twice."""
 
-import dataclasses
 import json
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from cinert.arch import load_arch
 from cinert.errors import BadInputError
 from latency.estimate import estimate
-from search.halving import HalvingSettings, draw_candidates, rungs
+from search.cli import nas_search
+from search.halving import HalvingSettings, draw_candidates
 from search.random_run import run_random_search
 
 CPU = torch.device("cpu")
-SETTINGS = HalvingSettings(rungs=((4, 1), (2, 1), (1, 2)), paths=2)
+SETTINGS = HalvingSettings(candidates=4, epochs=6, paths=2)
 
 
 def search(tiny, lut, fold, folder, settings=SETTINGS, budget_ms=30.0, **more):
@@ -21,8 +22,8 @@ def search(tiny, lut, fold, folder, settings=SETTINGS, budget_ms=30.0, **more):
 
 
 def test_rounds():
-    assert rungs(18, 24) == ((18, 4), (6, 10), (2, 24))
-    assert rungs(1, 1) == ((1, 1), (1, 1), (1, 1))
+    assert HalvingSettings(candidates=18, epochs=24).rounds == ((18, 4), (6, 10), (2, 24))
+    assert HalvingSettings(candidates=1, epochs=1).rounds == ((1, 1), (1, 1), (1, 1))
 
 
 def test_candidates_fit_the_budget_and_use_it(tiny, lut):
@@ -47,9 +48,12 @@ def test_it_trains_and_writes_what_train_arch_reads(tmp_path, tiny, lut, fold):
     assert arch.provenance["method"] == "random"
     assert [record["id"] for record in arch.provenance["seen_patients"]] == [record.id for record in fold.seen]
     assert 0 <= result.score <= 1
-    assert said[-1] == (8, 8)
+    assert said[-1] == (4 + 2 * 2 + 6, 4 + 2 * 2 + 6)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["identity"]["method"] == "random"
+    assert set(config["weight_patients"]).isdisjoint(config["arch_patients"])
     record = json.loads((tmp_path / "candidates.json").read_text())
-    assert [entry["epochs"] for entry in record["scores"]] == [1, 1, 1, 1, 2]
+    assert [entry["epochs"] for entry in record["scores"]] == [1, 1, 1, 1, 2, 2, 6]
 
 
 def test_the_best_go_on_and_a_killed_search_repeats_nothing(tmp_path, tiny, lut, fold, monkeypatch):
@@ -64,15 +68,14 @@ def test_the_best_go_on_and_a_killed_search_repeats_nothing(tmp_path, tiny, lut,
         return int(arch.digest[:6], 16) / 16**6
 
     monkeypatch.setattr("search.halving._score", score)
-    settings = dataclasses.replace(SETTINGS, rungs=((4, 1), (2, 3), (1, 5)))
     with pytest.raises(KeyboardInterrupt):
-        search(tiny, lut, fold, tmp_path, settings)
-    result = search(tiny, lut, fold, tmp_path, settings)
+        search(tiny, lut, fold, tmp_path)
+    result = search(tiny, lut, fold, tmp_path)
     calls.remove("killed")
     assert len(set(calls)) == len(calls) == 4 + 2 + 1
     first = [digest for digest, epochs in calls if epochs == 1]
     assert result.arch.digest == max(first)
-    assert {digest for digest, epochs in calls if epochs == 3} == set(sorted(first)[-2:])
+    assert {digest for digest, epochs in calls if epochs == 2} == set(sorted(first)[-2:])
 
 
 def test_a_run_of_another_search_is_refused(tmp_path, tiny, lut, fold, monkeypatch):
@@ -84,3 +87,25 @@ def test_a_run_of_another_search_is_refused(tmp_path, tiny, lut, fold, monkeypat
     assert (tmp_path / "candidates.json").read_bytes() == before
     search(tiny, lut, fold, tmp_path, budget_ms=29.0, restart=True)
     assert load_arch(tmp_path / "arch.yaml").provenance["budget_ms"] == 29.0
+
+
+def test_candidates_that_are_cut_short_are_refused(tmp_path, tiny, lut, fold):
+    (tmp_path / "candidates.json").write_text('{"schema": "cinert.candidates", "version": 1}')
+    with pytest.raises(BadInputError, match=r"candidates\.json.*identity"):
+        search(tiny, lut, fold, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--method", "random", "--lambda", "0.01"], "--lambda 0.01"),
+        (["--method", "random", "--arch-learning-rate", "0.1"], "--arch-learning-rate 0.1"),
+        (["--candidates", "4"], "--candidates 4"),
+    ],
+)
+def test_an_option_of_the_other_method_is_refused(tmp_path, lut_path, words, named):
+    output = tmp_path / "run"
+    result = CliRunner().invoke(nas_search, ["--lut", str(lut_path), "-o", str(output), *words])
+    assert result.exit_code == 2
+    assert f"{named} means nothing" in result.output
+    assert not output.exists()

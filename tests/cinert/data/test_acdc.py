@@ -132,9 +132,6 @@ def test_digest_knows_a_renamed_patient(make_patient, save_nifti):
 
 
 def test_real_patients(shared):
-    folder = shared / "acdc"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
-    patients = read_patients(folder)
+    patients = read_patients(shared / "acdc")
     assert len(patients) == 80
     assert {patient.group for patient in patients} == {"DCM", "HCM", "MINF", "NOR", "RV"}
