@@ -117,7 +117,7 @@ class Search:
     ) -> None:
         torch.manual_seed(settings.seed)
         self.space, self.settings, self.device = space, settings, device
-        self.costs = dataclasses.replace(costs, op_ms=costs.op_ms.to(device))
+        self.costs = costs.to(device)
         self.supernet = Supernet(space).to(device)
         self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.architecture = ArchParameters(space).to(device)
