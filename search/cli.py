@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
-from click.core import ParameterSource
 
 from cinert.arch import load_arch
-from cinert.architecture import Architecture, InputGrid
-from cinert.cli import command, console, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
-from cinert.errors import BadInputError
+from cinert.architecture import InputGrid
+from cinert.cli import command, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
 from cinert.files import check_writable
-from cinert.space import load_space
+from cinert.space import Relaxation, load_space
+from search.choose import chosen_method, refuse_unread_options, search_settings
+from search.methods import METHODS, TRAINED, TRAINED_EPOCHS, Decoder, LatencyTerm, Mixture, Proposer, own
+from search.say import report_candidates, report_search, say, warn_of_seen
 
 if TYPE_CHECKING:
     import torch
     from rich.progress import Progress
 
     from search.data import FoldData
-    from search.halving import HalvingResult
     from search.localise import LocaliserSettings
-    from search.run import SearchResult
 
 # GNU OpenMP lets idle threads spin, by default so long that a search runs 3-10 times slower as soon as another program
 # wants a core. Spinning briefly costs nothing on a quiet machine. Read when torch is imported, which the commands do
@@ -39,6 +39,8 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     nas-search --lut trt_lut.json
     nas-search --lut lut.json --space small --data acdc/ --budget-ms 40 -o runs/small
     nas-search --lut lut.json --data phantom/ --epochs 8 -o runs/quick
+    nas-search --lut lut.json --method rtdnas --decoder genetic --paths 7 -o runs/rtdnas
+    nas-search --lut lut.json --method cinert --budget-ms 40 -o runs/mine
     """,
 )
 @click.option(
@@ -50,24 +52,51 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
 @click.option(
     "--method",
     default="zeng2020",
-    type=click.Choice(["zeng2020", "random"]),
-    help="Differentiable, with the latency in the loss; or random networks within the budget, the best of which train"
-    " on (successive halving).",
+    type=click.Choice([*METHODS, *TRAINED]),
+    help="Differentiable: zeng2020, rtdnas (Lu 2022), msnas, or cinert, which keeps the upper end of the estimate"
+    " within the budget. Training candidates within the budget, the best of which train on: random, evolution.",
 )
-@click.option("--paths", default=2, type=int, help="n: paths in the latency term, and to keep at most.")
+@click.option(
+    "--relaxation",
+    type=click.Choice(get_args(Relaxation)),
+    help=f"Ops and inputs apart, or one softmax over both. [default: {own('relaxation')}]",
+)
+@click.option(
+    "--latency-term",
+    type=click.Choice(get_args(LatencyTerm)),
+    help="Latency in the loss: of none, of each of n paths, of the critical path, or of the union of n paths."
+    f" [default: {own('latency_term')}]",
+)
+@click.option(
+    "--occurrence",
+    type=click.Choice(["forward", "exact", "beta"]),
+    help="How often the critical-path term meets a cell: by paths counted from the source, from source to sink, or by"
+    " beta. [default: forward]",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(get_args(Decoder)),
+    help="Paths to keep: the most probable that fit the budget, the most probable whatever they cost, or the fastest"
+    f" union out of the 10 most probable. [default: {own('decoder')}]",
+)
+@click.option(
+    "--mixture",
+    type=click.Choice(get_args(Mixture)),
+    help=f"What a step computes: the whole grid, or n sampled paths. [default: {own('mixture')}]",
+)
+@click.option("--paths", default=2, type=int, help="n: paths in the latency term, to sample, and to keep at most.")
 @click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency of the network.")
 @click.option(
     "--epochs",
-    default=60,
     type=click.IntRange(min=2),
-    help="Epochs; the first half learns weights alone, the second weights and architecture in turn. Random: epochs of"
-    " the last round.",
+    help="Epochs; the first half learns weights alone, the second weights and architecture in turn. Random, evolution:"
+    f" epochs of the last round. [default: {own('epochs')}, random and evolution {TRAINED_EPOCHS}]",
 )
 @click.option(
     "--candidates",
     default=18,
     type=click.IntRange(min=1),
-    help="Random: networks in the first round; a third of them, for longer, in each of the next two.",
+    help="Random, evolution: networks in the first round; a third of them, for longer, in each of the next two.",
 )
 @seed_option()
 @click.option(
@@ -76,9 +105,9 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
 @click.option(
     "--lambda",
     "latency_weight",
-    default=1e-4,
     type=click.FloatRange(min=0),
-    help="Weight of the latency in the loss, per millisecond (zeng2020).",
+    help="Weight of the latency in the loss, per millisecond; rtdnas: of exp(latency - budget)."
+    f" [default: {own('latency_weight')}]",
 )
 @click.option("--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step.")
 @click.option(
@@ -86,9 +115,9 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
 )
 @click.option(
     "--arch-learning-rate",
-    default=0.02,
     type=click.FloatRange(min=0, min_open=True),
-    help="Of the architecture parameters (zeng2020).",
+    help="Of the architecture parameters; Adam, for rtdnas SGD that falls to a tenth."
+    f" [default: {own('arch_learning_rate')}]",
 )
 @_DEVICE
 @click.option("--restart", is_flag=True, help="Throw away the search that the run folder holds.")
@@ -99,19 +128,19 @@ def nas_search(
     data: Path | None,
     fold: int | None,
     method: str,
+    occurrence: str | None,
     paths: int,
     budget_ms: float,
-    epochs: int,
+    epochs: int | None,
     candidates: int,
     seed: int,
     output: Path,
-    latency_weight: float,
     batch_size: int,
     learning_rate: float,
-    arch_learning_rate: float,
     device: str,
     restart: bool,
     wait: bool,
+    **fields: Any,
 ) -> None:
     """Find a network that is accurate on the data and fast on the LUT's device.
 
@@ -120,21 +149,28 @@ def nas_search(
     """
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
+    from search.candidate_run import run_candidate_search
     from search.device import resolve_device
+    from search.fastest import require_budget
+    from search.genetic import require_genes
     from search.halving import HalvingSettings
     from search.longest import require_paths
-    from search.loop import SearchSettings
-    from search.random_run import run_random_search
     from search.run import run_search
 
-    _refuse_options_of_another_method(method)
+    chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
+    refuse_unread_options(method, chosen)
     check_writable(output / "arch.yaml")
     lut = load_lut(lut_path)
     space = lut.space if space_name is None else load_space(space_name)
+    if chosen is not None:
+        space = dataclasses.replace(space, relaxation=chosen.relaxation)
     require_paths(space, paths)
+    if chosen is not None and chosen.decoder == "genetic":
+        require_genes(paths)
+    require_budget(space, lut, budget_ms, upper=chosen is not None and chosen.loss == "lagrangian")
     where = resolve_device(device)
     reserve(str(where), "compute", wait=wait)
-    _say(f"Searching space {space.name} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
+    say(f"Searching space {space.name} by {method} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
     with progress_bar() as bar:
         found = _load(bar, data, space, fold)
         task = bar.add_task("searching", total=None)
@@ -145,54 +181,19 @@ def nas_search(
             "advance": lambda done, total: bar.update(task, completed=done, total=total),
             "restart": restart,
         }
-        if method == "random":
-            halving = HalvingSettings(
-                candidates=candidates,
-                epochs=epochs,
-                paths=paths,
-                seed=seed,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-            )
-            best = run_random_search(space, lut, found, halving, **common)
+        told: dict[str, Any] = {"paths": paths, "seed": seed, "batch_size": batch_size, "learning_rate": learning_rate}
+        if chosen is None:
+            halving = HalvingSettings(candidates=candidates, epochs=epochs or TRAINED_EPOCHS, **told)
+            best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
         else:
-            settings = SearchSettings(
-                epochs=epochs,
-                paths=paths,
-                latency_weight=latency_weight,
-                seed=seed,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                arch_learning_rate=arch_learning_rate,
-            )
-            result = run_search(space, lut, found, settings, **common)
-    if method == "random":
-        _report_random(best, candidates, output)
+            settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
+            result = run_search(space, lut, found, settings, decoder=chosen.decoder, **common)
+    if chosen is None:
+        report_candidates(best, candidates, output)
         return
     if result.resumed_at:
-        _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
-    _report_search(result, budget_ms)
-
-
-def _refuse_options_of_another_method(method: str) -> None:
-    """Refuse an option that was given and that the method does not read, rather than ignore it."""
-    context = click.get_current_context()
-    foreign = {"random": ("latency_weight", "arch_learning_rate"), "zeng2020": ("candidates",)}[method]
-    for parameter in context.command.params:
-        given = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
-        if parameter.name in foreign and given:
-            raise BadInputError(
-                f"{parameter.opts[0]} {context.params[parameter.name]} means nothing to --method {method}.",
-                hint="leave it out, or choose the other method.",
-            )
-
-
-def _report_random(best: HalvingResult, candidates: int, folder: Path) -> None:
-    for path in best.arch.paths:
-        _say(f"  path [{', '.join(path)}]")
-    ms = (best.arch.estimate or {})["ms"]
-    _say(f"{ms:.1f} ms estimated; the best of {candidates}, Dice {best.score:.3f} on the other half of the patients.")
-    _say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
+        say(f"Continued after epoch {result.resumed_at} of {chosen.epochs}.")
+    report_search(result, budget_ms)
 
 
 @command(
@@ -261,7 +262,7 @@ def train_arch(
     settings = TrainingSettings(epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
     with progress_bar() as bar:
         found = _load(bar, data, arch.grid, fold)
-        _warn_of_seen(arch, found)
+        warn_of_seen(arch, found)
         # Before the localiser is trained, so that nothing is spent or written on a folder that will be refused.
         prepare_training(folder, arch, training_identity(arch, found, settings), restart=restart)
         if localiser and data is not None:
@@ -279,15 +280,15 @@ def train_arch(
             restart=restart,
         )
     if result.resumed_at:
-        _say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+        say(f"Continued after epoch {result.resumed_at} of {epochs}.")
     mean = result.metrics["validation"]["mean"]
     if mean is None:
-        _say("No patient was held out, so there is no validation Dice.")
+        say("No patient was held out, so there is no validation Dice.")
     else:
         classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
         held_out = result.metrics["patients"]["validation"]
-        _say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
-    _say(f"Wrote {folder / 'weights.safetensors'}. Next: export-engine {folder / 'arch.yaml'}")
+        say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
+    say(f"Wrote {folder / 'weights.safetensors'}. Next: export-engine {folder / 'arch.yaml'}")
 
 
 def _train_localiser(
@@ -315,37 +316,6 @@ def _train_localiser(
     bar.update(task, completed=1, total=1, description="localiser")
 
 
-def _warn_of_seen(arch: Architecture, found: FoldData) -> None:
-    """Say so when the search has already seen patients that this training holds out."""
-    seen = {record["id"] for record in arch.provenance.get("seen_patients", [])}
-    both = sorted(seen & {sample.patient_id for sample in found.validation})
-    if both:
-        _say(
-            f"Note: the search of {arch.source} saw {len(both)} of the held-out patients ({', '.join(both[:3])}"
-            f"{', ...' if len(both) > 3 else ''}): their Dice flatters. Use the search's --fold."
-        )
-
-
-def _report_search(result: SearchResult, budget_ms: float) -> None:
-    decoded = result.decoded
-    for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
-        _say(f"  path [{', '.join(path)}], probability {probability:.3g}")
-    ms = (decoded.arch.estimate or {})["ms"]
-    if decoded.budget_met:
-        over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
-        more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
-        _say(
-            f"{ms:.1f} ms estimated, within the budget of {budget_ms:g} ms"
-            + (f"; {more} would have missed it." if more else ".")
-        )
-    else:
-        _say(
-            f"{ms:.1f} ms estimated: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept."
-            " Search with a larger --lambda, or a smaller space."
-        )
-    _say(f"Wrote {result.folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {result.folder / 'arch.yaml'}")
-
-
 def _load(bar: Progress, data: Path | None, grid: InputGrid, fold: int | None) -> FoldData:
     """Read the data under a progress bar, and say what the crop lost."""
     from search.data import load_fold
@@ -355,12 +325,8 @@ def _load(bar: Progress, data: Path | None, grid: InputGrid, fold: int | None) -
     clipped = [sample for sample in found.train + found.validation if sample.kept_share < 1]
     if clipped:
         worst = min(clipped, key=lambda sample: sample.kept_share)
-        _say(
+        say(
             f"Note: the crop loses labelled voxels in {len(clipped)} of {len(found.train + found.validation)} frames,"
             f" the most in {worst.patient_id} frame {worst.frame}: {100 * (1 - worst.kept_share):.1f} %."
         )
     return found
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False)

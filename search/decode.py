@@ -13,7 +13,9 @@ from typing import Any
 from cinert.arch import Arch, CellGenotype
 from cinert.paths import CELL_KINDS, CellKind, Path, count_paths
 from search.decode_cells import ranked_cells
+from search.genetic import PAPER, GeneticSettings, fittest_paths, require_genes
 from search.longest import longest_paths, require_paths
+from search.methods import Decoder
 from search.relaxation import ArchParameters
 
 # Beyond these, paths and cells are too improbable to be worth what they add.
@@ -34,7 +36,7 @@ class Decoded:
     probabilities: tuple[float, ...]
     """Product of beta along each kept path."""
     paths_passed_over: int
-    """More probable paths that were left out because the union with them would miss the budget."""
+    """More probable paths that were left out because the union with them would miss the budget or be slower."""
     cells_passed_over: int
     """More probable sets of cells that were left out because the network with them would miss the budget."""
     budget_met: bool | None
@@ -45,35 +47,49 @@ def decode(
     parameters: ArchParameters,
     *,
     paths: int,
+    decoder: Decoder = "longest",
     budget_ms: float | None = None,
     estimate_ms: EstimateMs | None = None,
+    genetic: GeneticSettings | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Decoded:
-    """Decode the most probable cells and the n most probable paths; with a budget, the most probable that fit it.
+    """Decode the most probable cells and n paths.
 
-    Without a binding budget: cells by argmax, paths exactly the top n (Zeng 2020). Where it binds, sets of cells are
-    tried in the order of their probability, each with the paths that fit, in the order of theirs; kept is what has the
-    largest product of the cells' probability and the summed probability of the paths. If nothing fits, the most
-    probable path with the most probable cells is kept, and `budget_met` is False.
+    - `longest`: the n most probable paths, and with a budget the most probable that fit it. Without a binding budget:
+      cells by argmax, paths exactly the top n (Zeng 2020). Where it binds, sets of cells are tried in the order of
+      their probability, each with the paths that fit, in the order of theirs; kept is what has the largest product of
+      the cells' probability and the summed probability of the paths. If nothing fits, the most probable path with the
+      most probable cells is kept, and `budget_met` is False.
+    - `dijkstra`: the n shortest paths by the sum of minus log beta, whatever they cost (MS-NAS); they are the n most
+      probable, and found by the same code.
+    - `genetic`: of a pool of the most probable paths the n whose union is fastest (Lu 2022, Sec. 2.3).
 
     Args:
         parameters: alpha, gamma and beta.
-        paths: n, how many paths to keep at most.
+        paths: n, how many paths to keep; `longest` keeps fewer where the budget demands it.
+        decoder: how to choose them.
         budget_ms: latency of the union on the LUT's device.
         estimate_ms: estimate of an architecture; needed with a budget.
+        genetic: settings of the genetic algorithm, the paper's if None.
         provenance: recorded in the architecture.
 
     Raises:
-        BadInputError: more paths than exist.
-        ValueError: a budget without an estimate.
+        BadInputError: more paths than exist, or than the genetic decoder chooses from.
+        ValueError: a budget without an estimate, or `genetic` without both.
     """
     if (budget_ms is None) != (estimate_ms is None):
         raise ValueError("a budget needs an estimate, and an estimate a budget")
+    if decoder == "genetic" and estimate_ms is None:
+        raise ValueError("the genetic decoder needs an estimate")
+    evolved = genetic or PAPER
+    if decoder == "genetic":
+        require_genes(paths, evolved)
     space = parameters.space
     require_paths(space, paths)
     # One more than n, since the path of skips may have to make room.
     existing = count_paths(space.layers, space.scales)[0, 0]
-    wanted = min(existing, paths + 1 if budget_ms is None else max(paths + 1, PATHS))
+    looked_at = {"longest": 0 if budget_ms is None else PATHS, "dijkstra": 0, "genetic": evolved.pool + 1}[decoder]
+    wanted = min(existing, max(paths + 1, looked_at))
     candidates = longest_paths(space, parameters.log_edges().detach().double().tolist(), wanted)
     ranked = {kind: ranked_cells(parameters, kind) for kind in CELL_KINDS}
     top = {kind: cells[0][0] for kind, cells in ranked.items()}
@@ -93,9 +109,14 @@ def decode(
         )
 
     if budget_ms is None or estimate_ms is None:
-        chosen = _pick(candidates, paths, fits=lambda _: True)
-        return decoded(top, chosen, cells_passed_over=0, met=None)
+        return decoded(top, _pick(candidates, paths, fits=lambda _: True), cells_passed_over=0, met=None)
     limit, price = budget_ms, estimate_ms
+    if decoder != "longest":
+        chosen = _pick(candidates, paths, fits=lambda _: True)
+        if decoder == "genetic":
+            pool = [path for path, _ in candidates if paths > 1 or not _only_skips([path])][: evolved.pool]
+            chosen = fittest_paths(pool, paths, lambda some: price(build(top, some)), evolved)
+        return decoded(top, chosen, cells_passed_over=0, met=price(build(top, chosen)) <= limit)
     found = _best_within(candidates, ranked, paths, fits=lambda cells, chosen: price(build(cells, chosen)) <= limit)
     if found is None:
         first = next(path for path, _ in candidates if not _only_skips([path]))

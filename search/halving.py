@@ -1,8 +1,9 @@
-"""Random search under the LUT with successive halving: the honest baseline of every search (Li & Talwalkar 2019).
+"""Searches that train their candidates: successive halving (Jamieson & Talwalkar 2016) of networks that are proposed.
 
-Random networks that fit the budget are trained for a few epochs on half of the training patients and scored on the
-other half; the best go on to longer trainings (Jamieson & Talwalkar 2016). Each training starts from scratch, so that
-its learning rate falls to zero and its score means something.
+Candidates that fit the budget are trained for a few epochs on half of the training patients and scored on the other
+half; the best go on to longer trainings. Each training starts from scratch, so that its learning rate falls to zero
+and its score means something. Random candidates make the honest baseline of every search (Li & Talwalkar 2019);
+`search.evolve` proposes children of the best ones, with the same trainings.
 """
 
 from __future__ import annotations
@@ -36,9 +37,21 @@ _DRAWS = 20_000
 EstimateMs = Callable[[Arch], float]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A candidate of the first round and its mean Dice on the other half."""
+
+    arch: Arch
+    dice: float
+
+
+Propose = Callable[[Sequence[Scored]], Arch]
+"""The next candidate of the first round, given those before it; the same ones must lead to the same candidate."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HalvingSettings:
-    """What a random search is told, beside its space, data and LUT."""
+    """What a search that trains its candidates is told, beside its space, data and LUT."""
 
     candidates: int = 18
     """Networks in the first round."""
@@ -69,30 +82,31 @@ class HalvingSettings:
         return dataclasses.asdict(self)
 
 
-def draw_candidates(
-    space: Space, settings: HalvingSettings, *, budget_ms: float, estimate_ms: EstimateMs
-) -> list[tuple[int, Arch]]:
-    """Draw different networks whose estimate lies between the floor and the budget.
+def fits(arch: Arch, settings: HalvingSettings, *, budget_ms: float, estimate_ms: EstimateMs) -> bool:
+    """Whether a network's estimate lies between the floor and the budget."""
+    return settings.floor * budget_ms <= estimate_ms(arch) <= budget_ms
 
-    Returns:
-        (seed of `random_arch`, network), as many as the first round takes.
+
+def draw_candidates(
+    space: Space, settings: HalvingSettings, count: int, *, budget_ms: float, estimate_ms: EstimateMs
+) -> list[Arch]:
+    """Draw `count` different networks whose estimate lies between the floor and the budget.
 
     Raises:
         BadInputError: too few of many random networks fit.
     """
-    wanted = settings.candidates
     rng = np.random.default_rng([settings.seed, 7])
-    found: dict[str, tuple[int, Arch]] = {}
+    found: dict[str, Arch] = {}
     for _ in range(_DRAWS):
         seed = int(rng.integers(2**31))
         arch = random_arch(space, seed, paths=int(rng.integers(1, settings.paths + 1)), cover=True)
-        if settings.floor * budget_ms <= estimate_ms(arch) <= budget_ms:
-            found.setdefault(arch.digest, (seed, arch))
-        if len(found) == wanted:
+        if fits(arch, settings, budget_ms=budget_ms, estimate_ms=estimate_ms):
+            found.setdefault(arch.digest, arch)
+        if len(found) == count:
             return list(found.values())
     raise BadInputError(
         f"{len(found)} of {_DRAWS} random networks of {space.name} are estimated between"
-        f" {settings.floor * budget_ms:g} and {budget_ms:g} ms, and {wanted} are needed.",
+        f" {settings.floor * budget_ms:g} and {budget_ms:g} ms, and {count} are needed.",
         hint="give another --budget-ms.",
     )
 
@@ -111,7 +125,7 @@ class HalvingResult:
 
 
 def successive_halving(
-    candidates: Sequence[tuple[int, Arch]],
+    propose: Propose,
     data: FoldData,
     settings: HalvingSettings,
     *,
@@ -120,10 +134,10 @@ def successive_halving(
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
 ) -> HalvingResult:
-    """Train, score and drop candidates, round by round; what candidates.json holds is not done again.
+    """Train, score and drop candidates, round by round; what candidates.json holds is not trained again.
 
     Args:
-        candidates: (seed, network).
+        propose: gives the candidates of the first round, all different.
         data: of the fold; only its training patients are used.
         settings: how.
         folder: of the run.
@@ -141,28 +155,31 @@ def successive_halving(
         check_schema(record, schema=SCHEMA, version=VERSION, source=str(path))
         check_keys(record, required=list(_RECORD), source=str(path))
         refuse_other_settings(folder, record["identity"], identity)
-    known = {(entry["seed"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
+    known = {(entry["arch"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
     first, second = halve_patients(data.train, settings.seed)
     halves = dataclasses.replace(data, train=first, validation=second)
     total, done = sum(count * epochs for count, epochs in settings.rounds), 0
-    alive = list(candidates)
-    for count, epochs in settings.rounds:
-        alive = alive[:count]
-        scores = {}
-        for seed, arch in alive:
-            if (seed, epochs) not in known:
-                known[seed, epochs] = _score(arch, halves, settings, epochs, device)
-                record["scores"].append(
-                    {"seed": seed, "arch": arch.digest, "epochs": epochs, "dice": known[seed, epochs]}
-                )
-                write_json(path, record)
-            scores[seed] = known[seed, epochs]
-            done += epochs
-            if advance is not None:
-                advance(done, total)
-        alive.sort(key=lambda candidate: -scores[candidate[0]])
-    seed, arch = alive[0]
-    return HalvingResult(arch, known[seed, settings.epochs], first, second)
+
+    def train(arch: Arch, epochs: int) -> Scored:
+        nonlocal done
+        if (arch.digest, epochs) not in known:
+            known[arch.digest, epochs] = _score(arch, halves, settings, epochs, device)
+            record["scores"].append({"arch": arch.digest, "epochs": epochs, "dice": known[arch.digest, epochs]})
+            write_json(path, record)
+        done += epochs
+        if advance is not None:
+            advance(done, total)
+        return Scored(arch, known[arch.digest, epochs])
+
+    alive: list[Scored] = []
+    for number, (count, epochs) in enumerate(settings.rounds):
+        if number == 0:
+            for _ in range(count):
+                alive.append(train(propose(alive), epochs))
+        else:
+            alive = [train(scored.arch, epochs) for scored in alive[:count]]
+        alive.sort(key=lambda scored: -scored.dice)
+    return HalvingResult(alive[0].arch, alive[0].dice, first, second)
 
 
 def _score(arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int, device: torch.device) -> float:

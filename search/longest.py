@@ -1,4 +1,8 @@
-"""The n longest paths: exact k-best by dynamic programming (Zeng 2020, Eq. 10 and Sec. 3.5)."""
+"""The n longest or cheapest paths: exact k-best by dynamic programming (Zeng 2020, Eq. 10 and Sec. 3.5).
+
+Minus log beta turns the largest product into the smallest sum, so that this is also the k-best form of the Dijkstra
+search in MS-NAS.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from cinert.errors import BadInputError
 from cinert.paths import EDGE_KINDS, Edge, Path, count_paths, legal_edges
 from cinert.space import Space
 
-# Log-probabilities as whole multiples of 2^-40: sums are then exact, so that equal products tie whatever the order of
+# Costs as whole multiples of 2^-40: sums are then exact, so that equal products tie whatever the order of
 # their factors, and a tie is broken by the path itself.
 _FIXED = float(2**40)
 
@@ -30,11 +34,29 @@ def longest_paths(space: Space, log_edges: Sequence[float], n: int) -> list[tupl
     Raises:
         BadInputError: `n` is below 1, or there are fewer paths.
     """
+    found = cheapest_paths(space, [-value for value in log_edges], n)
+    return [(path, math.exp(-total)) for path, total in found]
+
+
+def cheapest_paths(space: Space, costs: Sequence[float], n: int) -> list[tuple[Path, float]]:
+    """Find the `n` paths with the smallest sum of edge costs.
+
+    Args:
+        space: gives layers and scales.
+        costs: of each edge, in the order of `legal_edges`.
+        n: at least 1.
+
+    Returns:
+        (path, cost), cheapest first; ties as in `longest_paths`.
+
+    Raises:
+        BadInputError: `n` is below 1, or there are fewer paths.
+    """
     edges = legal_edges(space.layers, space.scales)
     require_paths(space, n)
-    cost = {edge: -round(value * _FIXED) for edge, value in zip(edges, log_edges, strict=True)}
+    cost = {edge: round(value * _FIXED) for edge, value in zip(edges, costs, strict=True)}
     best = _k_best(cost, space.layers, n)
-    return [(tuple(EDGE_KINDS[kind] for kind in kinds), math.exp(-total / _FIXED)) for total, kinds in best]
+    return [(tuple(EDGE_KINDS[kind] for kind in kinds), total / _FIXED) for total, kinds in best]
 
 
 def require_paths(space: Space, n: int) -> None:

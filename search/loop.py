@@ -1,4 +1,4 @@
-"""The two-phase first-order search (Zeng 2020, Sec. 3.5).
+"""The two-phase first-order search (Zeng 2020, Sec. 3.5), with any of the losses and latency terms.
 
 Phase 1 learns the supernet's weights alone; phase 2 updates the architecture parameters and the weights in turn, on
 two halves of the patients. Everything random is drawn anew in each epoch from (seed, epoch), and learning rates
@@ -7,21 +7,23 @@ follow from the step, so that a resumed search needs no memory of them and ends 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cinert.arch import Arch
 from cinert.data.dataset import Sample
 from cinert.errors import CineRTError
+from cinert.paths import Edge, union
 from cinert.space import Space
-from latency.cost import SpaceCosts
+from latency.cost import Relaxed, SpaceCosts
+from search.arch_optimizer import make_arch_optimizer, set_arch_rate
 from search.augment import Augmentation
 from search.checkpoint import (
     Checkpoint,
@@ -32,68 +34,18 @@ from search.checkpoint import (
     save_checkpoint,
 )
 from search.data import epoch_batches, halve_patients, mix_seed, patients_of, to_tensors
+from search.decode import decode
 from search.entropy import choice_entropies
-from search.longest import longest_paths
-from search.objective import architecture_loss
+from search.objective import Objective
 from search.relaxation import ArchParameters
+from search.sampled import draw_paths, straight_through
+from search.settings import EpochReport, SearchSettings
 from search.supernet import Supernet
+from search.terms import latency_of
 
 SCHEMA, VERSION = "cinert.supernet", 1
 # Streams of random numbers within an epoch.
-_WEIGHTS, _ARCHITECTURE, _AUGMENT, _GUMBEL = range(4)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchSettings:
-    """What a search is told, beside its space, data and LUT."""
-
-    epochs: int = 60
-    """Both phases together; the first takes half (30 + 30 in Zeng 2020, Sec. 4.2)."""
-    paths: int = 2
-    """n: paths in the latency term, and to keep."""
-    latency_weight: float = 1e-4
-    """Lambda, per millisecond (Zeng 2020, Eq. 6)."""
-    seed: int = 0
-    """Of weights, batches, halves of the patients, augmentation and Gumbel noise."""
-    batch_size: int = 2
-    """Volumes in a step."""
-    learning_rate: float = 0.01
-    """Peak of the weights' cosine."""
-    arch_learning_rate: float = 0.02
-    """Of Adam on alpha, gamma and beta."""
-    temperature_start: float = 5.0
-    """Of the Gumbel-softmax when the architecture is first updated; it falls geometrically."""
-    temperature_end: float = 0.5
-    """In the last epoch."""
-
-    @property
-    def warmup_epochs(self) -> int:
-        """Epochs of phase 1."""
-        return self.epochs // 2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch of the search yields for the log; all but the first two are None in phase 1."""
-
-    epoch: int
-    weight_loss: float
-    arch_loss: float | None = None
-    latency_ms: float | None = None
-    temperature: float | None = None
-    alpha_entropy: float | None = None
-    """Of the choices in cells and network, 1 undecided to 0 decided (`search.entropy`)."""
-    gamma_entropy: float | None = None
-    beta_entropy: float | None = None
-
-    def metrics(self) -> dict[str, float]:
-        """Scalars by name, those that exist."""
-        fields = {name: value for name, value in dataclasses.asdict(self).items() if name != "epoch"}
-        return {name: value for name, value in fields.items() if value is not None}
+_WEIGHTS, _ARCHITECTURE, _AUGMENT, _GUMBEL, _PATHS = range(5)
 
 
 class Search:
@@ -105,6 +57,7 @@ class Search:
         samples: of the training patients.
         settings: how.
         device: where.
+        upper_share: upper bound over the estimate of a network, for the loss `lagrangian`.
     """
 
     def __init__(
@@ -114,8 +67,12 @@ class Search:
         samples: Sequence[Sample],
         settings: SearchSettings,
         device: torch.device,
+        *,
+        upper_share: Callable[[Arch], float] = lambda _: 1.0,
     ) -> None:
         torch.manual_seed(settings.seed)
+        self._upper_share = upper_share
+        self.objective = Objective(settings)
         self.space, self.settings, self.device = space, settings, device
         self.costs = costs.to(device)
         self.supernet = Supernet(space).to(device)
@@ -126,9 +83,7 @@ class Search:
         self.weight_optimizer = torch.optim.AdamW(
             self.supernet.parameters(), lr=settings.learning_rate, weight_decay=1e-4
         )
-        self.arch_optimizer = torch.optim.Adam(
-            self.architecture.parameters(), lr=settings.arch_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
-        )
+        self.arch_optimizer = make_arch_optimizer(self.architecture, settings)
         for_weights, for_architecture = halve_patients(samples, settings.seed)
         self.weight_patients = patients_of(for_weights)
         self.arch_patients = patients_of(for_architecture)
@@ -158,11 +113,16 @@ class Search:
         arch_batches = epoch_batches(len(self._arch_data[0]), settings.batch_size, settings.seed, epoch, _ARCHITECTURE)
         gumbel = torch.Generator(self.device).manual_seed(mix_seed(settings.seed, epoch, _GUMBEL))
         self._augment.seed(settings.seed, epoch, _AUGMENT)
+        self._draws = np.random.default_rng([settings.seed, epoch, _PATHS])
         self.supernet.train()
         temperature = self._temperature(epoch)
+        constraint = self.objective.constraint
+        if searching and constraint is not None:
+            constraint.upper_share = self._upper_share(decode(self.architecture, paths=1).arch)
         weight_losses, arch_losses, latencies = [], [], []
         for step, batch in enumerate(batches):
             if searching:
+                set_arch_rate(self.arch_optimizer, settings, epoch + step / len(batches))
                 loss, latency = self._arch_step(arch_batches[step % len(arch_batches)], gumbel, temperature)
                 arch_losses.append(loss)
                 latencies.append(latency)
@@ -176,12 +136,16 @@ class Search:
             )
         if not searching:
             return EpochReport(epoch, mean_loss)
+        latency_ms = None if settings.latency_term == "none" else sum(latencies) / len(latencies)
+        if constraint is not None and latency_ms is not None:
+            constraint.update(latency_ms)
         return EpochReport(
             epoch,
             mean_loss,
             sum(arch_losses) / len(arch_losses),
-            sum(latencies) / len(latencies),
+            latency_ms,
             temperature,
+            None if constraint is None else constraint.multiplier,
             **{f"{name}_entropy": value for name, value in choice_entropies(self.architecture).items()},
         )
 
@@ -201,10 +165,10 @@ class Search:
         for group in self.weight_optimizer.param_groups:
             group["lr"] = rate
         with torch.no_grad():
-            relaxed = self.architecture.relax()
+            relaxed, only = self._mixture()
         self.weight_optimizer.zero_grad()
         with self._autocast():
-            logits = self.supernet(images, relaxed)
+            logits = self.supernet(images, relaxed, only)
         loss = functional.cross_entropy(logits.float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), 5.0)
@@ -213,24 +177,36 @@ class Search:
 
     def _arch_step(self, indices: list[int], gumbel: torch.Generator, temperature: float) -> tuple[float, float]:
         images, labels = self._batch(self._arch_data, indices)
-        paths = longest_paths(self.space, self.architecture.log_edges().detach().double().tolist(), self.settings.paths)
+        relaxed, only = self._mixture()
         with self._autocast():
-            logits = self.supernet(images, self.architecture.relax())
-        objective = architecture_loss(
-            logits.float(),
-            labels,
-            costs=self.costs,
-            relaxed=self.architecture.sample(gumbel, temperature=temperature),
-            paths=[path for path, _ in paths],
-            latency_weight=self.settings.latency_weight,
+            logits = self.supernet(images, relaxed, only)
+        cross_entropy = functional.cross_entropy(logits.float(), labels)
+        latency_ms = latency_of(
+            self.settings.latency_term,
+            self.costs,
+            self.architecture,
+            paths=self.settings.paths,
+            occurrence=self.settings.occurrence,
+            gumbel=gumbel,
+            temperature=temperature,
         )
         # Gradients of the architecture alone: those of the weights would cost a third of the step.
         parameters = list(self.architecture.parameters())
-        gradients = torch.autograd.grad(objective.total, parameters, allow_unused=True)
+        gradients = torch.autograd.grad(self.objective(cross_entropy, latency_ms), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
+        # The exponential of Lu's loss grows by orders of magnitude where a network is too slow.
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         self.arch_optimizer.step()
-        return float(objective.cross_entropy.detach()), float(objective.latency_ms.detach())
+        return float(cross_entropy.detach()), 0.0 if latency_ms is None else float(latency_ms.detach())
+
+    def _mixture(self) -> tuple[Relaxed, frozenset[Edge] | None]:
+        """What a step computes: everything, or the edges of sampled paths."""
+        relaxed = self.architecture.relax()
+        if self.settings.mixture == "full":
+            return relaxed, None
+        paths = draw_paths(self.costs.edges, relaxed.edges, self.settings.paths, self._draws)
+        return straight_through(relaxed), frozenset(union(paths))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
@@ -246,7 +222,13 @@ class Search:
                     **prefixed("weight_optimizer", optimizer_tensors(self.weight_optimizer)),
                     **prefixed("arch_optimizer", optimizer_tensors(self.arch_optimizer)),
                 },
-                {"schema": SCHEMA, "version": VERSION, "next_epoch": self.next_epoch, "identity": identity},
+                {
+                    "schema": SCHEMA,
+                    "version": VERSION,
+                    "next_epoch": self.next_epoch,
+                    "multiplier": None if self.objective.constraint is None else self.objective.constraint.multiplier,
+                    "identity": identity,
+                },
             ),
         )
 
@@ -257,6 +239,8 @@ class Search:
         load_optimizer_tensors(self.weight_optimizer, checkpoint.part("weight_optimizer"))
         load_optimizer_tensors(self.arch_optimizer, checkpoint.part("arch_optimizer"))
         self.next_epoch = int(checkpoint.values["next_epoch"])
+        if self.objective.constraint is not None:
+            self.objective.constraint.multiplier = float(checkpoint.values["multiplier"])
 
 
 def read_supernet(path: Path) -> Checkpoint:

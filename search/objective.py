@@ -1,45 +1,58 @@
-"""The search's loss: accuracy plus latency (Zeng 2020, Eq. 6)."""
+"""The search's loss: accuracy and latency (Zeng 2020, Eq. 6; Lu 2022, Eq. 2), or accuracy within a budget."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
-from cinert.paths import Path
-from latency.cost import Relaxed, SpaceCosts, path_wise_ms
+from search.lagrangian import BudgetConstraint
 
+if TYPE_CHECKING:
+    from search.settings import SearchSettings
 
-@dataclass(frozen=True)
-class Objective:
-    """Parts of the loss, each a scalar with its gradient."""
-
-    cross_entropy: Tensor
-    latency_ms: Tensor
-    total: Tensor
+LARGEST_EXPONENT = 10.0
 
 
-def architecture_loss(
-    logits_BKDHW: Tensor,
-    labels_BDHW: Tensor,
-    *,
-    costs: SpaceCosts,
-    relaxed: Relaxed,
-    paths: Sequence[Path],
-    latency_weight: float,
-) -> Objective:
-    """L = CE + lambda x LAT, with LAT in milliseconds over the n longest paths.
+def weighted_loss(cross_entropy: Tensor, latency_ms: Tensor, latency_weight: float) -> Tensor:
+    """L = CE + lambda LAT (Zeng 2020, Eq. 6), with LAT in milliseconds."""
+    return cross_entropy + latency_weight * latency_ms.to(cross_entropy)
 
-    Args:
-        logits_BKDHW: the supernet's answer.
-        labels_BDHW: int64, 0..3.
-        costs: prices of the space.
-        relaxed: the sample that weights the latency.
-        paths: the n longest paths at this moment.
-        latency_weight: lambda, 1e-4 in the paper.
+
+def bounded_loss(cross_entropy: Tensor, latency_ms: Tensor, latency_weight: float, bound_ms: float) -> Tensor:
+    """L = CE LAT + lambda exp(LAT - bound) (Lu 2022, Eq. 2), with both times in milliseconds.
+
+    Above an exponent of 10 the exponential goes on as its tangent, so that it neither overflows nor loses its
+    gradient where a network is far too slow.
     """
-    cross_entropy = functional.cross_entropy(logits_BKDHW, labels_BDHW)
-    latency_ms = path_wise_ms(costs, relaxed, paths)
-    return Objective(cross_entropy, latency_ms, cross_entropy + latency_weight * latency_ms.to(cross_entropy))
+    latency_ms = latency_ms.to(cross_entropy)
+    excess = latency_ms - bound_ms
+    # Capped also where it is not taken: an infinite branch would make the gradient of the other NaN.
+    curve = excess.clamp(max=LARGEST_EXPONENT).exp()
+    tangent = math.exp(LARGEST_EXPONENT) * (1 + excess - LARGEST_EXPONENT)
+    penalty = torch.where(excess > LARGEST_EXPONENT, tangent, curve)
+    return cross_entropy * latency_ms + latency_weight * penalty
+
+
+class Objective:
+    """The loss that the settings name, with the multiplier of a budget where they name one."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self.weight, self.bound_ms = settings.latency_weight or 0.0, settings.bound_ms
+        self.constraint = (
+            BudgetConstraint(settings.bound_ms)
+            if settings.loss == "lagrangian" and settings.bound_ms is not None
+            else None
+        )
+
+    def __call__(self, cross_entropy: Tensor, latency_ms: Tensor | None) -> Tensor:
+        """The loss; without a latency term it is the cross-entropy."""
+        if latency_ms is None:
+            return cross_entropy
+        if self.constraint is not None:
+            return self.constraint.loss(cross_entropy, latency_ms)
+        if self.bound_ms is not None:
+            return bounded_loss(cross_entropy, latency_ms, self.weight, self.bound_ms)
+        return weighted_loss(cross_entropy, latency_ms, self.weight)

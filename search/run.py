@@ -25,8 +25,12 @@ from latency.lut import Lut
 from search.data import FoldData
 from search.decode import Decoded, decode
 from search.draw import draw_arch
-from search.loop import EpochReport, Search, SearchSettings, read_supernet
+from search.fastest import require_budget
+from search.genetic import GeneticSettings
+from search.loop import Search, read_supernet
+from search.methods import Decoder
 from search.run_log import RunLog
+from search.settings import EpochReport, SearchSettings
 
 SUPERNET, ARCH, PICTURE, CONFIG = "supernet.safetensors", "arch.yaml", "arch.png", "config.json"
 
@@ -97,6 +101,7 @@ def run_search(
     settings: SearchSettings,
     *,
     budget_ms: float,
+    decoder: Decoder = "longest",
     folder: Path,
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
@@ -110,7 +115,8 @@ def run_search(
         lut: prices of the device that will run the network.
         data: of the fold; only its training patients are used.
         settings: of the search.
-        budget_ms: the decoded union's estimate has to stay within it.
+        budget_ms: the decoded union's estimate has to stay within it; with the loss `lagrangian` its upper end.
+        decoder: how paths are chosen at the end; a finished search can be decoded again by another.
         folder: of the run.
         device: where to compute.
         advance: called with (steps done, steps in all).
@@ -118,12 +124,15 @@ def run_search(
         on_epoch: called after each epoch, once its checkpoint is on disk.
 
     Raises:
-        BadInputError: the LUT lacks a part of the space, or the folder holds another search.
+        BadInputError: the LUT lacks a part of the space, no network fits the budget, or the folder holds another
+            search.
     """
     costs = SpaceCosts.from_lut(lut, space)
+    hard = settings.loss == "lagrangian"
+    require_budget(space, lut, budget_ms, upper=hard)
     identity = search_identity(space, lut, data, settings.to_dict())
     prepare_run(folder, identity, restart=restart)
-    search = Search(space, costs, data.train, settings, device)
+    search = Search(space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut))
     if (folder / SUPERNET).exists():
         search.restore(read_supernet(folder / SUPERNET))
     resumed_at = search.next_epoch
@@ -159,23 +168,38 @@ def run_search(
         decoded = decode(
             search.architecture,
             paths=settings.paths,
+            decoder=decoder,
             budget_ms=budget_ms,
-            estimate_ms=lambda arch: estimate(arch, lut).ms,
+            estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
+            genetic=GeneticSettings(seed=settings.seed),
         )
-        decoded = dataclasses.replace(decoded, arch=_with_records(decoded, lut, data, settings, budget_ms))
+        decoded = dataclasses.replace(decoded, arch=_with_records(decoded, lut, data, settings, decoder, budget_ms))
         draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
         save_arch(folder / ARCH, decoded.arch)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
     return SearchResult(decoded, folder, resumed_at, time.monotonic() - start)
 
 
-def _with_records(decoded: Decoded, lut: Lut, data: FoldData, settings: SearchSettings, budget_ms: float) -> Arch:
+def _upper_share(arch: Arch, lut: Lut) -> float:
+    """Upper end of the estimate's interval over the estimate."""
+    found = estimate(arch, lut)
+    return found.high_ms / found.ms
+
+
+def _with_records(
+    decoded: Decoded, lut: Lut, data: FoldData, settings: SearchSettings, decoder: Decoder, budget_ms: float
+) -> Arch:
     """The architecture with its estimate and where it comes from."""
     return dataclasses.replace(
         decoded.arch,
         estimate=estimate_record(decoded.arch, lut),
         provenance={
-            "method": "zeng2020",
+            "method": settings.method,
+            "relaxation": decoded.arch.space.relaxation,
+            "latency_term": settings.latency_term,
+            "loss": settings.loss,
+            "mixture": settings.mixture,
+            "decoder": decoder,
             "seed": settings.seed,
             "versions": search_versions(),
             "lambda": settings.latency_weight,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 
 from cinert.network import edge_name, make_head, make_stem
@@ -24,14 +26,20 @@ class Supernet(nn.Module):
         )
         self.head = make_head(space)
 
-    def forward(self, x_BCDHW: Tensor, relaxed: Relaxed) -> Tensor:
-        """Run layer by layer; edges that meet in a vertex are summed, each weighted by its probability."""
+    def forward(self, x_BCDHW: Tensor, relaxed: Relaxed, only: Collection[Edge] | None = None) -> Tensor:
+        """Run layer by layer; edges that meet in a vertex are summed, each weighted by its probability.
+
+        Args:
+            x_BCDHW: images.
+            relaxed: weights of ops and edges.
+            only: edges to compute, those of some paths from source to sink; None computes all.
+        """
         vertices: dict[int, Tensor] = {0: self.stem(x_BCDHW)}
         weight = dict(zip(self.edges, relaxed.edges.unbind(), strict=True))
         for layer in range(self.space.layers):
             arriving: dict[int, Tensor] = {}
             for edge in self.edges:
-                if edge.layer == layer:
+                if edge.layer == layer and (only is None or edge in only):
                     output = self._run(edge, vertices[edge.source], relaxed) * weight[edge]
                     known = arriving.get(edge.target)
                     arriving[edge.target] = output if known is None else known + output

@@ -69,6 +69,12 @@ def lut(tiny):
 
 
 @pytest.fixture(scope="session")
+def lut_of():
+    """A LUT of another space, with the same prices."""
+    return make_lut
+
+
+@pytest.fixture(scope="session")
 def lut_path(tmp_path_factory, lut):
     path = tmp_path_factory.mktemp("lut") / "lut.json"
     save_lut(path, lut)

@@ -39,10 +39,39 @@ def test_owners_command_takes_data_from_the_environment(tmp_path, monkeypatch, l
 
 def test_the_same_command_again_continues(searched, lut_path, patients):
     folder, _ = searched
-    result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--epochs", 2, "-o", folder, "--budget-ms", 0.1)
+    result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--epochs", 2, "-o", folder, "--budget-ms", 5)
     assert result.exit_code == 0
     assert "Continued after epoch 2 of 2" in result.output
-    assert "nothing fits the budget of 0.1 ms" in result.output
+    assert "within the budget of 5 ms" in result.output
+
+
+METHODS = {
+    "rtdnas": ["joint", "critical-path", "bounded", "full", "genetic"],
+    "msnas": ["separate", "none", "weighted", "full", "dijkstra"],
+    "cinert": ["joint", "union", "lagrangian", "sampled", "longest"],
+}
+
+
+@pytest.mark.parametrize(("method", "means"), METHODS.items())
+def test_methods_are_presets(tmp_path, lut_path, patients, method, means):
+    words = ["--lut", lut_path, "--data", patients, "--method", method, "--epochs", 2, "-o", tmp_path]
+    result = invoke(nas_search, *words)
+    assert result.exit_code == 0, result.output
+    provenance = load_arch(tmp_path / "arch.yaml").provenance
+    assert provenance["method"] == method
+    assert [provenance[word] for word in ("relaxation", "latency_term", "loss", "mixture", "decoder")] == means
+
+
+def test_what_is_named_replaces_what_the_method_brings(tmp_path, lut_path, patients):
+    named = {"relaxation": "separate", "latency_term": "union", "decoder": "dijkstra", "mixture": "sampled"}
+    words = [word for name, value in named.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words += ["--lut", lut_path, "--data", patients, "--method", "rtdnas", "--epochs", 2, "--paths", 3, "-o", tmp_path]
+    result = invoke(nas_search, *words)
+    assert result.exit_code == 0, result.output
+    arch = load_arch(tmp_path / "arch.yaml")
+    assert {name: arch.provenance[name] for name in named} == named
+    assert arch.provenance["loss"] == "bounded"
+    assert len(arch.paths) == 3
 
 
 def test_train_after_search(tmp_path, searched, patients):
@@ -90,6 +119,8 @@ def test_training_on_another_fold_warns_of_patients_that_the_search_saw(tmp_path
         ([], "no data given. Hint: name a folder"),
         (["--data", "nowhere"], "there is no data folder nowhere"),
         (["--data", "PATIENTS", "--paths", "999"], "999 paths asked for, but the space tiny has"),
+        (["--data", "PATIENTS", "--decoder", "genetic", "--paths", "11"], "chooses from the 10 most probable"),
+        (["--data", "PATIENTS", "--budget-ms", "0.1"], "no network of tiny stays within 0.1 ms"),
         (["--data", "PATIENTS", "--space", "small"], "lacks"),
         (["--data", "PATIENTS", "--space", "huge"], "space 'huge' is neither a preset nor a file"),
         (["--data", "PATIENTS", "--device", "tpu"], "unknown device 'tpu'"),

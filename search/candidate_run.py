@@ -1,4 +1,4 @@
-"""A random search from its data to RUN/arch.yaml (`search.halving`), with its run folder and resumption."""
+"""A random or evolutionary search from its data to RUN/arch.yaml, with its run folder and resumption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from latency.estimate import estimate, estimate_record
 from latency.lut import Lut
 from search.data import FoldData, patients_of
 from search.draw import draw_arch
-from search.halving import CANDIDATES, HalvingResult, HalvingSettings, draw_candidates, successive_halving
+from search.evolve import Evolution
+from search.fastest import require_budget
+from search.halving import CANDIDATES, HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
+from search.methods import Proposer
 from search.run import (
     ARCH,
     CONFIG,
@@ -31,25 +34,27 @@ from search.run import (
 from search.run_log import RunLog
 
 
-def run_random_search(
+def run_candidate_search(
     space: Space,
     lut: Lut,
     data: FoldData,
     settings: HalvingSettings,
     *,
+    method: Proposer,
     budget_ms: float,
     folder: Path,
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
     restart: bool = False,
 ) -> HalvingResult:
-    """Search at random, or continue such a search.
+    """Search by training candidates, or continue such a search.
 
     Args:
         space: to search.
         lut: prices of the device that will run the network.
         data: of the fold; only its training patients are used.
         settings: of the search.
+        method: where candidates come from: drawn at random, or by regularised evolution.
         budget_ms: every candidate's estimate stays within it.
         folder: of the run.
         device: where to compute.
@@ -57,22 +62,23 @@ def run_random_search(
         restart: throw away what the folder holds.
 
     Raises:
-        BadInputError: too few networks fit the budget, or the folder holds another search.
+        BadInputError: no network or too few fit the budget, or the folder holds another search.
     """
+    require_budget(space, lut, budget_ms, upper=False)
     check_writable(folder / ARCH)
     if restart:
         for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):
             (folder / name).unlink(missing_ok=True)
     refuse_foreign_arch(folder, CANDIDATES)
-    candidates = draw_candidates(space, settings, budget_ms=budget_ms, estimate_ms=lambda arch: estimate(arch, lut).ms)
-    identity = search_identity(space, lut, data, {"method": "random", "budget_ms": budget_ms, **settings.to_dict()})
+    propose = _proposer(space, lut, settings, method, budget_ms)
+    identity = search_identity(space, lut, data, {"method": method, "budget_ms": budget_ms, **settings.to_dict()})
     start = time.monotonic()
     with RunLog(folder, first_epoch=0, name="search") as log:
-        log.line(f"random search among {len(candidates)} networks within {budget_ms:g} ms")
+        log.line(f"{method} search among {settings.candidates} networks within {budget_ms:g} ms")
         result = successive_halving(
-            candidates, data, settings, folder=folder, identity=identity, device=device, advance=advance
+            propose, data, settings, folder=folder, identity=identity, device=device, advance=advance
         )
-        arch = _with_records(result, lut, data, settings, budget_ms)
+        arch = _with_records(result, lut, data, settings, method, budget_ms)
         config = search_config(
             space,
             lut,
@@ -89,13 +95,25 @@ def run_random_search(
     return dataclasses.replace(result, arch=arch)
 
 
-def _with_records(result: HalvingResult, lut: Lut, data: FoldData, settings: HalvingSettings, budget_ms: float) -> Arch:
+def _proposer(space: Space, lut: Lut, settings: HalvingSettings, method: Proposer, budget_ms: float) -> Propose:
+    def estimate_ms(arch: Arch) -> float:
+        return estimate(arch, lut).ms
+
+    if method == "evolution":
+        return Evolution(space, settings, budget_ms=budget_ms, estimate_ms=estimate_ms).propose
+    drawn = draw_candidates(space, settings, settings.candidates, budget_ms=budget_ms, estimate_ms=estimate_ms)
+    return lambda scored: drawn[len(scored)]
+
+
+def _with_records(
+    result: HalvingResult, lut: Lut, data: FoldData, settings: HalvingSettings, method: Proposer, budget_ms: float
+) -> Arch:
     provenance: dict[str, Any] = {
-        "method": "random",
+        "method": method,
         "seed": settings.seed,
         "versions": search_versions(),
         "rounds": [list(one) for one in settings.rounds],
-        "random_arch_seed": result.arch.provenance["seed"],
+        "candidate": dict(result.arch.provenance),
         "dice_on_the_other_half": round(result.score, 4),
         "budget_ms": budget_ms,
         "budget_met": True,

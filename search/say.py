@@ -1,0 +1,60 @@
+"""What nas-search and train-arch tell their user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cinert.architecture import Architecture
+from cinert.cli import console
+
+if TYPE_CHECKING:
+    from search.data import FoldData
+    from search.halving import HalvingResult
+    from search.run import SearchResult
+
+
+def report_candidates(best: HalvingResult, candidates: int, folder: Path) -> None:
+    """Say which candidate was the best."""
+    for path in best.arch.paths:
+        say(f"  path [{', '.join(path)}]")
+    ms = (best.arch.estimate or {})["ms"]
+    say(f"{ms:.1f} ms estimated; the best of {candidates}, Dice {best.score:.3f} on the other half of the patients.")
+    say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
+
+
+def warn_of_seen(arch: Architecture, found: FoldData) -> None:
+    """Say so when the search has already seen patients that this training holds out."""
+    seen = {record["id"] for record in arch.provenance.get("seen_patients", [])}
+    both = sorted(seen & {sample.patient_id for sample in found.validation})
+    if both:
+        say(
+            f"Note: the search of {arch.source} saw {len(both)} of the held-out patients ({', '.join(both[:3])}"
+            f"{', ...' if len(both) > 3 else ''}): their Dice flatters. Use the search's --fold."
+        )
+
+
+def report_search(result: SearchResult, budget_ms: float) -> None:
+    """Say what was decoded, and whether it fits the budget."""
+    decoded = result.decoded
+    for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
+        say(f"  path [{', '.join(path)}], probability {probability:.3g}")
+    ms = (decoded.arch.estimate or {})["ms"]
+    if decoded.budget_met:
+        over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
+        more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
+        say(
+            f"{ms:.1f} ms estimated, within the budget of {budget_ms:g} ms"
+            + (f"; {more} would have missed it." if more else ".")
+        )
+    else:
+        say(
+            f"{ms:.1f} ms estimated: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept."
+            " Search with a larger --lambda, or a smaller space."
+        )
+    say(f"Wrote {result.folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {result.folder / 'arch.yaml'}")
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False)

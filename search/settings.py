@@ -1,0 +1,93 @@
+"""What a search is told, and what an epoch of it reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search.methods import LatencyTerm, Loss, Mixture, Optimizer
+
+if TYPE_CHECKING:
+    from latency.cost_critical import Occurrence
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """What a search is told, beside its space, data and LUT."""
+
+    epochs: int = 60
+    """Both phases together; the first takes half (30 + 30 in Zeng 2020, Sec. 4.2)."""
+    method: str = "zeng2020"
+    """Preset that the other settings come from where the user named nothing else."""
+    latency_term: LatencyTerm = "path-wise"
+    """Expectation that the loss holds against the accuracy."""
+    occurrence: Occurrence = "forward"
+    """k_c^l of the critical-path term (Lu 2022, Eq. 5)."""
+    loss: Loss = "weighted"
+    """How accuracy and latency are put together."""
+    mixture: Mixture = "full"
+    """What a step computes."""
+    paths: int = 2
+    """n: paths in the latency term, to sample, and to keep."""
+    latency_weight: float | None = 1e-4
+    """Lambda, per millisecond (Zeng 2020, Eq. 6) or of the exponential (Lu 2022, Eq. 2)."""
+    bound_ms: float | None = None
+    """Latency that the loss aims at: L_ub of `bounded`, the budget of `lagrangian`, None for `weighted`."""
+    seed: int = 0
+    """Of weights, batches, halves of the patients, augmentation and Gumbel noise."""
+    batch_size: int = 2
+    """Volumes in a step."""
+    learning_rate: float = 0.01
+    """Peak of the weights' cosine."""
+    arch_optimizer: Optimizer = "adam"
+    """Of alpha, gamma and beta; `sgd` has momentum 0.9 and weight decay 3e-4 (Lu 2022, Sec. 3.1)."""
+    arch_learning_rate: float = 0.02
+    """Constant with Adam; with SGD it falls to a tenth as a cosine."""
+    temperature_start: float = 5.0
+    """Of the Gumbel-softmax when the architecture is first updated; it falls geometrically."""
+    temperature_end: float = 0.5
+    """In the last epoch."""
+
+    def __post_init__(self) -> None:
+        """Check what belongs together.
+
+        Raises:
+            ValueError: a loss without its weight or bound, or a bound that no loss reads.
+        """
+        if (self.bound_ms is None) != (self.loss == "weighted"):
+            raise ValueError(f"loss {self.loss} with bound_ms {self.bound_ms}")
+        if (self.latency_weight is None) != (self.loss == "lagrangian"):
+            raise ValueError(f"loss {self.loss} with latency_weight {self.latency_weight}")
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs of phase 1."""
+        return self.epochs // 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch of the search yields for the log; all but the first two are None in phase 1."""
+
+    epoch: int
+    weight_loss: float
+    arch_loss: float | None = None
+    latency_ms: float | None = None
+    """Of the latency term, whatever it expects; None without one."""
+    temperature: float | None = None
+    multiplier: float | None = None
+    """Of the budget, after the epoch; None without a Lagrangian."""
+    alpha_entropy: float | None = None
+    """Of the choices in cells and network, 1 undecided to 0 decided (`search.entropy`)."""
+    gamma_entropy: float | None = None
+    beta_entropy: float | None = None
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars by name, those that exist."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name != "epoch"}
+        return {name: value for name, value in fields.items() if value is not None}
