@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cinert.paths import CELL_KINDS, SCALE_STEP, CellKind
-from latency.cost import Cells, Relaxed, SpaceCosts, edge_ms, node_rows
+from cinert.paths import SCALE_STEP, CellKind
+from latency.cost import Cells, Relaxed, SpaceCosts
+from latency.cost_cell import node_rows
 from latency.cost_flow import edge_marginals, forward_shares, path_shares
 
 Occurrence = Literal["forward", "exact", "beta"]
@@ -21,20 +22,20 @@ def critical_cell_ms(costs: SpaceCosts, cells: Cells) -> dict[tuple[CellKind, in
 
     The latency of the connection from tensor j to i is sum_o p_ij^o Lat^o, with p the joint softmax over all inputs
     and ops of i (Eq. 3; its second index runs over j, for a sum over all inputs would not depend on j, and every
-    longest way would lead through all tensors). S_cell is the preprocessing and the concatenation (Eq. 4).
+    longest way would lead through all tensors). S_cell is the preprocessing of a full vertex and the concatenation of
+    all nodes (Eq. 4).
     """
     result = {}
-    for kind in CELL_KINDS:
-        for (cell_kind, source), overhead in costs.overhead_ms.items():
-            if cell_kind == kind:
-                weights = cells[kind]
-                connection_ms = weights @ costs.op_ms[source + SCALE_STEP[kind]].to(weights)
-                longest = weights.new_zeros(1)
-                for node in range(costs.space.nodes):
-                    # Ties share the gradient, as at the start, when all weights are equal.
-                    arrival = (longest + connection_ms[node_rows(node)]).amax(dim=0, keepdim=True)
-                    longest = torch.cat([longest, arrival])
-                result[kind, source] = overhead + longest[-1]
+    for (kind, source), preprocessing_ms in costs.preprocessing_ms.items():
+        weights, target = cells[kind], source + SCALE_STEP[kind]
+        connection_ms = weights @ costs.op_ms[target].to(weights)
+        longest = weights.new_zeros(1)
+        for node in range(costs.space.nodes):
+            # Ties share the gradient, as at the start, when all weights are equal.
+            arrival = (longest + connection_ms[node_rows(node)]).amax(dim=0, keepdim=True)
+            longest = torch.cat([longest, arrival])
+        scaling_ms = preprocessing_ms[-1] + costs.concatenation_ms[target, -1]
+        result[kind, source] = scaling_ms.to(weights) + longest[-1]
     return result
 
 
@@ -52,8 +53,8 @@ def cell_occurrence(costs: SpaceCosts, relaxed: Relaxed, how: Occurrence) -> Ten
 def critical_path_ms(costs: SpaceCosts, relaxed: Relaxed, occurrence: Occurrence) -> Tensor:
     """Expected latency L_t = sum_l sum_c k_c^l Lat_c of one path through the grid (Lu 2022, Eq. 5).
 
-    The stem, the head and the constant, which the equation leaves out, are added, since the bound L_ub that L_t is
-    held against is for the whole network.
+    The stem, the head of a full vertex and the constant, which the equation leaves out, are added, since the bound L_ub
+    that L_t is held against is for the whole network.
 
     Args:
         costs: prices.
@@ -63,5 +64,8 @@ def critical_path_ms(costs: SpaceCosts, relaxed: Relaxed, occurrence: Occurrence
     Returns:
         Scalar, in milliseconds.
     """
-    cells_ms = edge_ms(costs, critical_cell_ms(costs, relaxed.cells)).to(relaxed.edges)
-    return costs.fixed_ms + torch.dot(cell_occurrence(costs, relaxed, occurrence), cells_ms)
+    cells_ms = critical_cell_ms(costs, relaxed.cells)
+    nothing = relaxed.edges.new_zeros(())
+    edges_ms = [nothing if edge.kind == "skip" else cells_ms[edge.kind, edge.source] for edge in costs.edges]
+    shares = cell_occurrence(costs, relaxed, occurrence)
+    return costs.fixed_ms + costs.head_ms[-1].to(shares) + torch.dot(shares, torch.stack(edges_ms).to(shares))
