@@ -38,6 +38,10 @@ def test_estimate_and_measurement_stand_side_by_side(bundle_folder, tiny_arch, m
     assert measured["frames"] == 12
     assert 0 < measured["p50_ms"] <= measured["p99_ms"] <= measured["worst_ms"]
     assert measured["device_p50_ms"] > 0
+    # Without a localiser the frame has nothing else on the device.
+    assert document["frame_to_mask"]["device_p50_ms"] == measured["device_p50_ms"]
+    assert "p50 ms, host to host" in result.stdout
+    assert "p50 ms, CPU alone*" in result.stdout
     assert measured["burst_p50_ms"] == measured["p50_ms"]
     assert measured["throughput_fps"] > 0
     frames = document["frame_to_mask"]
