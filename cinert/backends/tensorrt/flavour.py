@@ -23,6 +23,8 @@ class Flavour:
     index_note: str
     """Where the package comes from, for people whose installation failed."""
     builds_without_gpu: bool
+    compiles_on_load: bool
+    """Whether the machine code for a GPU is made there, when an engine is first run."""
 
 
 TENSORRT = Flavour(
@@ -33,6 +35,7 @@ TENSORRT = Flavour(
     extra="trt",
     index_note="its libraries come from NVIDIA's own index (pypi.nvidia.com), which has to be reached",
     builds_without_gpu=False,
+    compiles_on_load=False,
 )
 RTX = Flavour(
     backend="trt-rtx",
@@ -42,6 +45,7 @@ RTX = Flavour(
     extra="rtx",
     index_note="its wheels are on PyPI",
     builds_without_gpu=True,
+    compiles_on_load=True,
 )
 
 
