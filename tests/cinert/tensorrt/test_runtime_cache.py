@@ -124,8 +124,6 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(load_engine, run, t
 
 
 def test_each_plan_has_a_cache_of_its_own(load_engine, device, fake_trt, gpu_of, tmp_path, monkeypatch):
-    load_engine, device, fake_trt, gpu_of, tmp_path, monkeypatch
-):
     engines = [load_engine() for _ in range(3)]
     loaded = iter(engines)
 
