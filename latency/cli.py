@@ -19,8 +19,10 @@ from cinert.space import Space, load_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
 from latency.checkpoint import checkpoint_path
-from latency.compare import comparison_table
+from latency.compare import compare as compare_luts
+from latency.compare import comparison_table, gain_sentence
 from latency.draw import draw_lut
+from latency.draw_compare import draw_comparison
 from latency.lut import Lut, load_lut, save_lut
 from latency.parts import PartCatalogue
 from latency.profile import Setup, measure_lut
@@ -30,7 +32,7 @@ bench-ops                                        # the paper's space on the fast
 bench-ops --backend trt                          # trt_lut.json, and torch_lut.json beside it
 bench-ops --space demo --backend ort -o ort.json
 bench-ops --backend torch --device cuda:0 --no-cuda-graph -o eager_lut.json
-bench-ops --compare torch_lut.json openvino_lut.json
+bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
 """
 
 
@@ -78,15 +80,15 @@ bench-ops --compare torch_lut.json openvino_lut.json
     type=click.Path(path_type=Path),
     default=None,
     metavar="A.json B.json",
-    help="Compare two LUTs and stop.",
+    help="Compare two LUTs, part by part, and stop.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="{backend}_lut.json",
-    help="Where to write the LUT.",
+    show_default="{backend}_lut.json, or A_vs_B.png beside A.json",
+    help="Where to write the LUT, or with --compare the picture.",
 )
 @click.option("--plot/--no-plot", default=True, help="Draw each LUT beside it, as lut.png beside lut.json.")
 @seed_option()
@@ -117,7 +119,7 @@ def bench_ops(
     where it was when the same command is given again.
     """
     if compare is not None:
-        console.print(comparison_table(load_lut(compare[0]), load_lut(compare[1])))
+        _compare(*compare, output, plot=plot)
         return
     space = load_space(space_name)
     chosen = cast(Precision, precision)
@@ -150,6 +152,23 @@ def bench_ops(
             draw_lut(path.with_suffix(".png"), lut)
         console.print(_summary(lut))
         console.print(_verdict(lut, path), markup=False)
+
+
+def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> None:
+    a, b = load_lut(path_a), load_lut(path_b)
+    picture = output or path_a.with_name(f"{path_a.stem}_vs_{path_b.stem}.png")
+    if output is not None and not plot:
+        raise BadInputError(f"--no-plot and -o {output}: with --compare there is nothing else to write.")
+    if plot:
+        if picture.suffix != ".png":
+            raise BadInputError(f"cannot write the comparison to {picture}: it is a picture.", hint="name it .png.")
+        check_writable(picture)
+    items = compare_luts(a, b)
+    console.print(comparison_table(a, b))
+    console.print(gain_sentence(items), markup=False)
+    if plot:
+        draw_comparison(picture, a, b, items)
+        console.print(f"wrote {picture}", markup=False)
 
 
 def _measure(space: Space, setup: Setup, networks: int, path: Path, *, restart: bool) -> Lut:
