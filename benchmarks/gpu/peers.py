@@ -21,7 +21,7 @@ import torch
 from cinert.backends import get_backend
 from cinert.backends.base import Array, Model, Precision, Runner
 from cinert.backends.pytorch import TorchBackend
-from cinert.backends.tensorrt import TensorRtBackend
+from cinert.backends.tensorrt import TensorRtBackend, TensorRtRtxBackend
 from cinert.backends.tensorrt.runner import TensorRtRunner
 from cinert.environment import default_threads
 from cinert.errors import CineRTError
@@ -31,6 +31,7 @@ from cinert.sampling import random_arch
 from cinert.space import load_space
 from cinert.timing import Clock, Protocol, measure_interleaved, summarise
 
+_TENSORRT = {"trt": TensorRtBackend, "trt-rtx": TensorRtRtxBackend}
 Peer = Callable[[Model, str, contextlib.ExitStack], Clock]
 
 
@@ -38,18 +39,22 @@ def ours(name: str, precision: Precision = "fp32", **options: Any) -> Peer:
     """One of our back ends, through its runner, from host memory to host memory."""
 
     def make(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
-        backend = {"torch": TorchBackend, "trt": TensorRtBackend}.get(name, lambda: get_backend(name))(**options)
+        backend = {"torch": TorchBackend, **_TENSORRT}.get(name, lambda: get_backend(name))(**options)
         runner = backend.runner(model, precision=precision, device=device, threads=default_threads())
         return _host_clock(stack.enter_context(runner))
 
     return make
 
 
-def bare_engine(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
+def bare_engine(name: str) -> Peer:
     """TensorRT's execution alone, by device events: what our runner adds is the difference."""
-    runner = TensorRtBackend().runner(model, precision="fp16", device=device, threads=default_threads())
-    assert isinstance(runner, TensorRtRunner)
-    return stack.enter_context(runner).device_ms
+
+    def make(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
+        runner = _TENSORRT[name]().runner(model, precision="fp16", device=device, threads=default_threads())
+        assert isinstance(runner, TensorRtRunner)
+        return stack.enter_context(runner).device_ms
+
+    return make
 
 
 def torch_compile(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
@@ -101,7 +106,10 @@ PEERS: dict[str, Peer] = {
     "TensorRT, fp32": ours("trt"),
     "TensorRT, fp16": ours("trt", "fp16"),
     "TensorRT, fp16, without CUDA graph": ours("trt", "fp16", cuda_graph=False),
-    "TensorRT, fp16, bare engine": bare_engine,
+    "TensorRT, fp16, bare engine": bare_engine("trt"),
+    "TensorRT-RTX, fp32": ours("trt-rtx"),
+    "TensorRT-RTX, fp16": ours("trt-rtx", "fp16"),
+    "TensorRT-RTX, fp16, bare engine": bare_engine("trt-rtx"),
 }
 
 
