@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
-from cinert.cli import command, console, errors, progress_bar, reserve, seed_option, wait_option
+from cinert.cli import allow_busy_option, command, console, errors, progress_bar, reserve, seed_option, wait_option
 from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
@@ -52,7 +52,12 @@ bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
     help="Engine to time; auto takes the fastest here.",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to measure.")
-@click.option("--precision", default="fp32", type=click.Choice(PRECISIONS), help="Precision of the engine.")
+@click.option(
+    "--precision",
+    default="fp32",
+    type=click.Choice(PRECISIONS),
+    help="Precision of the engine; int8 takes its ranges from noise, on which its time does not depend.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -93,6 +98,7 @@ bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
 @click.option("--plot/--no-plot", default=True, help="Draw each LUT beside it, as lut.png beside lut.json.")
 @seed_option()
 @click.option("--restart", is_flag=True, help="Throw away the samples of an interrupted run.")
+@allow_busy_option()
 @wait_option()
 def bench_ops(
     *,
@@ -109,6 +115,7 @@ def bench_ops(
     plot: bool,
     seed: int,
     restart: bool,
+    allow_busy: bool,
     wait: bool,
     **tensorrt: Any,
 ) -> None:
@@ -125,11 +132,12 @@ def bench_ops(
     chosen = cast(Precision, precision)
     backend = resolve_backend(backend_name, device, precision)
     configure(backend, tensorrt)
-    jobs = [(backend, output or Path(f"{backend.name}_lut.json"))]
+    jobs = [(backend, chosen, output or Path(f"{backend.name}_lut.json"))]
     if backend.name.startswith("trt") and not only:
-        # PyTorch first, so that a run without --only never ends with TensorRT alone.
-        jobs.insert(0, (resolve_backend("torch", device, precision), jobs[0][1].with_name("torch_lut.json")))
-    for _, path in jobs:
+        # PyTorch first, so that a run without --only never ends with TensorRT alone. It has no int8.
+        beside: Precision = "fp32" if chosen == "int8" else chosen
+        jobs.insert(0, (resolve_backend("torch", device, beside), beside, jobs[0][2].with_name("torch_lut.json")))
+    for *_, path in jobs:
         check_writable(path)
         if path.is_dir():
             raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
@@ -137,14 +145,14 @@ def bench_ops(
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
     reserve(device_of(backend, device), "measure", wait=wait)
     number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
-    for job_backend, path in jobs:
+    for job_backend, job_precision, path in jobs:
         job_backend.cuda_graph = cuda_graph
         setup = Setup(
             backend=job_backend,
             device=device,
             threads=threads or default_threads(),
-            precision=chosen,
-            protocol=Protocol(),
+            precision=job_precision,
+            protocol=Protocol(tolerant=allow_busy),
             seed=seed,
         )
         lut = _measure(space, setup, number, path, restart=restart)
