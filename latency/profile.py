@@ -24,6 +24,7 @@ from cinert.timing import Clock, Protocol, TimingStats, Visits, is_tight, measur
 from latency.checkpoint import Checkpoint
 from latency.design import count_matrix, designed_networks
 from latency.lut import Lut, Row
+from latency.noise_ranges import ORIGIN, with_noise_ranges
 from latency.parts import PartCatalogue, part_model
 from latency.prices import learn_prices
 from latency.roofline import measure_roofline
@@ -48,9 +49,15 @@ class Setup:
 
     def runner(self, model: Model) -> Runner:
         """Compile and load a model, filled with noise."""
+        if self.precision == "int8":
+            model = with_noise_ranges(model)
         runner = self.backend.runner(model, precision=self.precision, device=self.device, threads=self.threads)
         runner.fill()
         return runner
+
+    def protocol_record(self) -> dict[str, Any]:
+        """The protocol for lut.json; int8 says what its ranges are from."""
+        return {**self.protocol.to_dict(), **({"int8_ranges": ORIGIN} if self.precision == "int8" else {})}
 
     def fingerprint(self) -> dict[str, Any]:
         """What binds the measurement."""
@@ -171,7 +178,7 @@ def measure_lut(
     header = {
         "space": f"{space.name} {space.digest}",
         "fingerprint": print_,
-        "protocol": setup.protocol.to_dict(),
+        "protocol": setup.protocol_record(),
         "networks": [arch.digest for arch in archs],
         "seed": setup.seed,
     }
@@ -203,7 +210,7 @@ def measure_lut(
     return Lut(
         space=space,
         fingerprint=print_,
-        protocol=setup.protocol.to_dict(),
+        protocol=setup.protocol_record(),
         rows=tuple(Row(key=key, timing=alone[key.label].to_dict()) for key in keys),
         prices=prices,
         roofline=roofline,
