@@ -98,7 +98,7 @@ def _backend(name: str) -> dict[str, Any]:
         runs, builds = backend.available(), backend.buildable()
         found |= {"available": runs.ok, "reason": runs.reason, "buildable": builds.ok, "build_reason": builds.reason}
         found["libraries"] = backend.fingerprint()["libraries"] if runs.ok or builds.ok else {}
-        found["precisions"] = list(backend.precisions)
+        found["precisions"] = list(backend.precisions_on())
     except CineRTError as error:
         found |= {"reason": error.message, "build_reason": error.message}
     # As above: an engine's library may fail in any way when it is loaded.

@@ -92,7 +92,7 @@ def gpu_tests(book: Book) -> Commands:
 
 def luts(book: Book) -> Commands:
     """LUTs of PyTorch, eager and as a CUDA graph, and of TensorRT; and one beside the other."""
-    few = ["--networks", "10"] if book.tiny else []
+    few = ["--networks", "10", "--allow-busy"] if book.tiny else []
     made = [
         _command("bench-ops", "--space", book.space, *words, *few, "-o", book.lut(name))
         for name, words in book.luts.items()
@@ -103,17 +103,14 @@ def luts(book: Book) -> Commands:
 
 def networks(book: Book) -> Commands:
     """Random networks measured whole, against each LUT's estimates."""
-    nets = 2 if book.tiny else 60
+    few = ["--nets", 2, "--allow-busy"] if book.tiny else ["--nets", 60]
     script = _HERE.parent / "estimate_accuracy.py"
-    return [
-        _script(script, book.lut(name), "--nets", nets, "-o", book.folder / f"estimate-{name}.json")
-        for name in book.luts
-    ]
+    return [_script(script, book.lut(name), *few, "-o", book.folder / f"estimate-{name}.json") for name in book.luts]
 
 
 def peers(book: Book) -> Commands:
     """Our runner against the bare engine and against other ways to run the same network."""
-    device = ["--device", "cpu", "--passes", "3"] if book.tiny else []
+    device = ["--device", "cpu", "--passes", "3", "--allow-busy"] if book.tiny else []
     return [_script(_HERE / "peers.py", "--space", book.space, *device, "-o", book.folder / "peers.json")]
 
 

@@ -102,11 +102,12 @@ def test_a_foreign_lut_is_taken_when_told_so(bundle_folder, make_lut, output):
     assert "of another device" in result.stderr
 
 
-@pytest.mark.parametrize("differs", ["backend", "precision"])
-def test_a_lut_of_another_engine_is_refused(bundle_folder, make_lut, output, differs):
-    result = run(bundle_folder, "--lut", make_lut(**{differs: "other"}), "-o", output)
+@pytest.mark.parametrize(("differs", "value", "here"), [("backend", "openvino", "ort"), ("precision", "int8", "fp32")])
+def test_a_lut_of_another_engine_is_refused(bundle_folder, make_lut, output, differs, value, here):
+    result = run(bundle_folder, "--lut", make_lut(**{differs: value}), "-o", output)
     assert result.exit_code == 2
-    assert f"{differs}: 'other' there" in result.stderr
+    assert f"is of another engine: {differs}: {value!r} there, {here!r} here" in result.stderr
+    assert not output.exists()
 
 
 ESTIMATE = {"ms": 50000.0, "low_ms": 0.0, "high_ms": 100000.0, "throughput_fps": 1.0}

@@ -67,7 +67,12 @@ def load(flavour: Flavour) -> Any:
         )
     try:
         module = import_module(flavour.module)
-    # A half-installed TensorRT raises ImportError, OSError, or what its own loader thinks of.
+    except ModuleNotFoundError as error:
+        # What is left where the package itself came from PyPI, and its libraries did not come.
+        raise BackendUnavailableError(
+            f"{flavour.title} is half installed ({error}; {flavour.index_note}: install 'cinert[{flavour.extra}]' again)"
+        ) from error
+    # A TensorRT whose libraries do not load raises ImportError, OSError, or what its own loader thinks of.
     except Exception as error:
         raise BackendUnavailableError(f"{flavour.title} cannot be loaded ({error})") from error
     found = version(module)
