@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help install demo test test-full lint type docs clean
+.PHONY: help install demo test test-full gpu-tiny wheelhouse lint type docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +25,13 @@ test: install  ## unit and integration tests
 
 test-full: install  ## also the slow ones
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+gpu-tiny: install  ## all stages of the GPU run book on this CPU, from the start
+	rm -rf runs/gpu-tiny
+	$(BIN)/python benchmarks/gpu/run.py --tiny -o runs/gpu-tiny
+
+wheelhouse: install  ## wheels for a GPU machine without a package index, in parts
+	$(BIN)/python benchmarks/gpu/wheelhouse.py -o wheelhouse
 
 lint: install  ## ruff and the import contracts
 	$(BIN)/ruff check .

@@ -163,6 +163,7 @@ bench-engine runs/demo/bundle --lut runs/demo/lut.json -o runs/demo/verify.json
 bench-engine bundle --mode paced --fps 22 --plot verify.png
 bench-engine bundle --mode cold --idle-s 5
 bench-engine bundle --cine patient101_4d.nii.gz --budget-ms 50
+bench-engine bundle --data acdc                      # parity with PyTorch here, e.g. of an engine built elsewhere
 """,
 )
 @click.argument("folder", metavar="BUNDLE", type=click.Path(path_type=Path))
@@ -203,6 +204,7 @@ bench-engine bundle --cine patient101_4d.nii.gz --budget-ms 50
     show_default="noise, 256 x 256 x 10",
     help="4D NIfTI whose frames are used.",
 )
+@data_option()
 @_device_options
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of every frame's latency, e.g. verify.png.")
 @click.option("-o", "--output", default="verify.json", type=click.Path(path_type=Path), help="Where to write.")
@@ -219,6 +221,7 @@ def bench_engine(
     idle_s: float,
     warmup: int,
     cine: Path | None,
+    data: Path | None,
     device: str,
     threads: int | None,
     plot: Path | None,
@@ -228,8 +231,11 @@ def bench_engine(
     """Measure a bundle's latency and throughput here, and hold them against the estimate and the budget.
 
     The engine is timed host to host, which is what the estimate speaks of; frame to mask, with preprocessing and the
-    inverse mapping, is held against the budget. verify.json is written in any case; the exit code is 1 when the
-    budget is missed or the measured p50 is outside the estimate's interval.
+    inverse mapping, is held against the budget. An engine that could not run where it was exported is held against
+    PyTorch here, and its layers are audited, by the gates of export-engine; so is any engine with --data.
+
+    verify.json is written in any case; the exit code is 1 when the budget is missed, the measured p50 is outside the
+    estimate's interval, or parity or audit fail.
     """
     for path in (output, plot):
         if path is not None:
@@ -241,13 +247,15 @@ def bench_engine(
 
     from bedside.pipeline import FramePipeline
     from bench.frames import cine_frames, synthetic_frames
+    from bench.gates import check_audit, check_parity, parity_at_export, parity_inputs
     from bench.plots import save_latency_plot
     from bench.reference import find_reference
-    from bench.tables import verdict_lines, verify_table
+    from bench.tables import gate_lines, verdict_lines, verify_table
     from bench.verify import Plan, judge, measure, verify_document
 
     reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
     source = synthetic_frames() if cine is None else cine_frames(cine)
+    inputs = parity_inputs(bundle, data)
     plan = Plan(
         mode=mode,
         frames=frames or (_COLD_FRAMES if mode == "cold" else _STREAM_FRAMES),
@@ -263,12 +271,19 @@ def bench_engine(
             return lambda: bar.advance(task)
 
         measurement = measure(pipeline, source, plan, clock=WallClock(), progress=progress)
+        # After the measurement, which PyTorch's threads would disturb.
+        if inputs is not None:
+            bar.add_task("parity with PyTorch", total=None)
+        parity = parity_at_export(bundle) if inputs is None else check_parity(bundle, pipeline, inputs)
+        audit = check_audit(bundle, pipeline)
     estimate = None if reference is None else reference.values
     verdict = judge(measurement, plan, estimate)
     document = verify_document(
         measurement,
         plan,
         verdict,
+        parity=parity,
+        audit=audit,
         estimate=estimate,
         lut=None if reference is None else reference.to_dict(),
         fingerprint=here,
@@ -283,8 +298,8 @@ def bench_engine(
     console.print(verify_table(document))
     if reference is not None and reference.differences:
         errors.print(f"The estimate is of another device: {'; '.join(reference.differences)}.", markup=False)
-    for line in verdict_lines(document):
+    for line in (*verdict_lines(document), *gate_lines(document)):
         console.print(line)
     console.print(f"wrote {output}", markup=False)
-    if verdict.failures:
-        raise VerdictError("; ".join(verdict.failures) + ".")
+    if document["failures"]:
+        raise VerdictError("; ".join(document["failures"]) + ".")

@@ -85,7 +85,8 @@ def find_reference(
 
 def _refuse(source: str, differences: Sequence[str], *, allow_foreign: bool) -> None:
     if differences and not allow_foreign:
+        engine = any(line.startswith(("backend:", "precision:")) for line in differences)
         raise BadInputError(
-            f"{source} is of another device: {'; '.join(differences)}.",
+            f"{source} is of another {'engine' if engine else 'device'}: {'; '.join(differences)}.",
             hint="give a LUT measured here (bench-ops) with --lut, or say --foreign-lut to compare all the same.",
         )

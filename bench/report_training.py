@@ -17,11 +17,12 @@ def _search(run: Run, config: Document | None) -> list[Block]:
     if config is None:
         return []
     patients = len(config["weight_patients"]), len(config["arch_patients"])
-    if config["identity"].get("method") == "random":
+    identity = config["identity"]
+    if identity.get("method") == "random":
         return [
             Paragraph(
-                f"Random search: {config['identity']['candidates']} networks, trained on {patients[0]} patients and scored"
-                f" on {patients[1]} others; the last round had {config['identity']['epochs']} epochs."
+                f"Random search: {identity['candidates']} networks, trained on {patients[0]} patients and scored"
+                f" on {patients[1]} others; the last round had {identity['epochs']} epochs."
             )
         ]
     from search.draw_curves import draw_search  # noqa: PLC0415 - slow to import: matplotlib
@@ -33,7 +34,7 @@ def _search(run: Run, config: Document | None) -> list[Block]:
         return []
     return [
         Paragraph(
-            f"Search: {config['identity']['epochs']} epochs, weights on {patients[0]} patients, architecture on"
+            f"Search: {identity['epochs']} epochs, weights on {patients[0]} patients, architecture on"
             f" {patients[1]} others."
         ),
         run.draw(

@@ -19,6 +19,7 @@ import numpy as np
 
 from bedside.pipeline import STAGES, FramePipeline, FrameResult
 from bench.frames import FrameSource
+from bench.gates import AuditCheck, ParityCheck
 from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced
 from cinert.backends.base import Runner
 from cinert.data.grid import GridMap
@@ -59,8 +60,10 @@ class Measurement:
     """Back to back; the same stream in burst mode."""
     engine_fps: float
     device_p50_ms: float
-    """Median time of the device alone, in burst."""
+    """Median time of the engine on the device alone, without the copies, back to back."""
     frame_to_mask: Stream
+    frame_device_p50_ms: float
+    """The same for all that a frame has on the device: `device_p50_ms`, and the localiser's."""
     frame_to_mask_fps: float
     stages_p50_ms: Mapping[str, float]
     """{localise, preprocess, engine, inverse}: medians within `frame_to_mask`."""
@@ -121,7 +124,8 @@ def measure(
         if plan.mode != "burst":
             advance = progress("engine, back to back", _BURST_FRAMES)
             engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=advance)
-        device_ms = [runner.device_ms() for _ in range(_DEVICE_RUNS)]
+        device_ms = _device_p50_ms(runner)
+        localiser_ms = 0.0 if pipeline.localiser is None else _device_p50_ms(pipeline.localiser.runner)
         frame_stream = run_stream(
             lambda number: results.append(pipeline.segment(source.frame(number))),
             plan,
@@ -141,11 +145,16 @@ def measure(
         engine=engine_stream,
         engine_burst=engine_burst,
         engine_fps=fps["engine"],
-        device_p50_ms=float(np.median(device_ms)),
+        device_p50_ms=device_ms,
         frame_to_mask=frame_stream,
+        frame_device_p50_ms=device_ms + localiser_ms,
         frame_to_mask_fps=fps["frame to mask"],
         stages_p50_ms={stage: float(np.median([result.stage_ms(stage) for result in counted])) for stage in STAGES},
     )
+
+
+def _device_p50_ms(runner: Runner) -> float:
+    return float(np.median([runner.device_ms() for _ in range(_DEVICE_RUNS)]))
 
 
 def _segmenter(pipeline: FramePipeline, source: FrameSource) -> Work:
@@ -212,6 +221,8 @@ def verify_document(
     plan: Plan,
     verdict: Verdict,
     *,
+    parity: ParityCheck,
+    audit: AuditCheck | None,
     estimate: Mapping[str, float] | None,
     lut: Mapping[str, Any] | None,
     fingerprint: Mapping[str, Any],
@@ -235,6 +246,7 @@ def verify_document(
         "frame_to_mask": {
             **measurement.frame_to_mask.to_dict(plan.budget_ms),
             "throughput_fps": measurement.frame_to_mask_fps,
+            "device_p50_ms": measurement.frame_device_p50_ms,
             "stages_p50_ms": dict(measurement.stages_p50_ms),
             "source": source,
             "latency_ms": [round(value, 4) for value in measurement.frame_to_mask.latency_ms],
@@ -244,6 +256,8 @@ def verify_document(
         "within_interval": verdict.within_interval,
         "budget_met": verdict.budget_met,
         "fps_met": verdict.fps_met,
-        "failures": list(verdict.failures),
+        "parity": parity.to_dict(),
+        "audit": None if audit is None else audit.to_dict(),
+        "failures": [*verdict.failures, *parity.failures, *([] if audit is None else audit.failures)],
         "fingerprint": dict(fingerprint),
     }

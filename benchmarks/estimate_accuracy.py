@@ -29,7 +29,7 @@ from cinert.timing import Protocol
 from latency.checkpoint import Checkpoint
 from latency.estimate import estimate
 from latency.lut import Lut, load_lut
-from latency.parts import arch_parts
+from latency.breakdown import arch_parts
 from latency.prices import Vector, error_figures
 from latency.profile import Setup, host_to_host, measure_models
 

@@ -29,17 +29,26 @@ def newest(kind: str) -> dict[str, Any] | None:
 
 
 def cell(result: dict[str, Any] | None, name: str) -> str:
-    """Counts of built, run and verified networks, or why there are none."""
+    """Counts of built, run and verified networks of each preset, or why there are none."""
     if result is None:
         return "not tried"
     status = result["backends"][name]
-    if not status["available"]:
-        return "not available"
+    # What follows in parentheses is advice for the machine that it was said on.
+    reason = (status["reason"] or "").split(" (")[0]
     nets = status["networks"]
-    counts = " / ".join(str(sum(net[step] for net in nets)) for step in ("built", "run", "verified"))
-    device = status["fingerprint"]["device"]["name"]
+    if not nets:
+        return f"not available: {reason}"
+    built, run, verified = (sum(net[step] for net in nets) for step in ("built", "run", "verified"))
+    of = f"of {len(nets)}, {len(nets) // len({net['preset'] for net in nets})} of each preset"
     version = ", ".join(f"{library} {number}" for library, number in status["fingerprint"]["libraries"].items())
-    return f"{counts} of {len(nets)} ({device}, {version}, {result['date']})"
+    if not status["available"]:
+        gpus = ", ".join(status["built_for"])
+        return (
+            f"built {built} {of}, for compute capability {gpus} ({version}, {result['date']});"
+            f" runs: not on this machine, {reason}"
+        )
+    device = status["fingerprint"]["device"]["name"]
+    return f"{built} / {run} / {verified} {of} ({device}, {version}, {result['date']})"
 
 
 def table() -> str:

@@ -55,6 +55,25 @@ def live_edges(cell: CellGenotype) -> CellGenotype:
     return tuple(tuple(edge for edge in edges if live[edge.input]) for edges in cell)
 
 
+def repeats(cell: CellGenotype) -> dict[int, int]:
+    """Nodes that compute what an earlier one computes already: same input, same op without weights.
+
+    Returns:
+        For each such node the input number of the earlier value: 0 for the preprocessed input, j for node j - 1.
+    """
+    value = {0: 0}
+    pooled: dict[int, int] = {}
+    for node, edges in enumerate(live_edges(cell)):
+        own = value[node + 1] = node + 1
+        if len(edges) == 1:
+            source = value[edges[0].input]
+            if edges[0].op == "identity":
+                value[own] = source
+            elif edges[0].op == "maxpool":
+                value[own] = pooled.setdefault(source, own)
+    return {number - 1: earlier for number, earlier in value.items() if earlier != number}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arch:
     """A decoded architecture: one genotype per cell kind, and the paths whose union is the network."""

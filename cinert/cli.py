@@ -149,6 +149,15 @@ def wait_option() -> Decorator:
     return click.option("--wait", is_flag=True, help="Wait while the device is used or measured by another command.")
 
 
+def allow_busy_option() -> Decorator:
+    """`--allow-busy`: measure although something else uses the machine."""
+    return click.option(
+        "--allow-busy",
+        is_flag=True,
+        help="Measure although other processes use the machine: the figures are worth less, and say so.",
+    )
+
+
 def reserve(device: str, use: Use, *, wait: bool) -> None:
     """Hold a device until the running command ends: measuring and computing keep apart (cinert.device_lock).
 

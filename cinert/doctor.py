@@ -98,7 +98,7 @@ def _backend(name: str) -> dict[str, Any]:
         runs, builds = backend.available(), backend.buildable()
         found |= {"available": runs.ok, "reason": runs.reason, "buildable": builds.ok, "build_reason": builds.reason}
         found["libraries"] = backend.fingerprint()["libraries"] if runs.ok or builds.ok else {}
-        found["precisions"] = list(backend.precisions)
+        found["precisions"] = list(backend.precisions_on())
     except CineRTError as error:
         found |= {"reason": error.message, "build_reason": error.message}
     # As above: an engine's library may fail in any way when it is loaded.
@@ -129,13 +129,9 @@ def _optional_packages() -> dict[str, dict[str, str]]:
 
 
 def _cache() -> dict[str, Any]:
-    """{folder, files, mib} of the cached ONNX exports; the folder is None without PyTorch, which exports."""
+    """{folder, files, mib} of what is kept between runs: ONNX exports, timing and runtime caches of TensorRT."""
     folder = cache_folder()
-    try:
-        import_module("cinert.onnx")
-    except ImportError:
-        return {"folder": None, "files": 0, "mib": 0.0}
-    files = [path for path in folder.glob("*.onnx") if path.is_file()] if folder.is_dir() else []
+    files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     return {
         "folder": str(folder),
         "files": len(files),
@@ -182,10 +178,7 @@ def _facts(found: dict[str, Any]) -> Table:
         facts.add_row("GPU", f"none: {escape(gpu['reason'])}")
     memory = ", ".join(f"{name} {version}" for name, version in found["nvidia"]["device_memory"].items())
     facts.add_row("device memory", memory or "none: neither pycuda nor cuda-core is installed")
-    if cache["folder"] is None:
-        facts.add_row("ONNX cache", "not used without PyTorch")
-    else:
-        facts.add_row("ONNX cache", f"{escape(cache['folder'])}: {cache['files']} files, {cache['mib']} MiB")
+    facts.add_row("cache", f"{escape(cache['folder'])}: {cache['files']} files, {cache['mib']} MiB")
     facts.add_row("CINERT_DATA", escape(found["data"]) if found["data"] else "not set; give data with --data")
     for extra, packages in found["optional_packages"].items():
         listing = ", ".join(f"{name} {version}" for name, version in packages.items())

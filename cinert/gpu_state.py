@@ -6,6 +6,7 @@ A GPU that is throttled measures its cooling. Needs the package `nvidia-ml-py`; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -30,39 +31,58 @@ def gpu_state(uuid: str) -> dict[str, Any] | None:
         JSON-able {sm_clock_mhz, memory_clock_mhz, power_w, power_limit_w, temperature_c, throttled_by}; a value that
         this GPU does not tell is None.
     """
+    found = _open(uuid)
+    if found is None:
+        return None
+    nvml, handle = found
+    reasons = throttle_reasons(uuid)
+    return {
+        "sm_clock_mhz": _ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+        "memory_clock_mhz": _ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
+        "power_w": _watts(_ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)),
+        "power_limit_w": _watts(_ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        "temperature_c": _ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+        "throttled_by": None if reasons is None else list(reasons),
+    }
+
+
+def throttle_reasons(uuid: str) -> tuple[str, ...] | None:
+    """Ask what holds the clocks of a GPU back at this moment; one call of NVML, cheap enough for every window.
+
+    Args:
+        uuid: as for `gpu_state`.
+
+    Returns:
+        E.g. `("power cap",)`, () if nothing does; None where it cannot be known (no NVML, or the GPU does not tell).
+    """
+    found = _open(uuid)
+    if found is None:
+        return None
+    nvml, handle = found
+    reasons = _ask(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    if reasons is None:
+        return None
+    return tuple(words for name, words in _THROTTLING.items() if reasons & getattr(nvml, name))
+
+
+@cache
+def _open(uuid: str) -> tuple[Any, Any] | None:
+    """NVML and its handle of a GPU, kept open for the life of the process: starting NVML takes longer than asking."""
     if find_spec("pynvml") is None:
         return None
     nvml = import_module("pynvml")
     try:
         nvml.nvmlInit()
+        return nvml, nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
     except nvml.NVMLError:
         return None
+
+
+def _ask(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return _read(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"))
+        return call(*arguments)
     except nvml.NVMLError:
         return None
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _read(nvml: Any, handle: Any) -> dict[str, Any]:
-    def ask(call: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return call(handle, *arguments)
-        except nvml.NVMLError:
-            return None
-
-    reasons = ask(nvml.nvmlDeviceGetCurrentClocksEventReasons)
-    return {
-        "sm_clock_mhz": ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM),
-        "memory_clock_mhz": ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_MEM),
-        "power_w": _watts(ask(nvml.nvmlDeviceGetPowerUsage)),
-        "power_limit_w": _watts(ask(nvml.nvmlDeviceGetEnforcedPowerLimit)),
-        "temperature_c": ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
-        "throttled_by": None
-        if reasons is None
-        else [words for name, words in _THROTTLING.items() if reasons & getattr(nvml, name)],
-    }
 
 
 def _watts(milliwatts: int | None) -> float | None:

@@ -15,10 +15,11 @@ from cinert.baselines.base import Baseline
 from cinert.baselines.networks import build_baseline
 from cinert.cells import Cell
 from cinert.errors import BadInputError
-from cinert.ops import Merge, conv_block
+from cinert.ops import Concatenate, Merge, conv_block
 from cinert.paths import Edge
 from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Space
+from cinert.vertices import vertex_values
 
 
 def make_stem(space: Space) -> nn.Sequential:
@@ -26,14 +27,34 @@ def make_stem(space: Space) -> nn.Sequential:
     return conv_block(space.in_channels, space.vertex_channels(0), kernel=space.stem_kernel)
 
 
-def make_head(space: Space) -> nn.Conv3d:
-    """Build the last convolution: vertex (layer L, scale 0) to class logits."""
-    return nn.Conv3d(space.vertex_channels(0), len(CLASSES), space.head_kernel, padding=space.head_kernel // 2)
+def make_head(space: Space, channels_in: int | None = None) -> nn.Conv3d:
+    """Build the last convolution: vertex (layer L, scale 0), full unless told, to class logits."""
+    channels = channels_in or space.vertex_channels(0)
+    return nn.Conv3d(channels, len(CLASSES), space.head_kernel, padding=space.head_kernel // 2)
 
 
 def edge_name(edge: Edge) -> str:
     """Name of an edge's cell among the parameters, e.g. `l3_s1_ep`."""
     return f"l{edge.layer}_s{edge.source}_{edge.kind}"
+
+
+class _Vertex:
+    """The nodes of a vertex, each (B, width, D, H, W), and their concatenation, made once and only when read."""
+
+    def __init__(self, nodes: dict[int, Tensor]) -> None:
+        self.nodes = nodes
+        self._joined: Tensor | None = None
+
+    @classmethod
+    def of_stem(cls, stem_BCDHW: Tensor, nodes: int) -> _Vertex:
+        vertex = cls(dict(enumerate(stem_BCDHW.chunk(nodes, dim=1))))
+        vertex._joined = stem_BCDHW
+        return vertex
+
+    def joined(self, concatenate: nn.Module) -> Tensor:
+        if self._joined is None:
+            self._joined = concatenate(*self.nodes.values())
+        return self._joined
 
 
 class Network(Segmenter):
@@ -43,30 +64,52 @@ class Network(Segmenter):
 
     def __init__(self, arch: Arch) -> None:
         super().__init__(arch)
-        self.stem = make_stem(arch.space)
+        space, held = arch.space, vertex_values(arch)
+        self.stem = make_stem(space)
         self.cells = nn.ModuleDict(
             {
-                edge_name(edge): Cell(arch.space, edge.kind, edge.source, arch.cells[edge.kind])
+                edge_name(edge): Cell(
+                    space,
+                    edge.kind,
+                    edge.source,
+                    arch.cells[edge.kind],
+                    channels_in=space.widths[edge.source] * len(held[edge.layer, edge.source]),
+                )
                 for edge in arch.edges
                 if edge.kind != "skip"
             }
         )
         self.merge = Merge()
-        self.head = make_head(arch.space)
+        self.concatenate = Concatenate()
+        self.head = make_head(space, space.widths[0] * len(held[space.layers, 0]))
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
-        """Run layer by layer; edges that meet in a vertex are summed."""
-        vertices: dict[int, Tensor] = {0: self.stem(x_BCDHW)}
+        """Run layer by layer. Edges that meet in a vertex are summed node by node, and the nodes joined when read."""
+        vertices = {0: _Vertex.of_stem(self.stem(x_BCDHW), self.arch.space.nodes)}
         for layer in range(self.arch.space.layers):
-            arriving: dict[int, list[Tensor]] = {}
+            arriving: dict[int, list[_Vertex]] = {}
             for edge in self.arch.edges:
                 if edge.layer == layer:
-                    source = vertices[edge.source]
-                    output = source if edge.kind == "skip" else self.cells[edge_name(edge)](source)
-                    arriving.setdefault(edge.target, []).append(output)
-            vertices = {scale: self.merge(*outputs) for scale, outputs in arriving.items()}
-        logits: Tensor = self.head(vertices[0])
+                    vertex = vertices[edge.source]
+                    if edge.kind != "skip":
+                        vertex = _Vertex(self.cells[edge_name(edge)](vertex.joined(self.concatenate)))
+                    arriving.setdefault(edge.target, []).append(vertex)
+            vertices = {scale: self._met(met) for scale, met in arriving.items()}
+        logits: Tensor = self.head(vertices[0].joined(self.concatenate))
         return logits
+
+    def _met(self, vertices: list[_Vertex]) -> _Vertex:
+        if len(vertices) == 1:
+            return vertices[0]
+        sums: dict[tuple[int, ...], Tensor] = {}
+        nodes: dict[int, Tensor] = {}
+        for node in sorted({node for vertex in vertices for node in vertex.nodes}):
+            terms = [vertex.nodes[node] for vertex in vertices if node in vertex.nodes]
+            same = tuple(map(id, terms))
+            if same not in sums:
+                sums[same] = self.merge(*terms)
+            nodes[node] = sums[same]
+        return _Vertex(nodes)
 
 
 def build_network(arch: Architecture) -> Segmenter:

@@ -25,7 +25,7 @@ from cinert.segmenter import Segmenter
 
 OPSET = 20
 # Raise when the exported graph changes for the same input, so that older cache entries are not found.
-_EXPORTER = 1
+_EXPORTER = 3
 
 
 def export_onnx(module: nn.Module, input_shapes: Sequence[Shape]) -> bytes:
@@ -49,8 +49,7 @@ def export_onnx(module: nn.Module, input_shapes: Sequence[Shape]) -> bytes:
             verbose=False,
         )
         assert program is not None
-        # The threshold keeps the zeros of empty nodes from being stored as megabytes of constants.
-        graph = onnxslim.slim(program.model_proto, size_threshold=4096)
+        graph = onnxslim.slim(program.model_proto)
     _strip_metadata(graph)
     onnx.checker.check_model(graph, full_check=True)
     data: bytes = graph.SerializeToString(deterministic=True)

@@ -73,12 +73,12 @@ class Concatenate(nn.Module):
     """Concatenation of a cell's nodes along the channels."""
 
     def forward(self, *nodes_BCDHW: Tensor) -> Tensor:
-        """Join along C."""
-        return torch.cat(nodes_BCDHW, dim=1)
+        """Join along C; a single node is passed on as it is."""
+        return nodes_BCDHW[0] if len(nodes_BCDHW) == 1 else torch.cat(nodes_BCDHW, dim=1)
 
 
 class Merge(nn.Module):
-    """Sum of the edges that meet in a vertex."""
+    """Sum of the edges that meet in a node."""
 
     def forward(self, *edges_BCDHW: Tensor) -> Tensor:
         """Add; all shapes are equal."""

@@ -56,11 +56,11 @@ def mean_dice(logits_CDHW: NDArray[np.float32], label_DHW: NDArray[np.uint8]) ->
     return float(np.mean(scores))
 
 
-def check_dice(runner: Runner, network: Segmenter, frames: Sequence[Sample], precision: Precision) -> Parity:
+def dice_drop(runner: Runner, network: Segmenter, frames: Sequence[Sample]) -> tuple[float, float]:
     """Compare an engine's Dice with that of PyTorch in fp32 on labelled frames.
 
-    Raises:
-        VerdictError: the mean Dice drops by more than the precision may cost (exit code 1).
+    Returns:
+        Mean Dice of PyTorch less the engine's, and the largest relative difference of the logits.
     """
     network = network.eval()
     drops, worst = [], 0.0
@@ -71,7 +71,17 @@ def check_dice(runner: Runner, network: Segmenter, frames: Sequence[Sample], pre
         logits = runner.run(image)
         worst = max(worst, relative_difference(logits, expected))
         drops.append(mean_dice(expected[0], frame.y_DHW) - mean_dice(logits[0], frame.y_DHW))
-    drop, tolerance = float(np.mean(drops)), DICE_TOLERANCE[precision]
+    return float(np.mean(drops)), worst
+
+
+def check_dice(runner: Runner, network: Segmenter, frames: Sequence[Sample], precision: Precision) -> Parity:
+    """Refuse an engine below fp32 that costs too much Dice; arguments as for `dice_drop`.
+
+    Raises:
+        VerdictError: the mean Dice drops by more than the precision may cost (exit code 1).
+    """
+    drop, worst = dice_drop(runner, network, frames)
+    tolerance = DICE_TOLERANCE[precision]
     if not (np.isfinite(worst) and drop <= tolerance):
         raise VerdictError(
             f"in {precision} the mean Dice drops by {drop:.4f} on {len(frames)} frames (logits differ by {worst:.1e}),"

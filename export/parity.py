@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from cinert.backends.base import Runner
 from cinert.bundle_manifest import Parity
@@ -62,7 +63,7 @@ def evenly(patients: Sequence[Patient], limit: int) -> list[Patient]:
     return [patients[i] for i in sorted(set(np.linspace(0, len(patients) - 1, limit).round().astype(int).tolist()))]
 
 
-def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images]) -> Parity:
+def worst_difference(runner: Runner, network: nn.Module, images: Mapping[str, Images]) -> tuple[float, str]:
     """Compare an engine with PyTorch on every image.
 
     Args:
@@ -70,8 +71,8 @@ def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images
         network: the reference, batch norm not folded, so that folding is under test too; run in fp32 on the CPU.
         images: inputs by kind, e.g. `random`, `frames`.
 
-    Raises:
-        VerdictError: the relative logit difference is above the tolerance (exit code 1).
+    Returns:
+        The largest `relative_difference` of the logits, and the input that shows it.
     """
     worst, where = 0.0, ""
     network = network.eval()
@@ -82,6 +83,16 @@ def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images
             difference = relative_difference(runner.run(image), expected)
             if difference >= worst:
                 worst, where = difference, f"{kind} input {number}"
+    return worst, where
+
+
+def check_parity(runner: Runner, network: Segmenter, images: Mapping[str, Images]) -> Parity:
+    """Refuse an engine in fp32 that does not give PyTorch's logits; arguments as for `worst_difference`.
+
+    Raises:
+        VerdictError: the relative logit difference is above the tolerance (exit code 1).
+    """
+    worst, where = worst_difference(runner, network, images)
     if not worst <= TOLERANCE:
         raise VerdictError(
             f"the engine's logits differ from PyTorch's by {worst:.2e} (relative, {where}), more than {TOLERANCE:g};"

@@ -11,7 +11,7 @@ from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import read_json, sha256_of, write_json
 from cinert.resume import refuse_other_settings
-from cinert.timing import Visits
+from cinert.timing import Protocol, TimingStats, Visit, Visits, anchor_floor, summarise
 
 _SAVE_EVERY_S = 5.0
 
@@ -40,10 +40,11 @@ class Checkpoint:
         hint = "choose another output with -o, or start anew with --restart."
         try:
             document = read_json(self.path, "the checkpoint")
-            was, visits = dict(document["header"]), dict(document["visits"])
+            was = dict(document["header"])
+            visits = {name: [Visit(*visit) for visit in row] for name, row in document["visits"].items()}
         except BadInputError as error:
             raise BadInputError(error.message, hint=hint) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"{self.path} is no checkpoint of bench-ops.", hint=hint) from error
         refuse_other_settings(output, _plain(was), _plain(self._header))
         if differences := binding_differences(was.get("fingerprint", {}), self._header.get("fingerprint", {})):
@@ -56,6 +57,11 @@ class Checkpoint:
         if force or now - self._saved_at >= _SAVE_EVERY_S:
             write_json(self.path, {"header": self._header, "visits": self.visits})
             self._saved_at = now
+
+    def summaries(self, protocol: Protocol) -> dict[str, TimingStats]:
+        """Summarise every row."""
+        floor = anchor_floor(self.visits)
+        return {name: summarise(visits, protocol, floor) for name, visits in self.visits.items()}
 
 
 def checkpoint_path(output: Path) -> Path:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
-from cinert.cli import command, console, errors, progress_bar, reserve, seed_option, wait_option
+from cinert.cli import allow_busy_option, command, console, errors, progress_bar, reserve, seed_option, wait_option
 from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
@@ -19,8 +19,10 @@ from cinert.space import Space, load_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
 from latency.checkpoint import checkpoint_path
-from latency.compare import comparison_table
+from latency.compare import compare as compare_luts
+from latency.compare import comparison_table, gain_sentence
 from latency.draw import draw_lut
+from latency.draw_compare import draw_comparison
 from latency.lut import Lut, load_lut, save_lut
 from latency.parts import PartCatalogue
 from latency.profile import Setup, measure_lut
@@ -30,7 +32,7 @@ bench-ops                                        # the paper's space on the fast
 bench-ops --backend trt                          # trt_lut.json, and torch_lut.json beside it
 bench-ops --space demo --backend ort -o ort.json
 bench-ops --backend torch --device cuda:0 --no-cuda-graph -o eager_lut.json
-bench-ops --compare torch_lut.json openvino_lut.json
+bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
 """
 
 
@@ -50,7 +52,12 @@ bench-ops --compare torch_lut.json openvino_lut.json
     help="Engine to time; auto takes the fastest here.",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to measure.")
-@click.option("--precision", default="fp32", type=click.Choice(PRECISIONS), help="Precision of the engine.")
+@click.option(
+    "--precision",
+    default="fp32",
+    type=click.Choice(PRECISIONS),
+    help="Precision of the engine; int8 takes its ranges from noise, on which its time does not depend.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -78,19 +85,20 @@ bench-ops --compare torch_lut.json openvino_lut.json
     type=click.Path(path_type=Path),
     default=None,
     metavar="A.json B.json",
-    help="Compare two LUTs and stop.",
+    help="Compare two LUTs, part by part, and stop.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    show_default="{backend}_lut.json",
-    help="Where to write the LUT.",
+    show_default="{backend}_lut.json, or A_vs_B.png beside A.json",
+    help="Where to write the LUT, or with --compare the picture.",
 )
 @click.option("--plot/--no-plot", default=True, help="Draw each LUT beside it, as lut.png beside lut.json.")
 @seed_option()
 @click.option("--restart", is_flag=True, help="Throw away the samples of an interrupted run.")
+@allow_busy_option()
 @wait_option()
 def bench_ops(
     *,
@@ -107,6 +115,7 @@ def bench_ops(
     plot: bool,
     seed: int,
     restart: bool,
+    allow_busy: bool,
     wait: bool,
     **tensorrt: Any,
 ) -> None:
@@ -117,17 +126,18 @@ def bench_ops(
     where it was when the same command is given again.
     """
     if compare is not None:
-        console.print(comparison_table(load_lut(compare[0]), load_lut(compare[1])))
+        _compare(*compare, output, plot=plot)
         return
     space = load_space(space_name)
     chosen = cast(Precision, precision)
     backend = resolve_backend(backend_name, device, precision)
     configure(backend, tensorrt)
-    jobs = [(backend, output or Path(f"{backend.name}_lut.json"))]
+    jobs = [(backend, chosen, output or Path(f"{backend.name}_lut.json"))]
     if backend.name.startswith("trt") and not only:
-        # PyTorch first, so that a run without --only never ends with TensorRT alone.
-        jobs.insert(0, (resolve_backend("torch", device, precision), jobs[0][1].with_name("torch_lut.json")))
-    for _, path in jobs:
+        # PyTorch first, so that a run without --only never ends with TensorRT alone. It has no int8.
+        beside: Precision = "fp32" if chosen == "int8" else chosen
+        jobs.insert(0, (resolve_backend("torch", device, beside), beside, jobs[0][2].with_name("torch_lut.json")))
+    for *_, path in jobs:
         check_writable(path)
         if path.is_dir():
             raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
@@ -135,14 +145,14 @@ def bench_ops(
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
     reserve(device_of(backend, device), "measure", wait=wait)
     number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
-    for job_backend, path in jobs:
+    for job_backend, job_precision, path in jobs:
         job_backend.cuda_graph = cuda_graph
         setup = Setup(
             backend=job_backend,
             device=device,
             threads=threads or default_threads(),
-            precision=chosen,
-            protocol=Protocol(),
+            precision=job_precision,
+            protocol=Protocol(tolerant=allow_busy),
             seed=seed,
         )
         lut = _measure(space, setup, number, path, restart=restart)
@@ -150,6 +160,23 @@ def bench_ops(
             draw_lut(path.with_suffix(".png"), lut)
         console.print(_summary(lut))
         console.print(_verdict(lut, path), markup=False)
+
+
+def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> None:
+    a, b = load_lut(path_a), load_lut(path_b)
+    picture = output or path_a.with_name(f"{path_a.stem}_vs_{path_b.stem}.png")
+    if output is not None and not plot:
+        raise BadInputError(f"--no-plot and -o {output}: with --compare there is nothing else to write.")
+    if plot:
+        if picture.suffix != ".png":
+            raise BadInputError(f"cannot write the comparison to {picture}: it is a picture.", hint="name it .png.")
+        check_writable(picture)
+    items = compare_luts(a, b)
+    console.print(comparison_table(a, b))
+    console.print(gain_sentence(items), markup=False)
+    if plot:
+        draw_comparison(picture, a, b, items)
+        console.print(f"wrote {picture}", markup=False)
 
 
 def _measure(space: Space, setup: Setup, networks: int, path: Path, *, restart: bool) -> Lut:

@@ -14,7 +14,8 @@ from cinert.arch import Arch
 from cinert.backends.base import Precision
 from cinert.sampling import random_arch
 from cinert.space import Space
-from latency.parts import PartCatalogue, PartKey, arch_parts
+from latency.breakdown import arch_parts
+from latency.parts import PartCatalogue, PartKey
 
 # A nominal device, to weigh parts against each other: 100 GFLOP/s and 10 GB/s, and 20 microseconds a kernel.
 _FLOPS_PER_MS, _BYTES_PER_MS, _KERNEL_MS = 1e8, 1e7, 0.02

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 ALONE, PRICE, INK = "#56B4E9", "#D55E00", "#222222"
-_ROW_INCH, _PANEL_INCH = 0.21, 0.75
+PANEL_INCH = 0.75
+_ROW_INCH = 0.21
 _HEIGHT = 0.72
-_DOTS = (0, (1, 0.8))
+DOTS = (0, (1, 0.8))
+"""Line style of a bound by arithmetic."""
 
 
 def draw_lut(path: Path, lut: Lut) -> None:
@@ -35,7 +37,7 @@ def draw_lut(path: Path, lut: Lut) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415 - slow to import: matplotlib
 
     panels = [(scale, rows) for scale, rows in _by_scale(lut) if rows]
-    heights = [_PANEL_INCH + _ROW_INCH * len(rows) for _, rows in panels]
+    heights = [PANEL_INCH + _ROW_INCH * len(rows) for _, rows in panels]
     figure = Figure(figsize=(9.5, 1.15 + sum(heights)), layout="constrained")
     grid = np.asarray(figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False))
     for axes, (scale, rows) in zip(grid[:, 0], panels, strict=True):
@@ -48,7 +50,7 @@ def draw_lut(path: Path, lut: Lut) -> None:
     ]
     if lut.roofline is not None:
         handles.append(Line2D([], [], color=INK, lw=2.2, label="least possible: memory"))
-        handles.append(Line2D([], [], color=INK, lw=2.2, ls=_DOTS, label="least possible: arithmetic"))
+        handles.append(Line2D([], [], color=INK, lw=2.2, ls=DOTS, label="least possible: arithmetic"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     figures = "ms alone" if lut.roofline is None else "ms alone (times the least possible)"
     heading = f"{lut.device_name}, space {lut.space.name}: {figures}"
@@ -84,7 +86,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], lut: Lut, *, title: str) -> Non
         words = f"{ms:.3f}"
         if bounds is not None:
             bound_ms, limit = bounds[place]
-            style = "-" if limit == "memory" else _DOTS
+            style = "-" if limit == "memory" else DOTS
             ends = [place - _HEIGHT / 2, place + _HEIGHT / 2]
             axes.plot([bound_ms, bound_ms], ends, color=INK, lw=2.2, ls=style, zorder=3, solid_capstyle="butt")
             words += f"  ({ms / bound_ms:.1f}x)" if bound_ms else ""

@@ -9,8 +9,9 @@ from typing import Any
 from cinert.arch import Arch
 from cinert.architecture import Architecture
 from cinert.errors import BadInputError
+from latency.breakdown import break_down
+from latency.composition import composed
 from latency.lut import Lut
-from latency.parts import arch_parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,19 +23,23 @@ class LatencyEstimate:
     """Lower end of the 90 % interval."""
     high_ms: float
     """Upper end of the 90 % interval."""
+    p50_ms: float
+    """Median with the load that the machine had while the LUT was measured."""
+    p99_ms: float
+    """99th percentile with that load."""
     throughput_fps: float
     """Sustained rate with successive frames overlapped."""
     parts: Mapping[str, float]
-    """Milliseconds by part label; they and the constant sum to `ms`."""
+    """Milliseconds by part label, with the constant; they sum to `ms`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The four figures, without the parts."""
-        names = ("ms", "low_ms", "high_ms", "throughput_fps")
+        """The figures, without the parts."""
+        names = ("ms", "low_ms", "high_ms", "p50_ms", "p99_ms", "throughput_fps")
         return {name: round(float(getattr(self, name)), 4) for name in names}
 
 
 def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
-    """Add up the prices of a network's parts.
+    """Compose the corrected prices of a network's parts.
 
     Raises:
         BadInputError: a baseline, or the LUT lacks a part; all missing ones are listed.
@@ -44,17 +49,20 @@ def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
             f"{arch.source} is a baseline ({arch.kind}), and a LUT prices the parts of searched networks.",
             hint="leave --lut out; bench-engine measures a baseline without an estimate.",
         )
-    counts = arch_parts(arch, lut.precision)  # type: ignore[arg-type]
-    prices = lut.price_ms(counts)
+    breakdown = break_down(arch, lut.precision)  # type: ignore[arg-type]
+    prices = lut.price_ms(breakdown.total)
+    counts = composed(breakdown, prices, lut.prices.composition)
     parts = {key.label: count * prices[key] for key, count in counts.items()}
-    ms = lut.prices.constant_ms + sum(parts.values())
-    error = lut.prices.relative_error_90
+    ms = lut.constant_ms + sum(parts.values())
+    error = lut.relative_error_90
     return LatencyEstimate(
         ms=ms,
         low_ms=max(0.0, ms * (1 - error)),
         high_ms=ms * (1 + error),
-        throughput_fps=1000 * lut.prices.overlap / ms,
-        parts={**parts, "constant": lut.prices.constant_ms},
+        p50_ms=ms * lut.load.p50,
+        p99_ms=ms * lut.load.p99,
+        throughput_fps=1000 * lut.overlap / ms,
+        parts={**parts, "constant": lut.constant_ms},
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,10 @@ from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
 from cinert.schema import check_keys, check_schema
 from cinert.space import Space
+from latency.calibration import GROUPS, Calibration
+from latency.checks import checked_ms
+from latency.load_factor import LoadFactor
+from latency.lut_prices import Prices
 from latency.parts import PartKey
 from latency.roofline import Roofline
 
@@ -28,7 +31,7 @@ class Row:
 
     key: PartKey
     timing: Mapping[str, Any]
-    """quiet_ms, p50_ms, p90_ms, p99_ms, mean_ms, std_ms, n, noisy."""
+    """quiet_ms, spread, p50_ms, p90_ms, p99_ms, mean_ms, std_ms, n, noisy."""
 
     @property
     def quiet_ms(self) -> float:
@@ -49,48 +52,6 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
-    """What a part adds to a network, learned in context from short networks timed whole."""
-
-    key: PartKey
-    ms: float
-    networks: int
-    """How many of the timed networks hold the part; 0 says that the price is the scaled isolated time."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"label": self.key.label, "key": self.key.to_dict(), "ms": self.ms, "networks": self.networks}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prices:
-    """Additive model of network latency: constant plus a non-negative price per part."""
-
-    constant_ms: float
-    parts: Mapping[str, Price]
-    """By label."""
-    composition: str
-    """How parts compose; `sum`."""
-    relative_error_90: float
-    """Ninety per cent of held-out networks lie within this fraction of the estimate (cross-validated)."""
-    overlap: float
-    """Sustained frames/s with successive frames overlapped, times latency in seconds."""
-    report: Mapping[str, Any] = field(default_factory=dict)
-    """The networks that were timed and how well the model fits them."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "constant_ms": self.constant_ms,
-            "composition": self.composition,
-            "relative_error_90": self.relative_error_90,
-            "overlap": self.overlap,
-            "parts": [price.to_dict() for price in self.parts.values()],
-            "report": dict(self.report),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
 class Lut:
     """A latency table with the device that it was measured on."""
 
@@ -99,7 +60,10 @@ class Lut:
     protocol: Mapping[str, Any]
     rows: tuple[Row, ...]
     prices: Prices
+    load: LoadFactor
     created: str
+    calibration: Calibration | None = None
+    """The correction from full-size networks; None until `bench-model` or `latency calibrate` fits one."""
     roofline: Roofline | None = None
     """Best rates of the device; None where they were not measured."""
     source: str = field(default="LUT", compare=False)
@@ -122,10 +86,34 @@ class Lut:
     @cached_property
     def id(self) -> str:
         """Short hash of the content, named by whatever was computed from this LUT."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        return _short_hash(self.to_dict())
+
+    @cached_property
+    def uncalibrated_id(self) -> str:
+        """Short hash of the content without its calibration, named by the calibration."""
+        return _short_hash({**self.to_dict(), "calibration": None})
+
+    @property
+    def constant_ms(self) -> float:
+        """What every network pays beside its parts, corrected."""
+        return self.prices.constant_ms * self._factor("constant")
+
+    @property
+    def relative_error_90(self) -> float:
+        """Half-width of the estimate's 90 % interval, as a fraction of the estimate."""
+        return (self.calibration or self.prices).relative_error_90
+
+    @property
+    def overlap(self) -> float:
+        """Sustained frames/s with frames overlapped, times latency in seconds."""
+        measured = None if self.calibration is None else self.calibration.overlap
+        return self.prices.overlap if measured is None else measured
+
+    def _factor(self, kind: str) -> float:
+        return 1.0 if self.calibration is None else self.calibration.factors[GROUPS[kind]]
 
     def price_ms(self, keys: Iterable[PartKey]) -> dict[PartKey, float]:
-        """Look up the prices of parts.
+        """Look up the corrected prices of parts.
 
         Raises:
             BadInputError: listing every key that is missing, and the command that fills them.
@@ -137,7 +125,7 @@ class Lut:
             if price is None:
                 missing.append(key.label)
             else:
-                found[key] = price.ms
+                found[key] = price.ms * self._factor(key.kind)
         if missing:
             raise BadInputError(
                 f"LUT {self.source} lacks {len(missing)} parts: {'; '.join(sorted(set(missing)))}.",
@@ -157,9 +145,13 @@ class Lut:
             "space": self.space.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
             "prices": self.prices.to_dict(),
-            # Filled from measured full-size networks and from bench-engine results.
-            "calibration": None,
+            "load": self.load.to_dict(),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
+
+
+def _short_hash(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save_lut(path: Path, lut: Lut) -> None:
@@ -175,51 +167,44 @@ def load_lut(path: Path) -> Lut:
     """
     document, source = read_json(path, "the LUT"), str(path)
     check_schema(document, schema=SCHEMA, version=VERSION, source=source)
-    check_keys(
-        document,
-        required=["schema", "version", "created", "fingerprint", "protocol", "space", "rows", "prices", "calibration"],
-        optional=["roofline"],
-        source=source,
-    )
+    required = ["fingerprint", "protocol", "space", "rows", "prices", "load", "calibration"]
+    check_keys(document, required=["schema", "version", "created", *required], optional=["roofline"], source=source)
     check_keys(
         document["fingerprint"],
         required=["backend", "precision", "threads", "device", "libraries"],
         optional=["recorded"],
         source=f"{source}: fingerprint",
     )
-    if document["calibration"] is not None:
-        raise BadInputError(
-            f"{source}: calibration is {document['calibration']!r}; this release reads LUTs without one."
-        )
-    prices = document["prices"]
-    check_keys(
-        prices,
-        required=["constant_ms", "composition", "relative_error_90", "overlap", "parts", "report"],
-        source=f"{source}: prices",
-    )
-    parts = {}
-    for item in prices["parts"]:
-        key = PartKey.from_dict(item["key"], source=f"{source}: price of {item['label']}")
-        ms = _checked_ms(item["ms"], f"{source}: price of {item['label']}")
-        parts[key.label] = Price(key=key, ms=ms, networks=int(item["networks"]))
-    roofline = document.get("roofline")
-    return Lut(
+    roofline, calibration = document.get("roofline"), document["calibration"]
+    lut = Lut(
         space=Space.from_dict(document["space"], source=f"{source}: space"),
         fingerprint=document["fingerprint"],
         protocol=document["protocol"],
         rows=tuple(_row_from_dict(item, source) for item in document["rows"]),
-        prices=Prices(
-            constant_ms=_checked_ms(prices["constant_ms"], f"{source}: prices.constant_ms"),
-            parts=parts,
-            composition=str(prices["composition"]),
-            relative_error_90=_checked_ms(prices["relative_error_90"], f"{source}: prices.relative_error_90"),
-            overlap=_checked_ms(prices["overlap"], f"{source}: prices.overlap"),
-            report=prices["report"],
-        ),
+        prices=Prices.from_dict(document["prices"], source=f"{source}: prices"),
+        load=LoadFactor.from_dict(document["load"], source=f"{source}: load"),
+        calibration=None
+        if calibration is None
+        else Calibration.from_dict(calibration, source=f"{source}: calibration"),
         created=str(document["created"]),
         roofline=None if roofline is None else Roofline.from_dict(roofline, source=f"{source}: roofline"),
         source=source,
     )
+    check_calibration(lut, lut.calibration, source=source)
+    return lut
+
+
+def check_calibration(lut: Lut, calibration: Calibration | None, *, source: str) -> None:
+    """Refuse a calibration that was fitted to other prices.
+
+    Raises:
+        BadInputError: it names another LUT.
+    """
+    if calibration is not None and calibration.lut != lut.uncalibrated_id:
+        raise BadInputError(
+            f"{source}: the calibration belongs to LUT {calibration.lut}, and {lut.source} is {lut.uncalibrated_id}.",
+            hint="the LUT was measured again since; calibrate it anew with bench-model --calibrate 30.",
+        )
 
 
 def _row_from_dict(item: Mapping[str, Any], source: str) -> Row:
@@ -227,11 +212,5 @@ def _row_from_dict(item: Mapping[str, Any], source: str) -> Row:
     timing = {name: item[name] for name in item if name not in {"label", "key", "flops", "bytes", "memory_bytes"}}
     for name, value in timing.items():
         if name.endswith("_ms"):
-            _checked_ms(value, f"{source}: {name} of {key.label}")
+            checked_ms(value, f"{source}: {name} of {key.label}")
     return Row(key=key, timing=timing)
-
-
-def _checked_ms(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise BadInputError(f"{where} is {value!r}, expected a finite number >= 0.")
-    return float(value)

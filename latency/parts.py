@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
-from cinert.arch import Arch, live_edges
 from cinert.backends.base import Model, Precision, Shape
 from cinert.errors import BadInputError
 from cinert.network import random_weights
@@ -179,26 +177,21 @@ class PartCatalogue:
         groups = width if op == "separable" else 1
         return self._key(op, (width, width), (shape, shape), kernel=kernel, dilation=dilation, groups=groups)
 
-    def preprocessing(self, kind: CellKind, source: int) -> PartKey:
-        """The preprocessing of a cell that leaves scale `source`."""
+    def preprocessing(self, kind: CellKind, source: int, nodes: int | None = None) -> PartKey:
+        """The preprocessing of a cell that leaves scale `source`, from a vertex of that many nodes, or a full one."""
         target = source + SCALE_STEP[kind]
         stride = self.space.strides[source] if kind == "ct" else (1, 1, 1)
-        channels = (self.space.vertex_channels(source), self.space.widths[target])
+        channels = (self._vertex_channels(source, nodes), self.space.widths[target])
         shapes = (self.space.shapes_DHW[source], self.space.shapes_DHW[target])
         return self._key(f"pre.{kind}", channels, shapes, stride=stride)
 
-    def concatenation(self, scale: int) -> PartKey:
-        """Concatenation of a cell's nodes."""
+    def concatenation(self, scale: int, nodes: int | None = None) -> PartKey:
+        """Concatenation of a vertex's nodes, two at least."""
         shape = self.space.shapes_DHW[scale]
-        return self._key("concat", (self.space.widths[scale], self.space.vertex_channels(scale)), (shape, shape))
+        return self._key("concat", (self.space.widths[scale], self._vertex_channels(scale, nodes)), (shape, shape))
 
     def merge(self, scale: int) -> PartKey:
-        """One addition where edges meet in a vertex."""
-        shape, channels = self.space.shapes_DHW[scale], self.space.vertex_channels(scale)
-        return self._key("merge", (channels, channels), (shape, shape))
-
-    def node_merge(self, scale: int) -> PartKey:
-        """One addition where edges meet in a node of a cell."""
+        """One addition where edges meet in a node, of a cell or of a vertex."""
         shape, width = self.space.shapes_DHW[scale], self.space.widths[scale]
         return self._key("merge", (width, width), (shape, shape))
 
@@ -208,45 +201,26 @@ class PartCatalogue:
         channels = (self.space.in_channels, self.space.vertex_channels(0))
         return self._key("stem", channels, (shape, shape), kernel=self.space.stem_kernel)
 
-    def head(self) -> PartKey:
-        """The last convolution."""
+    def head(self, nodes: int | None = None) -> PartKey:
+        """The last convolution, from a vertex of that many nodes, or a full one."""
         shape = self.space.input_shape_DHW
-        channels = (self.space.vertex_channels(0), len(CLASSES))
+        channels = (self._vertex_channels(0, nodes), len(CLASSES))
         return self._key("head", channels, (shape, shape), kernel=self.space.head_kernel)
+
+    def _vertex_channels(self, scale: int, nodes: int | None) -> int:
+        return self.space.widths[scale] * (nodes or self.space.nodes)
 
     def all(self) -> list[PartKey]:
         """Every part that the space can deploy, stem first, then scale by scale."""
         edges = legal_edges(self.space.layers, self.space.scales)
         scales = sorted({edge.target for edge in edges})
         transitions: set[tuple[int, CellKind]] = {(edge.source, edge.kind) for edge in edges if edge.kind != "skip"}
-        arriving = Counter((edge.layer, edge.target) for edge in edges)
-        meeting = {scale for (_, scale), count in arriving.items() if count > 1}
+        counts = range(1, self.space.nodes + 1)
         keys = [self.stem()]
         for scale in scales:
             keys += [self.op(op, scale) for op in self.space.ops if op != "zero"]
-            keys += [self.preprocessing(kind, source) for source, kind in sorted(transitions) if source == scale]
-            keys.append(self.concatenation(scale))
-            keys += [self.merge(scale)] if scale in meeting else []
-        return [*keys, self.head()]
-
-
-def arch_parts(arch: Arch, precision: Precision = "fp32") -> Counter[PartKey]:
-    """Count the parts of a decoded network: the union of its paths, shared cells once."""
-    catalogue = PartCatalogue(arch.space, precision)
-    parts: Counter[PartKey] = Counter([catalogue.stem(), catalogue.head()])
-    arriving: Counter[tuple[int, int]] = Counter()
-    for edge in arch.edges:
-        arriving[edge.layer + 1, edge.target] += 1
-        if edge.kind == "skip":
-            continue
-        parts[catalogue.preprocessing(edge.kind, edge.source)] += 1
-        parts[catalogue.concatenation(edge.target)] += 1
-        for edges in live_edges(arch.cells[edge.kind]):
-            for node_edge in edges:
-                parts[catalogue.op(node_edge.op, edge.target)] += 1
-            if len(edges) > 1:
-                parts[catalogue.node_merge(edge.target)] += len(edges) - 1
-    for (_, scale), count in arriving.items():
-        if count > 1:
-            parts[catalogue.merge(scale)] += count - 1
-    return parts
+            leaving = [kind for source, kind in sorted(transitions) if source == scale]
+            keys += [self.preprocessing(kind, scale, nodes) for kind in leaving for nodes in counts]
+            keys += [self.concatenation(scale, nodes) for nodes in counts if nodes > 1]
+            keys.append(self.merge(scale))
+        return [*keys, *(self.head(nodes) for nodes in counts)]

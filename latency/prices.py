@@ -8,60 +8,93 @@ as a weak prior for parts that the networks hold too rarely.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from cinert.errors import BadInputError
-from latency.lut import Price, Prices
-from latency.parts import PartKey
+from latency.terms import Matrix, Vector, terms_of
 
-Vector = NDArray[np.float64]
 _PRIOR_WEIGHT = 0.02
-"""Standard deviation of a network's relative error over that of a price around its prior."""
-_FOLDS = 10
+"""Standard deviation of a network's relative error over that of a term around its prior."""
 _SMALLEST_PRIOR_SHARE = 1e-3
+_FOLDS = 10
+SMALLEST_SAMPLE = 10
+"""Networks below which nothing is fitted."""
 
 
-def fit(counts: NDArray[np.float64], network_ms: Vector, isolated_ms: Vector) -> tuple[float, Vector]:
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Prices and how well the networks determine them."""
+
+    constant_ms: float
+    prices_ms: Vector
+    """(parts,)."""
+    error_ms: Vector
+    """(parts,) standard error of each price."""
+    from_networks: Vector
+    """(parts,) share of a price that the networks determine; the rest is the prior."""
+    condition: float
+    """Of the design with its prior: ratio of the best and worst determined combination of terms."""
+
+    def predict(self, counts: Matrix) -> Vector:
+        """Latency of networks (networks,), in milliseconds."""
+        predicted: Vector = self.constant_ms + counts @ self.prices_ms
+        return predicted
+
+
+def fit(counts: Matrix, network_ms: Vector, isolated_ms: Vector, basis: Matrix) -> Fit:
     """Fit prices to whole networks in relative error.
 
     Args:
         counts: (networks, parts).
         network_ms: (networks,) quiet time of each.
         isolated_ms: (parts,) quiet time of each part alone.
+        basis: (parts, terms) of `price_terms`.
 
-    Returns:
-        The constant and (parts,) the prices, all non-negative, in milliseconds.
+    Raises:
+        BadInputError: too few networks.
     """
+    if len(network_ms) < SMALLEST_SAMPLE:
+        raise BadInputError(
+            f"{len(network_ms)} networks cannot identify prices.", hint=f"time at least {SMALLEST_SAMPLE}."
+        )
     scale = float(np.median(network_ms / np.maximum(counts @ isolated_ms, 1e-9)))
     floor = _SMALLEST_PRIOR_SHARE * float(network_ms.min())
-    prior = np.maximum(np.append(isolated_ms * scale, floor), floor)
-    design = np.column_stack([counts, np.ones(len(counts))]) / network_ms[:, None]
-    # Unknowns are prices over their prior, so that the penalty treats cheap and dear parts alike.
+    prior = np.maximum(np.append(terms_of(isolated_ms, basis) * scale, floor), floor)
+    design = np.column_stack([counts @ basis, np.ones(len(counts))]) / network_ms[:, None]
+    # Unknowns are terms over their prior, so that the penalty treats cheap and dear ones alike.
     matrix = np.vstack([design * prior, _PRIOR_WEIGHT * np.eye(len(prior))])
     target = np.concatenate([np.ones(len(network_ms)), np.full(len(prior), _PRIOR_WEIGHT)])
     solution, _ = nnls(matrix, target)
-    prices = solution * prior
-    return float(prices[-1]), prices[:-1]
+    terms = solution * prior
+    information = matrix.T @ matrix
+    covariance = np.linalg.inv(information)
+    variance = float(np.mean((matrix[: len(counts)] @ solution - 1) ** 2))
+    in_prices = basis * prior[:-1]
+    # A term's own share of the prior: one where the networks say nothing.
+    prior_share = _PRIOR_WEIGHT**2 * np.diag(covariance)[:-1]
+    weight = in_prices / np.maximum(in_prices.sum(axis=1, keepdims=True), 1e-12)
+    eigenvalues = np.linalg.eigvalsh(information)
+    return Fit(
+        constant_ms=float(terms[-1]),
+        prices_ms=basis @ terms[:-1],
+        error_ms=np.sqrt(variance * np.einsum("pt,tu,pu->p", in_prices, covariance[:-1, :-1], in_prices)),
+        from_networks=1 - weight @ prior_share,
+        condition=float(math.sqrt(eigenvalues[-1] / eigenvalues[0])),
+    )
 
 
-def predict(counts: NDArray[np.float64], constant_ms: float, prices: Vector) -> Vector:
-    """Latency of networks, (networks,), in milliseconds."""
-    return constant_ms + counts @ prices
-
-
-def cross_validated(counts: NDArray[np.float64], network_ms: Vector, isolated_ms: Vector, *, seed: int) -> Vector:
+def cross_validated(counts: Matrix, network_ms: Vector, isolated_ms: Vector, basis: Matrix, *, seed: int) -> Vector:
     """Predict each network by prices fitted without its fold."""
     order = np.random.default_rng(seed).permutation(len(network_ms))
     predicted = np.empty_like(network_ms)
-    for fold in range(_FOLDS):
-        held_out = order[fold::_FOLDS]
+    folds = min(_FOLDS, len(order) - SMALLEST_SAMPLE) if len(order) < 2 * SMALLEST_SAMPLE else _FOLDS
+    for fold in range(max(folds, 1)):
+        held_out = order[fold :: max(folds, 1)]
         kept = np.setdiff1d(order, held_out)
-        predicted[held_out] = predict(counts[held_out], *fit(counts[kept], network_ms[kept], isolated_ms))
+        predicted[held_out] = fit(counts[kept], network_ms[kept], isolated_ms, basis).predict(counts[held_out])
     return predicted
 
 
@@ -81,55 +114,3 @@ def error_figures(predicted: Vector, measured: Vector) -> dict[str, float]:
         "bias": float(np.mean(relative)),
         "worst": float(np.max(np.abs(relative))),
     }
-
-
-def learn_prices(
-    keys: Sequence[PartKey],
-    counts: NDArray[np.float64],
-    network_ms: Vector,
-    isolated_ms: Vector,
-    *,
-    overlap: float,
-    networks: Sequence[Mapping[str, Any]],
-    seed: int = 0,
-) -> Prices:
-    """Fit the prices and report how well they predict networks that they have not seen.
-
-    Args:
-        keys: parts, in the order of the columns of `counts`.
-        counts: (networks, parts).
-        network_ms: (networks,) quiet host-to-host time.
-        isolated_ms: (parts,) quiet time alone.
-        overlap: sustained frames/s times latency in seconds.
-        networks: a record per network for the report.
-        seed: of the cross-validation's folds.
-
-    Raises:
-        BadInputError: fewer than 10 networks.
-    """
-    if len(network_ms) < _FOLDS:
-        raise BadInputError(f"{len(network_ms)} networks cannot identify prices.", hint=f"time at least {_FOLDS}.")
-    constant_ms, prices = fit(counts, network_ms, isolated_ms)
-    held_out = cross_validated(counts, network_ms, isolated_ms, seed=seed)
-    raw_sum = counts @ isolated_ms
-    fitted = predict(counts, constant_ms, prices)
-    figures = {
-        "cross_validated": error_figures(held_out, network_ms),
-        "in_sample": error_figures(fitted, network_ms),
-        "raw_sum_of_isolated": error_figures(raw_sum, network_ms),
-    }
-    records = [
-        {**record, "quiet_ms": float(ms), "held_out_ms": float(guess), "raw_sum_ms": float(raw)}
-        for record, ms, guess, raw in zip(networks, network_ms, held_out, raw_sum, strict=True)
-    ]
-    return Prices(
-        constant_ms=constant_ms,
-        parts={
-            key.label: Price(key=key, ms=float(ms), networks=int((counts[:, column] > 0).sum()))
-            for column, (key, ms) in enumerate(zip(keys, prices, strict=True))
-        },
-        composition="sum",
-        relative_error_90=conformal_quantile(np.abs(network_ms / held_out - 1)),
-        overlap=overlap,
-        report={"figures": figures, "networks": records},
-    )

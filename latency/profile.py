@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,30 @@ from cinert.backends.base import Precision
 from cinert.device_lock import device_of
 from cinert.environment import fingerprint
 from cinert.onnx import network_model
+from cinert.quiet import MachineWatch, Watch
 from cinert.space import Space
-from cinert.timing import Clock, Protocol, TimingStats, Visits, is_tight, measure_interleaved, summarise, sustained_fps
+from cinert.timing import (
+    Clock,
+    Protocol,
+    TimingStats,
+    Visits,
+    anchor_floor,
+    is_tight,
+    measure_interleaved,
+    sustained_fps,
+)
+from latency.breakdown import arch_parts
 from latency.checkpoint import Checkpoint
-from latency.design import count_matrix, designed_networks
+from latency.design import designed_networks
+from latency.learn import learn_prices
+from latency.load_factor import measure_load
 from latency.lut import Lut, Row
+from latency.noise_ranges import ORIGIN, with_noise_ranges
 from latency.parts import PartCatalogue, part_model
-from latency.prices import learn_prices
 from latency.roofline import measure_roofline
 
-_BLOCK_BYTES = 3 * 2**29
-"""Runners that are interleaved together hold at most this much memory: 1.5 GiB."""
+_BLOCK_BYTES = 3 * 2**30
+"""Runners that are interleaved together hold at most about this much memory: 3 GiB."""
 _OVERLAP_NETWORKS = 5
 _OVERLAP_S = 0.6
 _OVERLAP_FRAMES = 8
@@ -48,13 +61,23 @@ class Setup:
 
     def runner(self, model: Model) -> Runner:
         """Compile and load a model, filled with noise."""
+        if self.precision == "int8":
+            model = with_noise_ranges(model)
         runner = self.backend.runner(model, precision=self.precision, device=self.device, threads=self.threads)
         runner.fill()
         return runner
 
+    def protocol_record(self) -> dict[str, Any]:
+        """The protocol for lut.json; int8 says what its ranges are from."""
+        return {**self.protocol.to_dict(), **({"int8_ranges": ORIGIN} if self.precision == "int8" else {})}
+
     def fingerprint(self) -> dict[str, Any]:
         """What binds the measurement."""
         return fingerprint(self.backend, device=self.device, threads=self.threads, precision=self.precision)
+
+    def watch(self) -> Watch:
+        """What tells a busy machine from a quiet one."""
+        return MachineWatch(threads=self.threads, gpu=self.backend.fingerprint(self.device)["device"].get("uuid"))
 
 
 Report = Callable[[str, int, int], None]
@@ -69,29 +92,52 @@ def measure_models(
     *,
     clock: Callable[[Runner], Clock],
     stage: str,
-) -> dict[str, TimingStats]:
-    """Time models in blocks that fit into memory; inside a block all are interleaved."""
-    waiting = [name for name in models if not _is_done(checkpoint.visits.get(name), setup.protocol)]
-    done = len(models) - len(waiting)
-    report(stage, done, len(models))
-    while waiting:
-        with contextlib.ExitStack() as stack:
-            clocks = _load_block(waiting, models, setup, stack, clock)
+    anchor: Clock,
+) -> None:
+    """Time models in blocks that fit into memory; inside a block all are interleaved. The samples are the checkpoint's.
 
-            def on_pass(visits: Mapping[str, Visits], clocks: Mapping[str, Clock] = clocks, done: int = done) -> None:
-                checkpoint.save()
-                finished = sum(_is_done(visits.get(name), setup.protocol) for name in clocks)
-                report(stage, done + finished, len(models))
+    Args:
+        models: by the name of their row.
+        setup: where and how.
+        checkpoint: samples so far; extended and saved.
+        report: progress.
+        clock: makes the clock of a runner.
+        stage: for the report.
+        anchor: the network that is timed in every window of every block.
 
-            measure_interleaved(clocks, setup.protocol, seed=setup.seed, visits=checkpoint.visits, on_pass=on_pass)
-        waiting = waiting[len(clocks) :]
-        done += len(clocks)
+    Raises:
+        MachineBusyError: the machine does not become quiet; what was measured is in the checkpoint.
+    """
+    protocol, visits, watch = setup.protocol, checkpoint.visits, setup.watch()
+
+    def is_done(name: str) -> bool:
+        return is_tight(visits.get(name, []), protocol, anchor_floor(visits))
+
+    def on_pass(_: Mapping[str, Visits]) -> None:
+        checkpoint.save()
+        report(stage, sum(map(is_done, models)), len(models))
+
+    waiting = [name for name in models if not is_done(name)]
+    report(stage, len(models) - len(waiting), len(models))
+    try:
+        while waiting:
+            with contextlib.ExitStack() as stack:
+                clocks = _load_block(waiting, models, setup, stack, clock)
+                measure_interleaved(
+                    clocks, protocol, seed=setup.seed, watch=watch, anchor=anchor, visits=visits, on_pass=on_pass
+                )
+            # What later blocks say of the anchor can show that an earlier one was slow all the time.
+            waiting = [name for name in models if not is_done(name)]
+    finally:
         checkpoint.save(force=True)
-    return {name: summarise(checkpoint.visits[name], setup.protocol) for name in models}
 
 
-def _is_done(visits: Visits | None, protocol: Protocol) -> bool:
-    return visits is not None and is_tight(visits, protocol)
+@contextlib.contextmanager
+def anchored(setup: Setup, archs: Sequence[Arch]) -> Iterator[Clock]:
+    """Load the network with the fewest operations as the anchor."""
+    smallest = min(archs, key=lambda arch: (sum(key.flops * n for key, n in arch_parts(arch).items()), arch.digest))
+    with setup.runner(network_model(smallest)) as runner:
+        yield host_to_host(runner)
 
 
 def _load_block(
@@ -171,21 +217,23 @@ def measure_lut(
     header = {
         "space": f"{space.name} {space.digest}",
         "fingerprint": print_,
-        "protocol": setup.protocol.to_dict(),
+        "protocol": setup.protocol_record(),
         "networks": [arch.digest for arch in archs],
         "seed": setup.seed,
     }
     checkpoint = Checkpoint(output, header, restart=restart)
-    parts = {key.label: part_model(key) for key in keys}
-    alone = measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone")
-    whole_models: dict[str, Model] = {}
-    for number, arch in enumerate(archs):
-        model = network_model(arch)
-        if setup.backend.name != "torch":
+    whole_models = {f"network {arch.digest}": network_model(arch) for arch in archs}
+    if setup.backend.name != "torch":
+        for number, model in enumerate(whole_models.values()):
             report("exporting networks", number + 1, len(archs))
             _ = model.onnx
-        whole_models[f"network {arch.digest}"] = model
-    whole = measure_models(whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole")
+    parts = {key.label: part_model(key) for key in keys}
+    with anchored(setup, archs) as anchor:
+        measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone", anchor=anchor)
+        measure_models(
+            whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole", anchor=anchor
+        )
+    timing = checkpoint.summaries(setup.protocol)
     report("throughput", 0, 1)
     overlap = measure_overlap(list(_spread_out(archs)), setup)
     report("throughput", 1, 1)
@@ -193,19 +241,25 @@ def measure_lut(
         device=device_of(setup.backend, setup.device), threads=setup.threads, precision=setup.precision
     )
     prices = learn_prices(
+        space,
+        archs,
         keys,
-        count_matrix(archs, keys, setup.precision),
-        np.array([whole[f"network {arch.digest}"].quiet_ms for arch in archs]),
-        np.array([alone[key.label].quiet_ms for key in keys]),
+        network_ms=np.array([timing[name].quiet_ms for name in whole_models]),
+        isolated_ms=np.array([timing[key.label].quiet_ms for key in keys]),
+        precision=setup.precision,
         overlap=overlap,
-        networks=[_network_record(arch, whole[f"network {arch.digest}"]) for arch in archs],
+        networks=[_network_record(arch, timing[name]) for arch, name in zip(archs, whole_models, strict=True)],
     )
     return Lut(
         space=space,
         fingerprint=print_,
-        protocol=setup.protocol.to_dict(),
-        rows=tuple(Row(key=key, timing=alone[key.label].to_dict()) for key in keys),
+        protocol=setup.protocol_record(),
+        rows=tuple(Row(key=key, timing=timing[key.label].to_dict()) for key in keys),
         prices=prices,
+        load=measure_load(
+            {name: checkpoint.visits[name] for name in whole_models},
+            {name: timing[name].quiet_ms for name in whole_models},
+        ),
         roofline=roofline,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         source=str(output),

@@ -21,16 +21,19 @@ import torch
 from cinert.backends import get_backend
 from cinert.backends.base import Array, Model, Precision, Runner
 from cinert.backends.pytorch import TorchBackend
-from cinert.backends.tensorrt import TensorRtBackend
+from cinert.backends.tensorrt import TensorRtBackend, TensorRtRtxBackend
 from cinert.backends.tensorrt.runner import TensorRtRunner
+from cinert.device_memory.driver import gpu_facts
 from cinert.environment import default_threads
 from cinert.errors import CineRTError
 from cinert.files import write_json
 from cinert.onnx import network_model
+from cinert.quiet import MachineWatch
 from cinert.sampling import random_arch
 from cinert.space import load_space
-from cinert.timing import Clock, Protocol, measure_interleaved, summarise
+from cinert.timing import Clock, Protocol, anchor_floor, measure_interleaved, summarise
 
+_TENSORRT = {"trt": TensorRtBackend, "trt-rtx": TensorRtRtxBackend}
 Peer = Callable[[Model, str, contextlib.ExitStack], Clock]
 
 
@@ -38,18 +41,22 @@ def ours(name: str, precision: Precision = "fp32", **options: Any) -> Peer:
     """One of our back ends, through its runner, from host memory to host memory."""
 
     def make(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
-        backend = {"torch": TorchBackend, "trt": TensorRtBackend}.get(name, lambda: get_backend(name))(**options)
+        backend = {"torch": TorchBackend, **_TENSORRT}.get(name, lambda: get_backend(name))(**options)
         runner = backend.runner(model, precision=precision, device=device, threads=default_threads())
         return _host_clock(stack.enter_context(runner))
 
     return make
 
 
-def bare_engine(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
+def bare_engine(name: str) -> Peer:
     """TensorRT's execution alone, by device events: what our runner adds is the difference."""
-    runner = TensorRtBackend().runner(model, precision="fp16", device=device, threads=default_threads())
-    assert isinstance(runner, TensorRtRunner)
-    return stack.enter_context(runner).device_ms
+
+    def make(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
+        runner = _TENSORRT[name]().runner(model, precision="fp16", device=device, threads=default_threads())
+        assert isinstance(runner, TensorRtRunner)
+        return stack.enter_context(runner).device_ms
+
+    return make
 
 
 def torch_compile(model: Model, device: str, stack: contextlib.ExitStack) -> Clock:
@@ -101,7 +108,10 @@ PEERS: dict[str, Peer] = {
     "TensorRT, fp32": ours("trt"),
     "TensorRT, fp16": ours("trt", "fp16"),
     "TensorRT, fp16, without CUDA graph": ours("trt", "fp16", cuda_graph=False),
-    "TensorRT, fp16, bare engine": bare_engine,
+    "TensorRT, fp16, bare engine": bare_engine("trt"),
+    "TensorRT-RTX, fp32": ours("trt-rtx"),
+    "TensorRT-RTX, fp16": ours("trt-rtx", "fp16"),
+    "TensorRT-RTX, fp16, bare engine": bare_engine("trt-rtx"),
 }
 
 
@@ -124,6 +134,12 @@ def _call_clock_of(shape: tuple[int, ...], call: Callable[[Array], object]) -> C
     return run
 
 
+def watch(device: str) -> MachineWatch:
+    """What tells whether the machine, and on a GPU the GPU, is left alone."""
+    gpu = None if device == "cpu" else gpu_facts(int(device.split(":")[1])).uuid
+    return MachineWatch(threads=default_threads(), gpu=gpu)
+
+
 def measure(model: Model, device: str, protocol: Protocol) -> Iterator[tuple[str, dict[str, Any]]]:
     """Time every peer on one network; yields (name, figures or the reason why not)."""
     with contextlib.ExitStack() as stack:
@@ -131,11 +147,17 @@ def measure(model: Model, device: str, protocol: Protocol) -> Iterator[tuple[str
         for name, peer in PEERS.items():
             where = "cpu" if name in {"OpenVINO", "ONNX Runtime, CPU"} else device
             try:
-                clocks[name] = peer(model, where, stack)
-            except CineRTError as error:
-                yield name, {"reason": error.message}
-        for name, visits in measure_interleaved(clocks, protocol, seed=0).items():
-            yield name, summarise(visits, protocol).to_dict()
+                clock = peer(model, where, stack)
+                # Some compile when they are first run.
+                clock()
+            # Others' libraries fail in any way; the peers that work are still to be compared.
+            except Exception as error:
+                yield name, {"reason": str(error).strip().splitlines()[0] if str(error).strip() else repr(error)}
+            else:
+                clocks[name] = clock
+        timed = measure_interleaved(clocks, protocol, seed=0, watch=watch(device))
+        for name, visits in timed.items():
+            yield name, summarise(visits, protocol, anchor_floor(timed)).to_dict()
 
 
 def main() -> None:
@@ -145,9 +167,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda:0", help="cpu or cuda:N")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="random networks")
     parser.add_argument("--passes", type=int, default=12, help="visits to every row")
+    parser.add_argument("--allow-busy", action="store_true", help="measure although others use the machine")
     parser.add_argument("-o", "--output", type=Path, required=True)
     words = parser.parse_args()
-    protocol = Protocol(min_passes=words.passes, max_passes=words.passes)
+    protocol = Protocol(min_passes=words.passes, max_passes=words.passes, tolerant=words.allow_busy)
     rows = []
     for seed in words.seeds:
         arch = random_arch(load_space(words.space), seed)

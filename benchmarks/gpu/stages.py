@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cinert.backends import get_backend
+
 _HERE = Path(__file__).parent
 _BIN = Path(sys.executable).parent
 Commands = list[list[str]]
@@ -19,6 +21,8 @@ class Book:
     folder: Path
     data: Path
     tiny: bool
+    flavour: str
+    """The TensorRT that is measured: `trt` or `trt-rtx`."""
 
     @property
     def space(self) -> str:
@@ -29,29 +33,34 @@ class Book:
     def luts(self) -> dict[str, list[str]]:
         """Arguments of bench-ops by the name of the LUT."""
         if self.tiny:
-            return {"torch": ["--backend", "torch"], "openvino": ["--backend", "openvino"]}
+            return {"torch-fp32": ["--backend", "torch"], "openvino-fp32": ["--backend", "openvino"]}
         return {
             "torch-eager": ["--backend", "torch", "--device", "cuda:0", "--no-cuda-graph"],
             "torch-graph": ["--backend", "torch", "--device", "cuda:0"],
-            "trt-fp32": ["--backend", "trt", "--only"],
-            "trt-fp16": ["--backend", "trt", "--only", "--precision", "fp16"],
+            f"{self.flavour}-fp32": ["--backend", self.flavour, "--only"],
+            f"{self.flavour}-fp16": ["--backend", self.flavour, "--only", "--precision", "fp16"],
         }
 
     @property
     def fastest(self) -> str:
         """The LUT that the search takes."""
-        return "openvino" if self.tiny else "trt-fp16"
+        return "openvino-fp32" if self.tiny else f"{self.flavour}-fp16"
 
     @property
     def precisions(self) -> list[tuple[str, str]]:
         """(back end, precision) of the engines that are judged."""
         if self.tiny:
             return [("openvino", "fp32")]
-        return [("trt", precision) for precision in ("fp32", "tf32", "fp16", "bf16", "int8")]
+        return [(self.flavour, precision) for precision in ("fp32", "tf32", "fp16", "bf16", "int8")]
 
     def lut(self, name: str) -> Path:
         """File of a LUT."""
         return self.folder / f"lut-{name}.json"
+
+
+def probe_flavour() -> str:
+    """The first TensorRT that runs on this GPU; `trt` if none does, whose refusals are then on record."""
+    return next((name for name in ("trt", "trt-rtx") if get_backend(name).available("cuda:0").ok), "trt")
 
 
 def _command(name: str, *words: object) -> list[str]:
@@ -83,7 +92,7 @@ def gpu_tests(book: Book) -> Commands:
 
 def luts(book: Book) -> Commands:
     """LUTs of PyTorch, eager and as a CUDA graph, and of TensorRT; and one beside the other."""
-    few = ["--networks", "10"] if book.tiny else []
+    few = ["--networks", "10", "--allow-busy"] if book.tiny else []
     made = [
         _command("bench-ops", "--space", book.space, *words, *few, "-o", book.lut(name))
         for name, words in book.luts.items()
@@ -94,17 +103,14 @@ def luts(book: Book) -> Commands:
 
 def networks(book: Book) -> Commands:
     """Random networks measured whole, against each LUT's estimates."""
-    nets = 2 if book.tiny else 60
+    few = ["--nets", 2, "--allow-busy"] if book.tiny else ["--nets", 60]
     script = _HERE.parent / "estimate_accuracy.py"
-    return [
-        _script(script, book.lut(name), "--nets", nets, "-o", book.folder / f"estimate-{name}.json")
-        for name in book.luts
-    ]
+    return [_script(script, book.lut(name), *few, "-o", book.folder / f"estimate-{name}.json") for name in book.luts]
 
 
 def peers(book: Book) -> Commands:
     """Our runner against the bare engine and against other ways to run the same network."""
-    device = ["--device", "cpu", "--passes", "3"] if book.tiny else []
+    device = ["--device", "cpu", "--passes", "3", "--allow-busy"] if book.tiny else []
     return [_script(_HERE / "peers.py", "--space", book.space, *device, "-o", book.folder / "peers.json")]
 
 
@@ -128,8 +134,10 @@ def engines(book: Book) -> Commands:
     commands: Commands = []
     for backend, precision in book.precisions:
         bundle = run / f"bundle-{backend}-{precision}"
-        calibration = ["--calibration", str(book.data)] if precision == "int8" else []
-        chosen = ["--backend", backend, "--precision", precision, *calibration]
+        calibration = ["--calibration", book.data] if precision == "int8" else []
+        name = f"{backend}-{precision}"
+        priced = ["--lut", book.lut(name)] if name in book.luts else []
+        chosen = ["--backend", backend, "--precision", precision, *calibration, *priced]
         commands += [
             _command("export-engine", run / "arch.yaml", *chosen, "--data", book.data, "-o", bundle),
             _command("evaluate-bundle", bundle, "--data", book.data, "--fold", 0, "-o", f"{bundle}-accuracy.json"),

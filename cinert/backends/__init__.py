@@ -50,7 +50,7 @@ def fastest_order(device: str = "auto") -> tuple[str, ...]:
 
 
 def resolve_backend(name: str, device: str = "auto", precision: str = "fp32", *, to_build: bool = False) -> Backend:
-    """Return an available back end; `auto` takes the fastest that this machine has.
+    """Return an available back end; `auto` takes the fastest that this machine has for the precision.
 
     Args:
         name: of the back end, or `auto`.
@@ -59,7 +59,7 @@ def resolve_backend(name: str, device: str = "auto", precision: str = "fp32", *,
         to_build: a back end that is named need not run here, as long as it builds here.
 
     Raises:
-        BadInputError: unknown name, device or precision.
+        BadInputError: unknown name or device, or a precision that is not supported there.
         BackendUnavailableError: it, or for `auto` every one, is not available; the reason is given.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -68,7 +68,7 @@ def resolve_backend(name: str, device: str = "auto", precision: str = "fp32", *,
         backend = get_backend(name)
         (backend.require_buildable if to_build else backend.require)(device, precision)
         return backend
-    reasons = []
+    reasons, lacking = [], []
     for candidate in fastest_order(device):
         try:
             backend = get_backend(candidate)
@@ -76,10 +76,17 @@ def resolve_backend(name: str, device: str = "auto", precision: str = "fp32", *,
             reasons.append(str(error))
             continue
         availability = backend.available(device)
-        if availability.ok:
-            backend.require(device, precision)
+        if not availability.ok:
+            reasons.append(f"{candidate}: {availability.reason}")
+        elif precision not in (supported := backend.precisions_on(device)):
+            lacking.append(f"{candidate} {', '.join(supported)}")
+        else:
             return backend
-        reasons.append(f"{candidate}: {availability.reason}")
+    if lacking:
+        raise BadInputError(
+            f"precision {precision!r} is not supported by any back end here on device {device}.",
+            hint=f"there are {'; '.join(lacking)}.",
+        )
     raise BackendUnavailableError(f"no back end is available for device {device}: {'; '.join(reasons)}.")
 
 

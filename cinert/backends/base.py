@@ -139,6 +139,11 @@ class Backend(ABC):
         """Whether engines can be built here, if only to run them elsewhere."""
         return self.available(device)
 
+    def precisions_on(self, device: str = "auto") -> tuple[Precision, ...]:
+        """Precisions that it computes in on `device`; all of its own, unless the device matters."""
+        del device
+        return self.precisions
+
     @abstractmethod
     def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
         """Compile a model to an engine that can be stored."""
@@ -166,9 +171,9 @@ class Backend(ABC):
 
         Raises:
             BackendUnavailableError: the back end cannot work here, with the reason.
-            BadInputError: the precision is unknown or not supported by this back end.
+            BadInputError: the precision is unknown, or not supported by this back end on this device.
         """
-        self._require(self.available(device), precision)
+        self._require(self.available(device), device, precision)
 
     def require_buildable(self, device: str = "auto", precision: str = "fp32") -> None:
         """Refuse early what cannot be built here.
@@ -177,15 +182,17 @@ class Backend(ABC):
             BackendUnavailableError: engines cannot be built here, with the reason.
             BadInputError: as `require`.
         """
-        self._require(self.buildable(device), precision)
+        self._require(self.buildable(device), device, precision)
 
-    def _require(self, availability: Availability, precision: str) -> None:
+    def _require(self, availability: Availability, device: str, precision: str) -> None:
         if not availability.ok:
             raise BackendUnavailableError(f"back end {self.name} is not available because {availability.reason}.")
-        if precision not in self.precisions:
+        supported = self.precisions_on(device)
+        if precision not in supported:
+            where = f" on device {device}" if precision in self.precisions else ""
             raise BadInputError(
-                f"precision {precision!r} is not supported by back end {self.name}.",
-                hint=f"it supports {', '.join(self.precisions)}.",
+                f"precision {precision!r} is not supported by back end {self.name}{where}.",
+                hint=f"it supports {', '.join(supported)}.",
             )
 
 

@@ -48,6 +48,8 @@ class OpenVinoBackend(Backend):
             hint.inference_precision: ov.Type.f32,
             properties.inference_num_threads: threads,
             properties.num_streams: 1,
+            # Pinned, the threads of several models can end up on one core: twice as slow, in one run and not the next.
+            hint.enable_cpu_pinning: False,
         }
         return OpenVinoRunner(core.compile_model(network, "CPU", options))
 

@@ -43,6 +43,10 @@ class TorchBackend(Backend):
                 )
         return Availability(ok=True, reason=f"torch {torch.__version__}")
 
+    def precisions_on(self, device: str = "auto") -> tuple[Precision, ...]:
+        """On a CPU fp32 and bf16 alone."""
+        return self.precisions if _device(device).type == "cuda" else ("fp32", "bf16")
+
     def compile(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Engine:
         """Export the module as a PyTorch program (pt2)."""
         del threads
@@ -79,8 +83,6 @@ class TorchBackend(Backend):
         module = module.to(device=chosen, dtype=_DTYPES[precision])
         if chosen.type == "cuda":
             return CudaRunner(module, shapes, precision, chosen, graph=self.cuda_graph)
-        if precision not in {"fp32", "bf16"}:
-            raise BadInputError(f"precision {precision!r} is not supported by torch on the CPU.", hint="fp32 or bf16.")
         return CpuRunner(module, shapes, precision, threads)
 
     def fingerprint(self, device: str = "auto") -> dict[str, Any]:

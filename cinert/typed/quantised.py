@@ -39,11 +39,14 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def to_int8(model: Model) -> TypedOnnx:
-    """Quantise the convolutions; everything else stays in fp32.
+    """Quantise the convolutions; everything else stays in fp32. A graph without one stays as it is.
 
     Raises:
         BadInputError: no calibration inputs, or they do not fit the model.
     """
+    graph = onnx.load_from_string(model.onnx)
+    if not any(node.op_type in QUANTISED_OPS for node in graph.graph.node):
+        return TypedOnnx(model.onnx, _kept(graph))
     if not model.calibration:
         raise BadInputError(
             f"int8 needs real frames to calibrate {model.name}, and there are none.", hint="give --calibration DIR."
@@ -53,7 +56,6 @@ def to_int8(model: Model) -> TypedOnnx:
     for x_BCDHW in model.calibration:
         if tuple(x_BCDHW.shape) != tuple(model.input_shapes[0]):
             raise BadInputError(f"{model.name} takes {model.input_shapes[0]}, a calibration input is {x_BCDHW.shape}.")
-    graph = onnx.load_from_string(model.onnx)
     with tempfile.TemporaryDirectory() as folder, _QuietRoot():
         target = Path(folder) / "int8.onnx"
         quantize_static(

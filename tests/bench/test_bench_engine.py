@@ -38,6 +38,10 @@ def test_estimate_and_measurement_stand_side_by_side(bundle_folder, tiny_arch, m
     assert measured["frames"] == 12
     assert 0 < measured["p50_ms"] <= measured["p99_ms"] <= measured["worst_ms"]
     assert measured["device_p50_ms"] > 0
+    # Without a localiser the frame has nothing else on the device.
+    assert document["frame_to_mask"]["device_p50_ms"] == measured["device_p50_ms"]
+    assert "p50 ms, host to host" in result.stdout
+    assert "p50 ms, CPU alone*" in result.stdout
     assert measured["burst_p50_ms"] == measured["p50_ms"]
     assert measured["throughput_fps"] > 0
     frames = document["frame_to_mask"]
@@ -98,11 +102,12 @@ def test_a_foreign_lut_is_taken_when_told_so(bundle_folder, make_lut, output):
     assert "of another device" in result.stderr
 
 
-@pytest.mark.parametrize("differs", ["backend", "precision"])
-def test_a_lut_of_another_engine_is_refused(bundle_folder, make_lut, output, differs):
-    result = run(bundle_folder, "--lut", make_lut(**{differs: "other"}), "-o", output)
+@pytest.mark.parametrize(("differs", "value", "here"), [("backend", "openvino", "ort"), ("precision", "int8", "fp32")])
+def test_a_lut_of_another_engine_is_refused(bundle_folder, make_lut, output, differs, value, here):
+    result = run(bundle_folder, "--lut", make_lut(**{differs: value}), "-o", output)
     assert result.exit_code == 2
-    assert f"{differs}: 'other' there" in result.stderr
+    assert f"is of another engine: {differs}: {value!r} there, {here!r} here" in result.stderr
+    assert not output.exists()
 
 
 ESTIMATE = {"ms": 50000.0, "low_ms": 0.0, "high_ms": 100000.0, "throughput_fps": 1.0}

@@ -24,6 +24,7 @@ def measurement(engine_ms=10.0, frame_ms=20.0, *, late=0, fps=60.0, mode="burst"
         device_p50_ms=9.0,
         frame_to_mask=Stream(mode, [frame_ms] * (500 - late) + [51.0] * late),
         frame_to_mask_fps=fps,
+        frame_device_p50_ms=9.5,
         stages_p50_ms={"localise": 0.5, "preprocess": 1.0, "engine": 10.0, "inverse": 2.0},
     )
 

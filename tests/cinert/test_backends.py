@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -105,10 +107,43 @@ def test_auto_prefers_the_gpu_where_there_is_one(monkeypatch, gpu, first):
 def test_unknown_names_and_precisions_are_bad_input():
     with pytest.raises(BadInputError, match="unknown back end 'tflite'"):
         resolve_backend("tflite")
-    with pytest.raises(BadInputError, match="precision 'int8' is not supported by back end ort"):
-        resolve_backend("ort", "cpu", "int8")
+    with pytest.raises(BadInputError, match="precision 'fp16' is not supported by back end ort") as error:
+        resolve_backend("ort", "cpu", "fp16")
+    assert error.value.hint == "it supports fp32, int8."
+    with pytest.raises(BadInputError, match="precision 'fp8' is not supported by any back end here on device cpu"):
+        resolve_backend("auto", "cpu", "fp8")
     with pytest.raises(BackendUnavailableError, match="on the CPU, not on cuda:0"):
         resolve_backend("ort", "cuda:0")
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_a_precision_that_the_device_lacks_is_bad_input(precision):
+    # The GPU has it, the CPU of the same back end has not.
+    with pytest.raises(
+        BadInputError, match=f"precision '{precision}' is not supported by back end torch on device cpu"
+    ) as error:
+        resolve_backend("torch", "cpu", precision)
+    assert error.value.hint == "it supports fp32, bf16."
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", "torch"), ("int8", "ort")])
+def test_auto_takes_the_fastest_that_has_the_precision(precision, expected):
+    assert resolve_backend("auto", "cpu", precision).name == expected
+
+
+def test_int8_of_onnx_runtime_stays_near_pytorch_and_needs_frames():
+    arch = random_arch(dataclasses.replace(load_space("demo"), input_shape_DHW=(4, 16, 16)), 3)
+    rng = np.random.default_rng(0)
+    frames = tuple(rng.standard_normal((1, 1, 4, 16, 16), dtype=np.float32) for _ in range(4))
+    model = dataclasses.replace(network_model(arch), calibration=frames)
+    backend = get_backend("ort")
+    engine = backend.compile(model, precision="int8", device="cpu", threads=1)
+    assert b"QuantizeLinear" in engine.onnx
+    with backend.load(engine, device="cpu", threads=1) as runner:
+        expected = reference(arch, frames[0])
+        assert 1e-4 < np.abs(runner.run(frames[0]) - expected).max() / np.abs(expected).max() < 0.15
+    with pytest.raises(BadInputError, match="int8 needs real frames to calibrate"):
+        backend.compile(network_model(arch), precision="int8", device="cpu", threads=1)
 
 
 def test_fingerprints_bind_device_threads_and_versions():

@@ -28,7 +28,8 @@ def test_doctor_as_json():
     found = json.loads(run("doctor", "--json").stdout)
     assert found["cinert"] == __version__
     assert found["backends"]["torch"]["available"] is True
-    assert "fp32" in found["backends"]["torch"]["precisions"]
+    assert found["backends"]["torch"]["precisions"][0] == "fp32"
+    assert found["backends"]["ort"]["precisions"] == ["fp32", "int8"]
     assert found["backends"]["torch"]["libraries"]["torch"]
     assert found["backends"]["trt"]["available"] is False
     assert found["backends"]["trt"]["reason"]
@@ -93,7 +94,8 @@ assert not {{"torch", "onnx", "monai", "matplotlib", "bench"}} & set(sys.modules
 
 def test_doctor_tells_what_builds_from_what_runs(monkeypatch):
     class Builder:
-        precisions = ("fp16",)
+        def precisions_on(self):
+            return ("fp16",)
 
         def available(self):
             return Availability(ok=False, reason="there is no NVIDIA driver here")

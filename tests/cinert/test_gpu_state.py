@@ -4,17 +4,16 @@ import pytest
 
 from cinert.backends import get_backend
 from cinert.environment import binding_differences, fingerprint
-from cinert.gpu_state import gpu_state
+from cinert.gpu_state import _open, gpu_state, throttle_reasons
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed (pip install 'cinert[trt]')")
 
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """A GPU at 61 degrees whose power is capped; `answers` may be changed."""
+    """A GPU at 61 degrees whose power is capped, as (answers, calls); the answers may be changed."""
     answers = {
         "nvmlInit": None,
-        "nvmlShutdown": None,
         "nvmlDeviceGetHandleByUUID": "handle",
         "nvmlDeviceGetClockInfo": 1830,
         "nvmlDeviceGetPowerUsage": 249_500,
@@ -36,7 +35,9 @@ def nvml(monkeypatch):
 
     for name in answers:
         monkeypatch.setattr(pynvml, name, answer(name))
-    return answers, calls
+    _open.cache_clear()
+    yield answers, calls
+    _open.cache_clear()
 
 
 def test_the_state_is_read_in_plain_units(nvml):
@@ -48,7 +49,6 @@ def test_the_state_is_read_in_plain_units(nvml):
         "temperature_c": 61,
         "throttled_by": ["power cap"],
     }
-    assert nvml[1][-1] == ("nvmlShutdown",)
 
 
 def test_torch_writes_uuids_without_their_prefix(nvml):
@@ -68,10 +68,38 @@ def test_without_a_driver_nothing_is_recorded(nvml):
     assert gpu_state("GPU-12") is None
 
 
-def test_a_gpu_that_nvml_does_not_know_is_none_and_nvml_is_shut_down(nvml):
+def test_a_gpu_that_nvml_does_not_know_is_none(nvml):
     nvml[0]["nvmlDeviceGetHandleByUUID"] = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
     assert gpu_state("GPU-12") is None
-    assert nvml[1][-1] == ("nvmlShutdown",)
+
+
+@pytest.mark.parametrize(
+    ("bits", "reasons"),
+    [
+        (["GpuIdle", "ApplicationsClocksSetting", "SyncBoost"], ()),
+        (["SwPowerCap"], ("power cap",)),
+        (["HwSlowdown", "HwThermalSlowdown"], ("hardware slowdown", "thermal (hardware)")),
+        (["SwThermalSlowdown", "HwPowerBrakeSlowdown"], ("thermal (software)", "power brake")),
+    ],
+)
+def test_power_and_heat_throttle_and_the_users_own_settings_do_not(nvml, bits, reasons):
+    nvml[0]["nvmlDeviceGetCurrentClocksEventReasons"] = sum(
+        getattr(pynvml, f"nvmlClocksEventReason{bit}") for bit in bits
+    )
+    assert throttle_reasons("GPU-12") == reasons
+
+
+def test_throttling_is_polled_by_one_call(nvml):
+    throttle_reasons("GPU-12")
+    nvml[1].clear()
+    nvml[0]["nvmlDeviceGetCurrentClocksEventReasons"] = pynvml.nvmlClocksEventReasonNone
+    assert throttle_reasons("GPU-12") == ()
+    assert nvml[1] == [("nvmlDeviceGetCurrentClocksEventReasons", "handle")]
+
+
+def test_throttling_that_is_not_told_is_not_taken_for_none(nvml):
+    nvml[0]["nvmlDeviceGetCurrentClocksEventReasons"] = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+    assert throttle_reasons("GPU-12") is None
 
 
 def test_the_state_is_recorded_and_binds_nothing(nvml, monkeypatch):

@@ -9,6 +9,7 @@ from cinert.errors import BadInputError
 from cinert.network import Network, fold_batch_norm, load_weights, random_weights
 from cinert.sampling import random_arch
 from cinert.space import PRESETS, load_space
+from cinert.vertices import vertex_values
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -29,13 +30,47 @@ def test_union_of_two_paths_by_hand():
     image = torch.randn(1, 1, *space.input_shape_DHW)
     with torch.no_grad():
         stem = network.stem(image)
-        down = network.cells["l1_s1_ep"](network.cells["l0_s0_ct"](stem))
+        down = network.cells["l0_s0_ct"](stem)
+        # The empty second node is neither computed nor read.
+        assert sorted(down) == [0, 2]
+        back = network.cells["l1_s1_ep"](torch.cat([down[0], down[2]], dim=1))
         flat = network.cells["l0_s0_ns"](stem)
-        torch.testing.assert_close(network(image), network.head(down + flat))
-        # The empty second node gives zeros in the middle third of the channels.
-        width = space.widths[0]
-        assert flat[:, width : 2 * width].abs().max() == 0
-        assert flat[:, :width].abs().max() > 0
+        met = torch.cat([back[0] + flat[0], back[2] + flat[2]], dim=1)
+        torch.testing.assert_close(network(image), network.head(met))
+
+
+def test_empty_nodes_give_what_zeros_would_give():
+    """The network without its empty nodes equals the textbook one: zeros joined, summed and read like any node."""
+    space = dataclasses.replace(load_space("demo"), layers=3)
+    cells = {
+        "ct": ((NodeEdge(0, "conv"),), (), (NodeEdge(2, "conv"),)),
+        "ns": ((), (NodeEdge(0, "separable"),), (NodeEdge(0, "identity"),)),
+        "ep": ((NodeEdge(0, "maxpool"),), (), ()),
+    }
+    paths = (("ct", "ns", "ep"), ("ns", "ct", "ep"), ("skip", "skip", "ns"))
+    arch = Arch(space=space, cells=cells, paths=paths)
+    network = random_weights(Network(arch), 0)
+    held = {vertex: tuple(values) for vertex, values in vertex_values(arch).items()}
+    assert (held[1, 1], held[1, 0], held[2, 1], held[3, 0]) == ((0,), (0, 1, 2), (0, 1, 2), (0, 1, 2))
+    image = torch.randn(1, 1, *space.input_shape_DHW)
+
+    def padded(cell, vertex, nodes):
+        width = cell.preprocessing[0 if not isinstance(cell.preprocessing[0], torch.nn.MaxPool3d) else 1].in_channels
+        width //= len(nodes)
+        outputs = cell(torch.cat([vertex[:, node * width : (node + 1) * width] for node in nodes], dim=1))
+        zeros = torch.zeros_like(next(iter(outputs.values())))
+        return torch.cat([outputs.get(node, zeros) for node in range(space.nodes)], dim=1)
+
+    with torch.no_grad():
+        vertices = {(0, 0): network.stem(image)}
+        for edge in arch.edges:
+            source = vertices[edge.layer, edge.source]
+            if edge.kind != "skip":
+                name = f"l{edge.layer}_s{edge.source}_{edge.kind}"
+                source = padded(network.cells[name], source, held[edge.layer, edge.source])
+            target = (edge.layer + 1, edge.target)
+            vertices[target] = vertices[target] + source if target in vertices else source
+        torch.testing.assert_close(network(image), network.head(vertices[3, 0]), rtol=1e-4, atol=1e-5)
 
 
 def test_folding_batch_norm_keeps_the_function():

@@ -1,9 +1,11 @@
 """export-engine for TensorRT-RTX: real plans for several GPUs from a machine without one."""
 
 import json
+import re
 import subprocess
 import sys
 
+import onnx
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import save_file
@@ -69,25 +71,59 @@ def test_the_summary_says_so_too(arch_file):
     assert "not run: the engine is for another machine" in result.output
 
 
-def test_an_independent_script_rebuilds_the_plan_from_the_bundles_onnx(bundle):
-    program = """
-import sys
-import tensorrt_rtx as trt
-onnx, plan = sys.argv[1:]
-log = trt.Logger(trt.Logger.ERROR)
-builder = trt.Builder(log)
-network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-assert trt.OnnxParser(network, log).parse_from_file(onnx)
-config = builder.create_builder_config()
-config.clear_flag(trt.BuilderFlag.TF32)
-config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-config.num_compute_capabilities = 1
-config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-rebuilt = bytes(builder.build_serialized_network(network, config))
-assert rebuilt == open(plan, "rb").read(), "another plan"
-"""
-    files = [bundle.folder / "model.onnx", bundle.folder / "trt-rtx-fp16-sm89.plan"]
-    subprocess.run([sys.executable, "-c", program, *map(str, files)], check=True)
+def save_localiser(folder):
+    record = {"schema": "cinert.localiser", "version": 1, "seen_patients": [{"id": "patient901", "digest": "ab"}]}
+    state = random_weights(LocaliserNet(), 0).state_dict()
+    save_file(state, folder / "localiser.safetensors", metadata={"cinert": json.dumps(record)})
+
+
+class TestRebuilding:
+    """benchmarks/rebuild_plan.py, which knows TensorRT-RTX and nothing of ours."""
+
+    @pytest.fixture
+    def rebuild(self, repository):
+        script = repository / "benchmarks" / "rebuild_plan.py"
+        return lambda folder: subprocess.run(
+            [sys.executable, "-I", str(script), str(folder)], capture_output=True, text=True, check=False
+        )
+
+    def test_the_script_imports_nothing_of_ours(self, repository):
+        text = (repository / "benchmarks" / "rebuild_plan.py").read_text()
+        assert (
+            set(re.findall(r"^(?:import|from) (\w+)", text, re.M)) & {"cinert", "latency", "export", "bench"} == set()
+        )
+
+    @pytest.mark.parametrize(
+        ("precision", "options"),
+        [("fp16", ()), ("tf32", ("--workspace-mib", 512, "--optimisation-level", 1, "--aux-streams", 0))],
+    )
+    def test_every_plan_is_rebuilt_from_the_onnx_beside_it(self, arch_file, rebuild, precision, options):
+        save_localiser(arch_file.parent)
+        result = run(arch_file, *RTX, "--precision", precision, *options, "--compute-capability", "8.6,12.0")
+        assert result.exit_code == 0, result.output
+        done = rebuild(arch_file.parent / "bundle")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("the same, byte by byte") == 4
+
+    def test_a_plan_of_other_weights_is_another_plan(self, bundle, rebuild):
+        path = bundle.folder / "model.onnx"
+        model = onnx.load(path)
+        weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        changed = bytearray(weights.raw_data)
+        changed[0] ^= 1
+        weights.raw_data = bytes(changed)
+        onnx.save(model, path)
+        done = rebuild(bundle.folder)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert done.stdout.count("ANOTHER PLAN") == 3
+
+    def test_another_version_is_not_compared(self, bundle, rebuild):
+        path = bundle.folder / "manifest.json"
+        version = bundle.engine.build["version"]
+        path.write_text(path.read_text().replace(version, "1.2.3"))
+        done = rebuild(bundle.folder)
+        assert done.returncode == 2
+        assert f"was built by TensorRT-RTX 1.2.3, here is TensorRT-RTX {version}" in done.stdout
 
 
 def test_a_changed_byte_is_refused_before_anything_is_deserialised(bundle, monkeypatch):
@@ -113,9 +149,7 @@ def test_loading_it_without_a_driver_is_exit_3(bundle, monkeypatch):
 
 
 def test_the_localiser_is_built_for_the_same_gpus(arch_file):
-    record = {"schema": "cinert.localiser", "version": 1, "seen_patients": [{"id": "patient901", "digest": "ab"}]}
-    state = random_weights(LocaliserNet(), 0).state_dict()
-    save_file(state, arch_file.parent / "localiser.safetensors", metadata={"cinert": json.dumps(record)})
+    save_localiser(arch_file.parent)
     result = run(arch_file, *RTX, "--precision", "fp16", "--compute-capability", "8.6,12.0")
     assert result.exit_code == 0, result.output
     bundle = open_bundle(arch_file.parent / "bundle")

@@ -1,12 +1,18 @@
+from collections import Counter
+
+import onnx
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cinert.network import Network, fold_batch_norm
+from cinert.onnx import network_model
+from cinert.paths import legal_edges
 from cinert.sampling import random_arch
 from cinert.space import PRESETS, load_space
 from latency.design import count_matrix, designed_networks
-from latency.parts import PartCatalogue, arch_parts, input_shapes, make_part
+from latency.breakdown import arch_parts
+from latency.parts import PartCatalogue, input_shapes, make_part
 
 # Convolutions are what torch counts; the rest is arithmetic that it leaves out.
 CONVOLUTIONS = {"conv", "dilated", "separable", "stem", "head", "pre.ns"}
@@ -55,6 +61,26 @@ def test_the_design_identifies_every_price(preset):
     archs = designed_networks(space, 2 * len(keys), precision="fp32")
     assert len({arch.digest for arch in archs}) == len(archs)
     counts = count_matrix(archs, keys, "fp32")
-    assert (counts > 0).sum(axis=0).min() >= 2
+    held = dict(zip(keys, (counts > 0).sum(axis=0), strict=True))
+    # Where edges never meet in a vertex, random cells, which have one edge per node, hold no addition.
+    arriving = Counter((edge.layer, edge.target) for edge in legal_edges(space.layers, space.scales))
+    meeting = {scale for (_, scale), number in arriving.items() if number > 1}
+    lonely = {PartCatalogue(space).merge(scale) for scale in range(space.scales) if scale not in meeting}
+    assert min(number for key, number in held.items() if key not in lonely) >= 2
     again = designed_networks(space, 2 * len(keys), precision="fp32")
     assert [arch.digest for arch in again] == [arch.digest for arch in archs]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_parts_are_what_the_exported_network_runs(seed):
+    """Concatenations, additions, poolings and resizings of the ONNX graph are those that are priced."""
+    space = load_space("demo")
+    arch = random_arch(space, seed, paths=4)
+    nodes = Counter(node.op_type for node in onnx.load_from_string(network_model(arch).onnx).graph.node)
+    parts = Counter(dict.fromkeys(("concat", "merge", "maxpool", "pre.ct", "pre.ep"), 0))
+    for key, count in arch_parts(arch).items():
+        parts[key.kind] += count
+    assert nodes["Concat"] == parts["concat"]
+    assert nodes["Add"] == parts["merge"]
+    assert nodes["MaxPool"] == parts["maxpool"] + parts["pre.ct"]
+    assert nodes["Resize"] == parts["pre.ep"]

@@ -12,6 +12,7 @@ from cinert.backends.tensorrt.audit import audit_network, audit_plan, count_elem
 from cinert.backends.tensorrt.build import BuildOptions, Plan, build_plan, check_supported, make_log
 from cinert.backends.tensorrt.flavour import RTX, TENSORRT, Flavour, known_capabilities, load, version
 from cinert.backends.tensorrt.runner import TensorRtRunner
+from cinert.backends.tensorrt.runtime_cache import RuntimeCache, runtime_cache_path
 from cinert.backends.tensorrt.timing_cache import read_timing_cache, write_timing_cache
 from cinert.device_memory import Device, installed, open_device
 from cinert.device_memory.driver import driver_problem, gpu_facts
@@ -45,16 +46,20 @@ class _TensorRtFamily(Backend):
         if device == "cpu":
             return Availability(ok=False, reason="it runs on NVIDIA GPUs, not on the CPU")
         try:
-            found = version(load(self.flavour))
+            module = load(self.flavour)
         except BackendUnavailableError as error:
             return Availability(ok=False, reason=error.message)
         problem = driver_problem(_index(device))
         if problem is not None:
             return Availability(ok=False, reason=problem)
+        known, capability = known_capabilities(module), gpu_facts(_index(device)).compute_capability
+        if known and capability not in known:
+            reason = f"{self.flavour.title} knows compute capability {', '.join(known)}, and this GPU has {capability}"
+            return Availability(ok=False, reason=reason)
         memory = installed()
         if not memory:
             return Availability(ok=False, reason="neither pycuda nor cuda-core is installed")
-        return Availability(ok=True, reason=f"{self.flavour.title} {found}, device memory by {memory[0]}")
+        return Availability(ok=True, reason=f"{self.flavour.title} {version(module)}, device memory by {memory[0]}")
 
     def buildable(self, device: str = "auto") -> Availability:
         """Whether engines can be built here; TensorRT-RTX needs no GPU for it."""
@@ -153,7 +158,13 @@ class _TensorRtFamily(Backend):
         del threads
         self.require(device, engine.precision)
         memory, loaded = self._deserialise(engine, _index(device))
-        return TensorRtRunner(load(self.flavour), loaded, memory, cuda_graph=self.cuda_graph)
+        cache = None
+        if self.flavour.compiles_on_load:
+            facts = gpu_facts(_index(device))
+            plan = engine.files[plan_suffix(facts.compute_capability)]
+            with memory.current():
+                cache = RuntimeCache(loaded, runtime_cache_path(self.flavour, facts.uuid, plan))
+        return TensorRtRunner(load(self.flavour), loaded, memory, cuda_graph=self.cuda_graph, runtime_cache=cache)
 
     def _deserialise(self, engine: Engine, index: int) -> tuple[Device, Any]:
         trt, title = load(self.flavour), self.flavour.title

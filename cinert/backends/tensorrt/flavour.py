@@ -23,6 +23,8 @@ class Flavour:
     index_note: str
     """Where the package comes from, for people whose installation failed."""
     builds_without_gpu: bool
+    compiles_on_load: bool
+    """Whether the machine code for a GPU is made there, when an engine is first run."""
 
 
 TENSORRT = Flavour(
@@ -33,6 +35,7 @@ TENSORRT = Flavour(
     extra="trt",
     index_note="its libraries come from NVIDIA's own index (pypi.nvidia.com), which has to be reached",
     builds_without_gpu=False,
+    compiles_on_load=False,
 )
 RTX = Flavour(
     backend="trt-rtx",
@@ -42,6 +45,7 @@ RTX = Flavour(
     extra="rtx",
     index_note="its wheels are on PyPI",
     builds_without_gpu=True,
+    compiles_on_load=True,
 )
 
 
@@ -63,7 +67,12 @@ def load(flavour: Flavour) -> Any:
         )
     try:
         module = import_module(flavour.module)
-    # A half-installed TensorRT raises ImportError, OSError, or what its own loader thinks of.
+    except ModuleNotFoundError as error:
+        # What is left where the package itself came from PyPI, and its libraries did not come.
+        raise BackendUnavailableError(
+            f"{flavour.title} is half installed ({error}; {flavour.index_note}: install 'cinert[{flavour.extra}]' again)"
+        ) from error
+    # A TensorRT whose libraries do not load raises ImportError, OSError, or what its own loader thinks of.
     except Exception as error:
         raise BackendUnavailableError(f"{flavour.title} cannot be loaded ({error})") from error
     found = version(module)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cinert.backends.base import Array, Runner, check_inputs
+from cinert.backends.tensorrt.runtime_cache import RuntimeCache
 from cinert.device_memory.base import Buffer, Device, Graph
 from cinert.errors import BadInputError
 
@@ -32,14 +33,18 @@ class TensorRtRunner(Runner):
         engine: deserialised; its inputs and outputs are float32 of static shape.
         device: where it was deserialised.
         cuda_graph: capture the execution once and replay it, which spares the launches.
+        runtime_cache: of the engine; None where the library keeps none.
 
     Raises:
         BadInputError: an input or output is not float32, or there is not exactly one output.
         BackendUnavailableError: the execution cannot be captured.
     """
 
-    def __init__(self, trt: Any, engine: Any, device: Device, *, cuda_graph: bool) -> None:
+    def __init__(
+        self, trt: Any, engine: Any, device: Device, *, cuda_graph: bool, runtime_cache: RuntimeCache | None = None
+    ) -> None:
         self._trt, self._engine, self._device, self._cuda_graph = trt, engine, device, cuda_graph
+        self._runtime_cache = runtime_cache
         self._graph: Graph | None = None
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         for name in names:
@@ -51,7 +56,7 @@ class TensorRtRunner(Runner):
         if list(is_input.values()).count(False) != 1:
             raise BadInputError(f"the engine gives {list(is_input.values()).count(False)} outputs, expected one.")
         with device.current():
-            self._context = engine.create_execution_context()
+            self._context = (runtime_cache or engine).create_execution_context()
             if self._context is None:
                 raise BadInputError(
                     "TensorRT makes no execution context for the engine.", hint="is the GPU's memory full?"
@@ -65,6 +70,8 @@ class TensorRtRunner(Runner):
             for _ in range(_WARMUP):
                 self._enqueue()
             self._stream.synchronise()
+            if runtime_cache is not None:
+                runtime_cache.keep()
             if cuda_graph:
                 self._graph = self._stream.capture(self._enqueue)
 
@@ -134,7 +141,9 @@ class TensorRtRunner(Runner):
 
     def fork(self) -> Runner:
         """Another context on the same engine, with buffers, stream and graph of its own."""
-        return TensorRtRunner(self._trt, self._engine, self._device, cuda_graph=self._cuda_graph)
+        return TensorRtRunner(
+            self._trt, self._engine, self._device, cuda_graph=self._cuda_graph, runtime_cache=self._runtime_cache
+        )
 
     def close(self) -> None:
         """Give the device's memory back; again is no harm."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -81,14 +82,20 @@ class HostDevice(Device):
     implementation = "double"
 
     def __init__(self):
-        self.index, self.is_current, self.graphs, self.clock_ms = 0, False, 0, 0.0
+        self.index, self.graphs, self.clock_ms = 0, 0, 0.0
         self.streams, self.buffers = {}, []
+        # As CUDA's contexts are: current in one thread says nothing about another.
+        self._thread = threading.local()
+
+    @property
+    def is_current(self):
+        return getattr(self._thread, "current", False)
 
     @contextmanager
     def current(self):
-        self.is_current = True
+        self._thread.current = True
         yield
-        self.is_current = False
+        self._thread.current = False
 
     def allocate(self, size):
         assert self.is_current

@@ -76,6 +76,17 @@ def test_tensorrt_needs_a_gpu_to_build_and_rtx_does_not(monkeypatch, fake_module
     assert TensorRtRtxBackend().buildable().ok
 
 
+@pytest.mark.parametrize(("capability", "ok"), [("8.6", True), ("9.0", False)])
+def test_rtx_does_not_run_on_a_gpu_that_it_does_not_know(fake_module, gpu_of, capability, ok):
+    fake_module("1.7.1", ComputeCapability=SimpleNamespace(__members__=["SM86", "SM120"]))
+    gpu_of(capability)
+    availability = TensorRtRtxBackend().available()
+    assert availability.ok is ok
+    if not ok:
+        assert availability.reason == "TensorRT-RTX knows compute capability 8.6, 12.0, and this GPU has 9.0"
+    assert TensorRtRtxBackend().buildable().ok
+
+
 def test_the_cpu_is_no_device_for_either():
     assert "not on the CPU" in TensorRtRtxBackend().available("cpu").reason
 

@@ -66,3 +66,15 @@ def test_a_second_engine_is_built_from_the_timings_of_the_first(backend, tmp_pat
     backend.compile(model, threads=1)
     # Every tactic was in the cache already.
     assert len(cache.read_bytes()) == len(kept)
+
+
+def test_a_second_load_compiles_nothing(backend, tmp_path, monkeypatch):
+    if backend.name == "trt":
+        pytest.skip("a plan of TensorRT holds its machine code")
+    monkeypatch.setenv("CINERT_CACHE", str(tmp_path))
+    engine = backend.compile(network_model(random_arch(load_space("demo"), 7)), threads=1)
+    backend.load(engine, threads=1).close()
+    (cache,) = tmp_path.glob("*.runtime-cache")
+    kept = cache.read_bytes()
+    backend.load(engine, threads=1).close()
+    assert len(cache.read_bytes()) == len(kept)

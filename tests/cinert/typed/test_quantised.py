@@ -8,8 +8,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from cinert.backends.base import Model
 from cinert.errors import BadInputError
-from cinert.onnx import network_model
+from cinert.onnx import export_onnx, network_model
+from cinert.ops import Concatenate
 from cinert.sampling import random_arch
 from cinert.space import load_space
 from cinert.typed import typed_onnx
@@ -76,3 +78,11 @@ def test_without_frames_it_is_bad_input(model):
 def test_frames_of_another_shape_are_bad_input(model):
     with pytest.raises(BadInputError, match="a calibration input is"):
         typed_onnx(dataclasses.replace(model, calibration=(np.zeros((1, 1, 4, 16, 17), np.float32),)), "int8")
+
+
+def test_a_graph_without_convolutions_stays_as_it_is_and_needs_no_frames():
+    shapes = ((1, 2, 3, 4, 4),) * 3
+    model = Model(name="concat", input_shapes=shapes, make_onnx=lambda: export_onnx(Concatenate(), shapes))
+    typed = typed_onnx(model, "int8")
+    assert typed.data == model.onnx
+    assert [kept.op for kept in typed.kept_in_fp32] == ["Concat"]

@@ -1,0 +1,19 @@
+"""Checks of numbers that are read from a LUT's files."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cinert.errors import BadInputError
+
+
+def checked_ms(value: Any, where: str) -> float:
+    """A time, factor or rate: finite and not negative.
+
+    Raises:
+        BadInputError: NaN, infinite, negative, or no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise BadInputError(f"{where} is {value!r}, expected a finite number >= 0.")
+    return float(value)
