@@ -95,7 +95,7 @@ def _repeats(space: Space, used: Tensor, single: Tensor) -> tuple[Tensor, Tensor
     """
 
     def column(op: str, rows: slice) -> Tensor:
-        return used[rows, space.ops.index(op)] if op in space.ops else used.new_zeros(rows.stop - rows.start)  # type: ignore[arg-type]
+        return used[rows, space.ops.index(op)] if op in space.ops else used.new_zeros(rows.stop - rows.start)
 
     same = [[used.new_ones(())]]
     pooled: list[list[Tensor]] = [[used.new_zeros(())]]

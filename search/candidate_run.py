@@ -18,7 +18,6 @@ from latency.lut import Lut
 from search.data import FoldData, patients_of
 from search.draw import draw_arch
 from search.evolve import Evolution
-from search.fastest import require_budget
 from search.halving import CANDIDATES, HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
 from search.methods import Proposer
 from search.run import (
@@ -62,9 +61,8 @@ def run_candidate_search(
         restart: throw away what the folder holds.
 
     Raises:
-        BadInputError: no network or too few fit the budget, or the folder holds another search.
+        BadInputError: too few networks fit the budget, or the folder holds another search.
     """
-    require_budget(space, lut, budget_ms, upper=False)
     check_writable(folder / ARCH)
     if restart:
         for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):

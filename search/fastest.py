@@ -10,37 +10,59 @@ from cinert.arch import Arch, CellGenotype, NodeEdge
 from cinert.errors import BadInputError
 from cinert.paths import CELL_KINDS
 from cinert.space import OpName, Space
-from latency.cost import SpaceCosts, cell_ms, edge_ms, node_rows
+from latency.cost import SpaceCosts
+from latency.cost_cell import node_rows
 from latency.estimate import LatencyEstimate, estimate
 from latency.lut import Lut
 from search.longest import cheapest_paths
+
+FORBIDDEN_MS = 1e9
 
 
 def fastest_arch(space: Space, lut: Lut) -> Arch:
     """Find the network with the smallest estimate.
 
     It is a single path, for a union costs at least as much as its dearest path. Its cells hold one op, in one node or,
-    where the space has no `zero`, in all of them: a path's price is linear in how often each op occurs in a cell. So
-    all triples of ops are tried, each with its cheapest path.
+    where the space has no `zero`, in all of them. So all triples of ops are tried, each with its cheapest path. Its
+    first edge is a cell, since skips before the first cell can as well follow the last one; that cell reads the full
+    stem, and every other one what the cell before it fills.
 
     Raises:
         BadInputError: the LUT lacks a part; all missing ones are listed.
     """
     costs = SpaceCosts.from_lut(lut, space)
     filled = 1 if "zero" in space.ops else space.nodes
-    price = {op: cell_ms(costs, dict.fromkeys(CELL_KINDS, _weights(space, op, filled))) for op in space.ops}
-    networks = []
-    for triple in itertools.product([op for op in space.ops if op != "zero"], repeat=len(CELL_KINDS)):
+    ops: list[OpName] = [op for op in space.ops if op != "zero"]
+    # Milliseconds of each op's cell by edge, as the first cell and as a later one.
+    first_ms, later_ms = ({op: _edges_ms(costs, op, filled, read=read) for op in ops} for read in (space.nodes, filled))
+    found = []
+    for triple in itertools.product(ops, repeat=len(CELL_KINDS)):
         op_of = dict(zip(CELL_KINDS, triple, strict=True))
-        edges_ms = edge_ms(
-            costs, {(kind, source): price[op_of[kind]][kind, source] for kind, source in costs.overhead_ms}
-        )
-        # The second where the first is the path of skips, which computes nothing.
-        cheapest = cheapest_paths(space, edges_ms.tolist(), 2)
-        path, ms = next((path, ms) for path, ms in cheapest if set(path) != {"skip"})
-        networks.append((ms, op_of, path))
-    _, op_of, path = min(networks, key=lambda network: network[0])
+        prices = []
+        for position, edge in enumerate(costs.edges):
+            if edge.kind == "skip":
+                prices.append(FORBIDDEN_MS if edge.layer == 0 else 0.0)
+            else:
+                prices.append((first_ms if edge.layer == 0 else later_ms)[op_of[edge.kind]][position])
+        path, ms = cheapest_paths(space, prices, 1)[0]
+        found.append((ms, op_of, path))
+    _, op_of, path = min(found, key=lambda network: network[0])
     return Arch(space=space, cells={kind: _cell(space, op, filled) for kind, op in op_of.items()}, paths=(path,))
+
+
+def _edges_ms(costs: SpaceCosts, op: OpName, filled: int, *, read: int) -> list[float]:
+    """Latency of a cell of one op on each legal edge, from a vertex of `read` nodes."""
+    form = costs.forms(dict.fromkeys(CELL_KINDS, _weights(costs.space, op, filled)))["ns"]
+    return [
+        0.0
+        if edge.kind == "skip"
+        else float(
+            costs.preprocessing_ms[edge.kind, edge.source][read - 1]
+            + form.ops_ms[edge.target]
+            + costs.concatenation_ms[edge.target, filled - 1]
+        )
+        for edge in costs.edges
+    ]
 
 
 def require_budget(space: Space, lut: Lut, budget_ms: float, *, upper: bool) -> LatencyEstimate:

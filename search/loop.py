@@ -74,10 +74,10 @@ class Search:
         self._upper_share = upper_share
         self.objective = Objective(settings)
         self.space, self.settings, self.device = space, settings, device
-        self.costs = costs.to(device)
         self.supernet = Supernet(space).to(device)
         self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.architecture = ArchParameters(space).to(device)
+        self.costs = costs.to(self.architecture.beta)
         # AdamW: thin ops of 1/k channels see gradients of very different size. Training cross-entropy in epoch 6 on the
         # phantom, one run each: .304 at 0.01 and .376 at 0.003; SGD with momentum .384 at 0.025 and .362 at 0.1.
         self.weight_optimizer = torch.optim.AdamW(

@@ -25,7 +25,6 @@ from latency.lut import Lut
 from search.data import FoldData
 from search.decode import Decoded, decode
 from search.draw import draw_arch
-from search.fastest import require_budget
 from search.genetic import GeneticSettings
 from search.loop import Search, read_supernet
 from search.methods import Decoder
@@ -124,12 +123,10 @@ def run_search(
         on_epoch: called after each epoch, once its checkpoint is on disk.
 
     Raises:
-        BadInputError: the LUT lacks a part of the space, no network fits the budget, or the folder holds another
-            search.
+        BadInputError: the LUT lacks a part of the space, or the folder holds another search.
     """
     costs = SpaceCosts.from_lut(lut, space)
     hard = settings.loss == "lagrangian"
-    require_budget(space, lut, budget_ms, upper=hard)
     identity = search_identity(space, lut, data, settings.to_dict())
     prepare_run(folder, identity, restart=restart)
     search = Search(space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut))

@@ -14,11 +14,17 @@ from cinert.data.dataset import Sample
 from cinert.environment import fingerprint
 from cinert.space import load_space
 from latency.cost import SpaceCosts
-from latency.lut import Lut, Price, Prices, save_lut
+from latency.load_factor import LoadFactor
+from latency.lut import Lut, save_lut
+from latency.lut_prices import Price, Prices
 from latency.parts import PartCatalogue
 from search.data import FoldData, PatientRecord
 
 MS = {"stem": 1.0, "head": 0.5, "conv": 4.0, "dilated": 5.0, "separable": 2.0, "maxpool": 1.5, "identity": 0.1}
+
+
+def _price(key):
+    return Price(key=key, ms=MS.get(key.kind, 0.3), error_ms=0.0, networks=1, from_networks=1.0)
 
 
 def make_lut(space):
@@ -29,14 +35,12 @@ def make_lut(space):
         rows=(),
         prices=Prices(
             constant_ms=0.25,
-            parts={
-                key.label: Price(key=key, ms=MS.get(key.kind, 0.3), networks=1) for key in PartCatalogue(space).all()
-            },
+            parts={key.label: _price(key) for key in PartCatalogue(space).all()},
             composition="sum",
             relative_error_90=0.1,
             overlap=1.2,
-            report={"figures": {}, "networks": []},
         ),
+        load=LoadFactor(p50=1.0, p50_interval=(1.0, 1.0), p99=1.1, p99_interval=(1.0, 1.2), disturbed=0.0),
         created="2026-11-21T00:00:00+00:00",
     )
 

@@ -21,7 +21,7 @@ def all_cells(space):
     return sorted(cells, key=str)
 
 
-@pytest.mark.parametrize("ops", [("conv", "maxpool", "zero"), ("conv", "separable", "maxpool")])
+@pytest.mark.parametrize("ops", [("conv", "maxpool", "identity", "zero"), ("conv", "separable", "dilated")])
 def test_no_single_path_is_faster(tiny, lut_of, ops):
     space = dataclasses.replace(tiny, ops=ops, layers=3)
     lut = lut_of(space)

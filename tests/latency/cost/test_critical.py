@@ -44,16 +44,17 @@ def test_longest_way_through_a_cell_by_hand(costs, one_hot_cells, two_layers):
     arch = Arch(space=two_layers, cells=dict.fromkeys(CELL_KINDS, cell), paths=(("ct", "ep"),))
     found = critical_cell_ms(costs, one_hot_cells(arch))
     # X_0 - conv - node 0 - max-pool - node 2 is 5.5; X_0 - dilated - node 1 is 5, and its way on to node 2 is free.
-    assert float(found["ns", 0]) == pytest.approx(0.6 + 0.3 + 5.5)
-    assert float(found["ct", 0]) == pytest.approx((0.7 + 0.3 + 5.5) * 0.25)
-    assert float(found["ep", 1]) == pytest.approx(0.9 + 0.3 + 5.5)
+    # A full vertex of width 8 has 24 channels, one of width 16 has 48.
+    assert float(found["ns", 0]) == pytest.approx(0.6 * 1.024 + 0.3 + 5.5)
+    assert float(found["ct", 0]) == pytest.approx((0.7 * 1.024 + 0.3 + 5.5) * 0.25)
+    assert float(found["ep", 1]) == pytest.approx(0.9 * 1.048 + 0.3 + 5.5)
 
 
 def test_expected_connections_by_hand(costs):
     """Uniform joint softmax: node j has 6 (j + 1) pairs, and a connection to it costs 12.6 / (6 (j + 1))."""
     uniform = torch.tensor([[1 / (node + 1) / 6] * 6 for node in range(3) for _ in range(node + 1)])
     found = critical_cell_ms(costs, dict.fromkeys(CELL_KINDS, uniform.double()))
-    assert float(found["ns", 0]) == pytest.approx(0.9 + 2.1 * (1 + 1 / 2 + 1 / 3), rel=1e-6)
+    assert float(found["ns", 0]) == pytest.approx(0.6 * 1.024 + 0.3 + 2.1 * (1 + 1 / 2 + 1 / 3), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_layers_add_up_by_hand(costs, occurrence, ct, ns, ep):
     beta = torch.tensor([by_name[edge.layer, edge.kind] for edge in costs.edges], dtype=torch.float64)
     relaxed = Relaxed(dict.fromkeys(CELL_KINDS, uniform), beta)
     cells = {key: float(value) for key, value in critical_cell_ms(costs, relaxed.cells).items()}
-    expected = 1.75 + ct * cells["ct", 0] + sum(ns) * cells["ns", 0] + ep * cells["ep", 1]
+    expected = 1.25 + 0.5 * 1.024 + ct * cells["ct", 0] + sum(ns) * cells["ns", 0] + ep * cells["ep", 1]
     assert float(critical_path_ms(costs, relaxed, occurrence)) == pytest.approx(expected)
 
 

@@ -7,68 +7,102 @@ import math
 import pytest
 import torch
 
-from cinert.arch import Arch, NodeEdge, live_edges
+from cinert.arch import Arch, NodeEdge
 from cinert.paths import CELL_KINDS, walk
 from cinert.sampling import random_arch
-from latency.cost import SpaceCosts, cell_ms
+from latency.cost import SpaceCosts
 from latency.cost_flow import drawn_visits, kept_visits
-from latency.cost_union import live_weights, union_ms
+from latency.cost_union import union_ms
 from latency.estimate import estimate
 
+IDENTITY, POOL, CONV = (NodeEdge(0, op) for op in ("identity", "maxpool", "conv"))
+CELLS = {
+    "empty first node": ((), (CONV,), (NodeEdge(2, "maxpool"),)),
+    "edge that reads an empty node": ((), (NodeEdge(1, "conv"),), (CONV,)),
+    "several edges of a node": ((CONV, POOL), (CONV, NodeEdge(1, "conv"), NodeEdge(1, "identity")), ()),
+    "the same three times": ((IDENTITY,), (NodeEdge(1, "identity"),), (NodeEdge(2, "identity"),)),
+    "copies of a pooled node": ((POOL,), (POOL,), (NodeEdge(2, "identity"),)),
+    "a copy pooled again": ((IDENTITY,), (POOL,), (NodeEdge(1, "maxpool"),)),
+    "pooled twice in a row": ((POOL,), (NodeEdge(1, "maxpool"),), (NodeEdge(1, "maxpool"),)),
+    "copies are several edges": ((POOL,), (POOL, IDENTITY), (NodeEdge(2, "identity"),)),
+}
+PATHS = {
+    "alone": [("ct", "ct", "ep", "ns", "ep")],
+    "meeting": [("ct", "ct", "ep", "ns", "ep"), ("ct", "ep", "ns", "ns", "ns"), ("ct", "ct", "ep", "ep", "ns")],
+    "skips after a meeting": [("ct", "ep", "skip", "skip", "ns"), ("ns", "ns", "skip", "skip", "skip")],
+    "skips to the head": [("ct", "ep", "skip", "skip", "skip"), ("skip", "ns", "skip", "skip", "skip")],
+    "skip beside a cell": [("ns", "skip", "skip", "ns", "skip"), ("ns", "ns", "skip", "skip", "skip")],
+    "a deep skip": [("ct", "skip", "skip", "skip", "ep"), ("ct", "ns", "skip", "ns", "ep")],
+    "skips alone beside a path": [("skip",) * 5, ("skip", "skip", "ns", "skip", "skip")],
+}
 
-@pytest.fixture(scope="module")
-def deep(two_layers):
-    """Five layers and three scales, where paths share cells and meet in vertices."""
-    return dataclasses.replace(
-        two_layers, name="deep", layers=5, strides=((2, 2, 2), (1, 2, 2)), widths=(4, 8, 16), partial_channels=4
-    )
 
-
-@pytest.fixture(scope="module")
-def deep_lut(deep, lut_of, price_additions):
-    return price_additions(lut_of(deep))
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_decoded_networks_cost_their_estimate(deep, deep_lut, one_hot_cells, seed):
-    arch = random_arch(deep, seed, paths=1 + seed % 6, cover=True)
-    costs = SpaceCosts.from_lut(deep_lut, deep)
+def found_and_estimate(arch, lut, one_hot_cells):
+    costs = SpaceCosts.from_lut(lut, arch.space)
     found = union_ms(costs, one_hot_cells(arch), kept_visits(costs, arch.paths))
-    assert float(found) == pytest.approx(estimate(arch, deep_lut).ms, abs=1e-6)
+    return float(found), estimate(arch, lut).ms
 
 
-def test_several_edges_of_a_node_and_edges_that_carry_zeros(deep, deep_lut, one_hot_cells):
-    """Node 1 adds two edges; node 0 is empty, so that what reads it is not deployed."""
-    cell = ((), (NodeEdge(0, "conv"), NodeEdge(0, "dilated"), NodeEdge(1, "conv")), (NodeEdge(2, "maxpool"),))
-    paths = (("ct", "ct", "ep", "ns", "ep"), ("ct", "ep", "skip", "ns", "ns"), ("ct", "ct", "ep", "skip", "ep"))
-    arch = Arch(space=deep, cells=dict.fromkeys(CELL_KINDS, cell), paths=paths)
-    costs = SpaceCosts.from_lut(deep_lut, deep)
-    found = union_ms(costs, one_hot_cells(arch), kept_visits(costs, paths))
-    assert float(found) == pytest.approx(estimate(arch, deep_lut).ms, abs=1e-6)
+@pytest.fixture(scope="module", params=["sum", "critical path"])
+def deep_lut(request, deep, lut_of):
+    return lut_of(deep, request.param)
+
+
+@pytest.mark.parametrize("paths", range(1, 7))
+def test_random_networks_cost_their_estimate(deep, deep_lut, one_hot_cells, paths):
+    for seed in range(10):
+        arch = random_arch(deep, 10 * paths + seed, paths=paths, cover=True)
+        found, expected = found_and_estimate(arch, deep_lut, one_hot_cells)
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("cells", CELLS.values(), ids=CELLS)
+@pytest.mark.parametrize("paths", PATHS.values(), ids=PATHS)
+def test_what_is_empty_or_repeated_costs_what_the_estimate_says(deep, deep_lut, one_hot_cells, cells, paths):
+    for others in (cells, ((CONV,), (), ())):
+        by_kind = {"ct": cells, "ns": others, "ep": cells}
+        arch = Arch(space=deep, cells=by_kind, paths=tuple(paths))
+        found, expected = found_and_estimate(arch, deep_lut, one_hot_cells)
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_calibrated_lut_prices_the_search_as_well(deep, deep_lut, one_hot_cells):
+    dearer = dataclasses.replace(deep_lut.prices, constant_ms=1.25)
+    arch = random_arch(deep, 0, paths=3)
+    before, after = (
+        found_and_estimate(arch, lut, one_hot_cells) for lut in (deep_lut, dataclasses.replace(deep_lut, prices=dearer))
+    )
+    assert after == pytest.approx([ms + 1 for ms in before])
 
 
 def test_two_paths_by_hand(two_layers, lut, one_hot_cells):
     """ct-ep and ns-skip meet at the end; ct-ep and ct-ep share everything."""
-    cell = ((NodeEdge(0, "conv"),), (), (NodeEdge(0, "identity"),))
+    cell = ((CONV,), (), (IDENTITY,))
     cells = one_hot_cells(Arch(space=two_layers, cells=dict.fromkeys(CELL_KINDS, cell), paths=(("ct", "ep"),)))
     costs = SpaceCosts.from_lut(lut, two_layers)
-    down, up, flat = (0.7 + 0.3 + 4.1) * 0.25, 0.9 + 0.3 + 4.1, 0.6 + 0.3 + 4.1
+    # Vertices of width 8 and 16: the stem fills three nodes, a cell two, which are joined at two thirds of 0.3.
+    down = (0.7 * 1.024 + 4.1 + 0.2) * 0.25
+    up = 0.9 * 1.032 + 4.1
+    flat = 0.6 * 1.024 + 4.1
+    ends = 1.25 + 0.5 * 1.016
     apart = union_ms(costs, cells, kept_visits(costs, [("ct", "ep"), ("ns", "skip")]))
-    assert float(apart) == pytest.approx(1.75 + down + up + flat + 0.2)
+    # Two nodes meet and are added, and what they give is joined once.
+    assert float(apart) == pytest.approx(ends + down + up + flat + 2 * 0.2 + 0.2)
     shared = union_ms(costs, cells, kept_visits(costs, [("ct", "ep"), ("ct", "ep")]))
-    assert float(shared) == pytest.approx(1.75 + down + up)
+    assert float(shared) == pytest.approx(ends + down + up + 0.2)
     longest = union_ms(
         dataclasses.replace(costs, composition="critical path"),
         cells,
         kept_visits(costs, [("ct", "ep"), ("ns", "skip")]),
     )
-    assert float(longest) == pytest.approx(1.75 + down + up + 0.2)
+    assert float(longest) == pytest.approx(ends + down + up + 2 * 0.2 + 0.2)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_soft_weights_cost_the_mean_estimate_of_what_they_draw(two_layers, lut_of, relax, parameters, seed):
-    """Every cell and every pair of paths, each with its probability."""
-    space = dataclasses.replace(two_layers, nodes=1, ops=("conv", "maxpool"), layers=3)
+@pytest.mark.parametrize(("nodes", "ops"), [(1, ("conv", "maxpool")), (2, ("conv",))])
+def test_soft_weights_cost_the_mean_estimate_of_what_they_draw(two_layers, lut_of, relax, parameters, seed, nodes, ops):
+    """Every cell and every pair of paths, each with its probability; nothing here is empty or repeated."""
+    space = dataclasses.replace(two_layers, nodes=nodes, ops=ops, layers=3)
     lut = lut_of(space)
     costs = SpaceCosts.from_lut(lut, space)
     relaxed = relax(costs, *(parameter.detach() for parameter in parameters(costs, seed)))
@@ -80,64 +114,28 @@ def test_soft_weights_cost_the_mean_estimate_of_what_they_draw(two_layers, lut_o
     }
     assert sum(paths.values()) == pytest.approx(1)
     mean = 0.0
-    for ops in itertools.product(range(2), repeat=3):
-        cells = {kind: ((NodeEdge(0, space.ops[op]),),) for kind, op in zip(CELL_KINDS, ops, strict=True)}
-        of_cells = math.prod(float(relaxed.cells[kind][0, op]) for kind, op in zip(CELL_KINDS, ops, strict=True))
+    pairs = [list(itertools.product(range(node + 1), range(len(ops)))) for node in range(nodes)]
+    choices = list(itertools.product(*pairs))
+    for three in itertools.product(choices, repeat=3):
+        cells, of_cells = {}, 1.0
+        for kind, choice in zip(CELL_KINDS, three, strict=True):
+            cells[kind] = tuple((NodeEdge(source, ops[op]),) for source, op in choice)
+            for node, (source, op) in enumerate(choice):
+                of_cells *= float(relaxed.cells[kind][node * (node + 1) // 2 + source, op])
         for two in itertools.product(paths, repeat=2):
             arch = Arch(space=space, cells=cells, paths=tuple(dict.fromkeys(two)))
             mean += of_cells * math.prod(paths[path] for path in two) * estimate(arch, lut).ms
-    assert float(union_ms(costs, relaxed.cells, drawn_visits(costs, relaxed.edges, 2))) == pytest.approx(mean, abs=1e-9)
-
-
-def test_ops_that_may_read_an_empty_node_are_paid_as_often_as_it_is_filled(two_layers, lut, relax, parameters):
-    """Expected ops of a cell against all its genotypes."""
-    costs = SpaceCosts.from_lut(lut, two_layers)
-    weights = relax(costs, *(parameter.detach() for parameter in parameters(costs))).cells["ns"]
-    ops, nodes = two_layers.ops, []
-    for node in range(3):
-        first = node * (node + 1) // 2
-        pairs = itertools.product(range(node + 1), range(len(ops)))
-        nodes.append([(float(weights[first + source, op]), source, ops[op]) for source, op in pairs])
-    expected = torch.zeros(len(weights), len(ops), dtype=torch.float64)
-    for choice in itertools.product(*nodes):
-        cell = tuple(() if op == "zero" else (NodeEdge(source, op),) for _, source, op in choice)
-        for node, edges in enumerate(live_edges(cell)):
-            for edge in edges:
-                row = node * (node + 1) // 2 + edge.input
-                expected[row, ops.index(edge.op)] += math.prod(value for value, _, _ in choice)
-    yields = [column for column, op in enumerate(ops) if op != "zero"]
-    torch.testing.assert_close(live_weights(weights, costs)[:, yields], expected[:, yields])
-
-
-def longest_way_ms(arch, costs, cells):
-    """Longest way through the vertices of a decoded network, by trying all paths in its edges."""
-    price = {key: float(value) for key, value in cell_ms(costs, cells).items()}
-    entering = {}
-    for edge in arch.edges:
-        entering[edge.layer + 1, edge.target] = entering.get((edge.layer + 1, edge.target), 0) + 1
-    best = 0.0
-    for way in itertools.product(*([e for e in arch.edges if e.layer == layer] for layer in range(arch.space.layers))):
-        if all(before.target == after.source for before, after in itertools.pairwise(way)):
-            cells_ms = sum(price[edge.kind, edge.source] for edge in way if edge.kind != "skip")
-            merges = sum((entering[e.layer + 1, e.target] - 1) * float(costs.merge_ms[e.target]) for e in way)
-            best = max(best, cells_ms + merges)
-    return costs.fixed_ms + best
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_longest_way_of_decoded_networks_against_brute_force(deep, deep_lut, one_hot_cells, seed):
-    drawn = random_arch(deep, seed, paths=4, cover=True)
-    arch = dataclasses.replace(drawn, cells={kind: live_edges(cell) for kind, cell in drawn.cells.items()})
-    costs = dataclasses.replace(SpaceCosts.from_lut(deep_lut, deep), composition="critical path")
-    cells = one_hot_cells(arch)
-    found = float(union_ms(costs, cells, kept_visits(costs, arch.paths)))
-    assert found == pytest.approx(longest_way_ms(arch, costs, cells), abs=1e-9)
-    assert found <= estimate(arch, deep_lut).ms + 1e-9
+    found = union_ms(costs, relaxed.cells, drawn_visits(costs, relaxed.edges, 2))
+    if nodes == 1:
+        assert float(found) == pytest.approx(mean, abs=1e-9)
+    else:
+        # Whether a vertex is joined depends on whether it is the one before it, which is taken as independent.
+        assert float(found) == pytest.approx(mean, rel=2e-3)
 
 
 @pytest.mark.parametrize("composition", ["sum", "critical path"])
-def test_gradients_by_finite_differences(two_layers, lut, relax, parameters, composition):
-    costs = dataclasses.replace(SpaceCosts.from_lut(lut, two_layers), composition=composition)
+def test_gradients_by_finite_differences(two_layers, lut_of, relax, parameters, composition):
+    costs = SpaceCosts.from_lut(lut_of(two_layers, composition), two_layers)
 
     def latency(alpha, gamma, beta):
         relaxed = relax(costs, alpha, gamma, beta)
@@ -149,8 +147,18 @@ def test_gradients_by_finite_differences(two_layers, lut, relax, parameters, com
     assert all(float(parameter.grad.abs().max()) > 0 for parameter in (alpha, gamma, beta))
 
 
-def test_more_paths_cost_more(deep, deep_lut, relax, parameters):
+def test_decided_weights_have_finite_gradients(deep, deep_lut, one_hot_cells):
+    """Vertices that no path meets divide nothing by nothing."""
     costs = SpaceCosts.from_lut(deep_lut, deep)
+    arch = random_arch(deep, 3, paths=2)
+    cells = {kind: weights.requires_grad_() for kind, weights in one_hot_cells(arch).items()}
+    visits = kept_visits(costs, arch.paths).requires_grad_()
+    union_ms(costs, cells, visits).backward()
+    assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in (*cells.values(), visits))
+
+
+def test_more_paths_cost_more(deep, lut_of, relax, parameters):
+    costs = SpaceCosts.from_lut(lut_of(deep), deep)
     relaxed = relax(costs, *(parameter.detach() for parameter in parameters(costs)))
-    found = [float(union_ms(costs, relaxed.cells, drawn_visits(costs, relaxed.edges, n))) for n in (1, 2, 4, 400)]
+    found = [float(union_ms(costs, relaxed.cells, drawn_visits(costs, relaxed.edges, n))) for n in (1, 2, 4, 40)]
     assert found == sorted(set(found))
