@@ -14,7 +14,9 @@ from cinert.data.dataset import Sample
 from cinert.environment import fingerprint
 from cinert.space import load_space
 from latency.cost import SpaceCosts
-from latency.lut import Lut, Price, Prices, save_lut
+from latency.load_factor import LoadFactor
+from latency.lut import Lut, save_lut
+from latency.lut_prices import Price, Prices
 from latency.parts import PartCatalogue
 from search.data import FoldData, PatientRecord
 
@@ -30,13 +32,15 @@ def make_lut(space):
         prices=Prices(
             constant_ms=0.25,
             parts={
-                key.label: Price(key=key, ms=MS.get(key.kind, 0.3), networks=1) for key in PartCatalogue(space).all()
+                key.label: Price(key=key, ms=MS.get(key.kind, 0.3), error_ms=0.01, networks=1, from_networks=0.9)
+                for key in PartCatalogue(space).all()
             },
             composition="sum",
             relative_error_90=0.1,
             overlap=1.2,
             report={"figures": {}, "networks": []},
         ),
+        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
         created="2026-11-21T00:00:00+00:00",
     )
 
