@@ -33,7 +33,8 @@ def load_matching_lut(path: Path, *, backend: str, precision: str) -> Lut:
     if (lut.backend, lut.precision) != (backend, precision):
         raise BadInputError(
             f"LUT {path} holds prices of {lut.backend} in {lut.precision}, the engine is {backend} in {precision}.",
-            hint=f"export with --backend {lut.backend} --precision {lut.precision}, or give a LUT of {backend}.",
+            hint=f"export with --backend {lut.backend} --precision {lut.precision}, or give a LUT of {backend} in"
+            f" {precision}.",
         )
     return lut
 

@@ -33,7 +33,7 @@ class Book:
     def luts(self) -> dict[str, list[str]]:
         """Arguments of bench-ops by the name of the LUT."""
         if self.tiny:
-            return {"torch-fp32": ["--backend", "torch"], "openvino-fp32": ["--backend", "openvino"]}
+            return {"ort-fp32": ["--backend", "ort"], "openvino-fp32": ["--backend", "openvino"]}
         return {
             "torch-eager": ["--backend", "torch", "--device", "cuda:0", "--no-cuda-graph"],
             "torch-graph": ["--backend", "torch", "--device", "cuda:0"],
@@ -103,9 +103,11 @@ def luts(book: Book) -> Commands:
 
 def networks(book: Book) -> Commands:
     """Random networks measured whole, against each LUT's estimates."""
-    few = ["--nets", 2, "--allow-busy"] if book.tiny else ["--nets", 60]
-    script = _HERE.parent / "estimate_accuracy.py"
-    return [_script(script, book.lut(name), *few, "-o", book.folder / f"estimate-{name}.json") for name in book.luts]
+    few = ["--nets", 5, "--allow-busy"] if book.tiny else ["--nets", 60]
+    return [
+        _command("bench-model", "--lut", book.lut(name), *few, "-o", book.folder / f"estimate-{name}.json")
+        for name in book.luts
+    ]
 
 
 def peers(book: Book) -> Commands:

@@ -25,7 +25,9 @@ from export.engine import export_bundle
 from export.parity import random_images
 from export.pricing import Pricing
 from export.weights import load_trained
-from latency.lut import Lut, Price, Prices, Row, save_lut
+from latency.load_factor import LoadFactor
+from latency.lut import Lut, Row, save_lut
+from latency.lut_prices import Price, Prices
 from latency.parts import PartCatalogue
 
 PATIENTS = ("patient901", "patient902", "patient903")
@@ -117,7 +119,7 @@ def make_lut(tmp_path, tiny_arch):
     def make(*, part_ms=1.0, relative_error_90=0.1, **binding) -> Path:
         keys = PartCatalogue(tiny_arch.space).all()
         timing = dict.fromkeys(("quiet_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms"), part_ms)
-        timing |= {"std_ms": 0.0, "n": 9, "noisy": False}
+        timing |= {"spread": 0.0, "std_ms": 0.0, "n": 9, "noisy": False}
         lut = Lut(
             space=tiny_arch.space,
             fingerprint={**_fingerprint(), **binding},
@@ -125,12 +127,15 @@ def make_lut(tmp_path, tiny_arch):
             rows=tuple(Row(key=key, timing=timing) for key in keys),
             prices=Prices(
                 constant_ms=0.0,
-                parts={key.label: Price(key=key, ms=part_ms, networks=5) for key in keys},
+                parts={
+                    key.label: Price(key=key, ms=part_ms, error_ms=0.0, networks=5, from_networks=1.0) for key in keys
+                },
                 composition="sum",
                 relative_error_90=relative_error_90,
                 overlap=1.0,
                 report={"figures": {}, "networks": []},
             ),
+            load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
             created="2026-11-21T00:00:00+00:00",
         )
         save_lut(tmp_path / "lut.json", lut)

@@ -22,7 +22,9 @@ from cinert.network import Network, load_weights, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from export.cli import export_engine
-from latency.lut import Lut, Price, Prices, save_lut
+from latency.load_factor import LoadFactor
+from latency.lut import Lut, save_lut
+from latency.lut_prices import Price, Prices
 from latency.parts import PartCatalogue
 from search.data import PatientRecord
 from search.localise import LocaliserSettings, save_localiser
@@ -173,12 +175,13 @@ def _lut(space, *, precision: str = "fp32") -> Lut:
         rows=(),
         prices=Prices(
             constant_ms=0.5,
-            parts={key.label: Price(key=key, ms=0.25, networks=5) for key in keys},
+            parts={key.label: Price(key=key, ms=0.25, error_ms=0.0, networks=5, from_networks=1.0) for key in keys},
             composition="sum",
             relative_error_90=0.1,
             overlap=1.0,
             report={"figures": {}, "networks": []},
         ),
+        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
         created="2026-11-21T00:00:00+00:00",
     )
 
@@ -203,6 +206,15 @@ class TestEstimate:
         result = run(arch_file, "--lut", tmp_path / "lut.json", "--backend", "torch")
 
         assert_refused(result, 2, "prices of ort", "the engine is torch", "--backend ort")
+
+    def test_of_another_precision_is_refused(self, arch_file: Path, tmp_path: Path, arch) -> None:
+        save_lut(tmp_path / "lut.json", _lut(arch.space))
+        words = ("--backend", "ort", "--precision", "int8", "--calibration", tmp_path)
+
+        result = run(arch_file, "--lut", tmp_path / "lut.json", *words)
+
+        assert_refused(result, 2, "prices of ort in fp32, the engine is ort in int8", "a LUT of ort in int8")
+        assert not (arch_file.parent / "bundle").exists()
 
     def test_of_another_space_is_refused(self, arch_file: Path, tmp_path: Path, arch) -> None:
         other = dataclasses.replace(arch.space, widths=(4, 8, 12))

@@ -9,7 +9,9 @@ import pytest
 from cinert.backends import get_backend
 from cinert.environment import fingerprint
 from cinert.space import load_space
-from latency.lut import Lut, Price, Prices, Row
+from latency.load_factor import LoadFactor
+from latency.lut import Lut, Row
+from latency.lut_prices import Price, Prices
 from latency.parts import PartCatalogue
 
 
@@ -22,7 +24,8 @@ def two_layers():
 
 def make_lut(space, price_of, *, relative_error_90=0.1, overlap=1.2, constant_ms=0.25):
     keys = PartCatalogue(space).all()
-    timing = {"p50_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "mean_ms": 1.0, "std_ms": 0.0, "n": 9, "noisy": False}
+    timing = {"spread": 0.0, **dict.fromkeys(("p50_ms", "p90_ms", "p99_ms", "mean_ms"), 1.0)}
+    timing |= {"std_ms": 0.0, "n": 9, "noisy": False}
     return Lut(
         space=space,
         fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
@@ -30,12 +33,16 @@ def make_lut(space, price_of, *, relative_error_90=0.1, overlap=1.2, constant_ms
         rows=tuple(Row(key=key, timing={"quiet_ms": 2 * price_of(key), **timing}) for key in keys),
         prices=Prices(
             constant_ms=constant_ms,
-            parts={key.label: Price(key=key, ms=price_of(key), networks=5) for key in keys},
+            parts={
+                key.label: Price(key=key, ms=price_of(key), error_ms=0.01, networks=5, from_networks=0.9)
+                for key in keys
+            },
             composition="sum",
             relative_error_90=relative_error_90,
             overlap=overlap,
             report={"figures": {}, "networks": []},
         ),
+        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
         created="2026-11-21T00:00:00+00:00",
     )
 

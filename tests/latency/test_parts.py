@@ -10,8 +10,8 @@ from cinert.onnx import network_model
 from cinert.paths import legal_edges
 from cinert.sampling import random_arch
 from cinert.space import PRESETS, load_space
-from latency.design import count_matrix, designed_networks
 from latency.breakdown import arch_parts
+from latency.design import count_matrix, designed_networks
 from latency.parts import PartCatalogue, input_shapes, make_part
 
 # Convolutions are what torch counts; the rest is arithmetic that it leaves out.

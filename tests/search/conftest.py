@@ -23,10 +23,6 @@ from search.data import FoldData, PatientRecord
 MS = {"stem": 1.0, "head": 0.5, "conv": 4.0, "dilated": 5.0, "separable": 2.0, "maxpool": 1.5, "identity": 0.1}
 
 
-def _price(key):
-    return Price(key=key, ms=MS.get(key.kind, 0.3), error_ms=0.0, networks=1, from_networks=1.0)
-
-
 def make_lut(space):
     return Lut(
         space=space,
@@ -35,12 +31,15 @@ def make_lut(space):
         rows=(),
         prices=Prices(
             constant_ms=0.25,
-            parts={key.label: _price(key) for key in PartCatalogue(space).all()},
+            parts={
+                key.label: Price(key=key, ms=MS.get(key.kind, 0.3), error_ms=0.01, networks=1, from_networks=0.9)
+                for key in PartCatalogue(space).all()
+            },
             composition="sum",
             relative_error_90=0.1,
             overlap=1.2,
         ),
-        load=LoadFactor(p50=1.0, p50_interval=(1.0, 1.0), p99=1.1, p99_interval=(1.0, 1.2), disturbed=0.0),
+        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
         created="2026-11-21T00:00:00+00:00",
     )
 

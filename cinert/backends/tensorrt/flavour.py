@@ -70,7 +70,8 @@ def load(flavour: Flavour) -> Any:
     except ModuleNotFoundError as error:
         # What is left where the package itself came from PyPI, and its libraries did not come.
         raise BackendUnavailableError(
-            f"{flavour.title} is half installed ({error}; {flavour.index_note}: install 'cinert[{flavour.extra}]' again)"
+            f"{flavour.title} is half installed ({error}; {flavour.index_note}; then install"
+            f" 'cinert[{flavour.extra}]' again)"
         ) from error
     # A TensorRT whose libraries do not load raises ImportError, OSError, or what its own loader thinks of.
     except Exception as error:

@@ -18,7 +18,9 @@ from cinert.data.phantom import write_phantom
 from cinert.environment import fingerprint
 from cinert.space import load_space
 from export.cli import export_engine
-from latency.lut import Lut, Prices, save_lut
+from latency.load_factor import LoadFactor
+from latency.lut import Lut, save_lut
+from latency.lut_prices import Prices
 from search.cli import train_arch
 
 
@@ -129,6 +131,7 @@ def test_a_lut_does_not_price_it(run, tmp_path):
             overlap=1.0,
             report={"figures": {}, "networks": []},
         ),
+        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
         created="2026-11-21T00:00:00+00:00",
     )
     save_lut(tmp_path / "lut.json", lut)
