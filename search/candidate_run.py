@@ -20,16 +20,8 @@ from search.draw import draw_arch
 from search.evolve import Evolution
 from search.halving import CANDIDATES, HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
 from search.methods import Proposer
-from search.run import (
-    ARCH,
-    CONFIG,
-    PICTURE,
-    picture_title,
-    refuse_foreign_arch,
-    search_config,
-    search_identity,
-    search_versions,
-)
+from search.records import picture_title, search_config, search_identity, search_versions
+from search.run import ARCH, CONFIG, PICTURE, refuse_foreign_arch
 from search.run_log import RunLog
 
 
@@ -74,7 +66,14 @@ def run_candidate_search(
     with RunLog(folder, first_epoch=0, name="search") as log:
         log.line(f"{method} search among {settings.candidates} networks within {budget_ms:g} ms")
         result = successive_halving(
-            propose, data, settings, folder=folder, identity=identity, device=device, advance=advance
+            propose,
+            data,
+            settings,
+            rounds=settings.rounds,
+            folder=folder,
+            identity=identity,
+            device=device,
+            advance=advance,
         )
         arch = _with_records(result, lut, data, settings, method, budget_ms)
         config = search_config(

@@ -23,6 +23,8 @@ _RELAXED_ONLY = (
     "mixture",
     "latency_weight",
     "arch_learning_rate",
+    "seeds",
+    "pareto",
 )
 _TRAINED_ONLY = ("candidates",)
 

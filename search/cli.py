@@ -15,8 +15,18 @@ from cinert.cli import command, data_option, fold_option, progress_bar, reserve,
 from cinert.files import check_writable
 from cinert.space import Relaxation, load_space
 from search.choose import chosen_method, refuse_unread_options, search_settings
-from search.methods import METHODS, TRAINED, TRAINED_EPOCHS, Decoder, LatencyTerm, Mixture, Proposer, own
-from search.say import report_candidates, report_search, say, warn_of_seen
+from search.methods import (
+    METHODS,
+    SELECTION_EPOCHS,
+    TRAINED,
+    TRAINED_EPOCHS,
+    Decoder,
+    LatencyTerm,
+    Mixture,
+    Proposer,
+    own,
+)
+from search.say import report_candidates, report_search, report_several, say, warn_of_seen
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +50,7 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     nas-search --lut lut.json --space small --data acdc/ --budget-ms 40 -o runs/small
     nas-search --lut lut.json --data phantom/ --epochs 8 -o runs/quick
     nas-search --lut lut.json --method rtdnas --decoder genetic --paths 7 -o runs/rtdnas
-    nas-search --lut lut.json --method cinert --budget-ms 40 -o runs/mine
+    nas-search --lut lut.json --method cinert --budget-ms 40 --seeds 3 --pareto 6 -o runs/mine
     """,
 )
 @click.option(
@@ -100,6 +110,20 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
 )
 @seed_option()
 @click.option(
+    "--seeds",
+    default=1,
+    type=click.IntRange(min=1),
+    help="Searches, from --seed on; each network is trained for"
+    f" {SELECTION_EPOCHS} epochs on half of the training patients, and the best on the other half is kept.",
+)
+@click.option(
+    "--pareto",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Decode at that many budgets up to --budget-ms as well, and keep in RUN/pareto the networks that no other"
+    " beats in latency and in Dice with the supernet's weights.",
+)
+@click.option(
     "-o", "--output", default="runs/search", type=click.Path(path_type=Path), help="Run folder; continued if it exists."
 )
 @click.option(
@@ -134,6 +158,8 @@ def nas_search(
     epochs: int | None,
     candidates: int,
     seed: int,
+    seeds: int,
+    pareto: int,
     output: Path,
     batch_size: int,
     learning_rate: float,
@@ -156,6 +182,7 @@ def nas_search(
     from search.halving import HalvingSettings
     from search.longest import require_paths
     from search.run import run_search
+    from search.several import run_several
 
     chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
     refuse_unread_options(method, chosen)
@@ -187,13 +214,22 @@ def nas_search(
             best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
         else:
             settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
-            result = run_search(space, lut, found, settings, decoder=chosen.decoder, **common)
+            common |= {"decoder": chosen.decoder, "pareto": pareto}
+            if seeds > 1:
+                common["advance"] = lambda what, done, total: bar.update(
+                    task, completed=done, total=total, description=what
+                )
+                several = run_several(space, lut, found, settings, seeds, **common)
+            else:
+                result = run_search(space, lut, found, settings, **common)
     if chosen is None:
         report_candidates(best, candidates, output)
-        return
-    if result.resumed_at:
-        say(f"Continued after epoch {result.resumed_at} of {chosen.epochs}.")
-    report_search(result, budget_ms)
+    elif seeds > 1:
+        report_several(several, budget_ms, output)
+    else:
+        if result.resumed_at:
+            say(f"Continued after epoch {result.resumed_at} of {chosen.epochs}.")
+        report_search(result, budget_ms, output)
 
 
 @command(

@@ -35,6 +35,7 @@ _RECORD = ("schema", "version", "identity", "scores")
 _DRAWS = 20_000
 
 EstimateMs = Callable[[Arch], float]
+Rounds = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class HalvingSettings:
     """Peak of the cosine."""
 
     @property
-    def rounds(self) -> tuple[tuple[int, int], ...]:
+    def rounds(self) -> Rounds:
         """(networks, epochs) of each: a third of the networks go on, and the last round has all the epochs."""
         return (
             (self.candidates, max(1, self.epochs // 6)),
@@ -129,6 +130,7 @@ def successive_halving(
     data: FoldData,
     settings: HalvingSettings,
     *,
+    rounds: Rounds,
     folder: Path,
     identity: dict[str, Any],
     device: torch.device,
@@ -140,6 +142,7 @@ def successive_halving(
         propose: gives the candidates of the first round, all different.
         data: of the fold; only its training patients are used.
         settings: how.
+        rounds: (networks, epochs) of each, fewer networks in each.
         folder: of the run.
         identity: what a run that continues this one has to share.
         device: where to compute.
@@ -158,7 +161,7 @@ def successive_halving(
     known = {(entry["arch"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
     first, second = halve_patients(data.train, settings.seed)
     halves = dataclasses.replace(data, train=first, validation=second)
-    total, done = sum(count * epochs for count, epochs in settings.rounds), 0
+    total, done = sum(count * epochs for count, epochs in rounds), 0
 
     def train(arch: Arch, epochs: int) -> Scored:
         nonlocal done
@@ -172,7 +175,7 @@ def successive_halving(
         return Scored(arch, known[arch.digest, epochs])
 
     alive: list[Scored] = []
-    for number, (count, epochs) in enumerate(settings.rounds):
+    for number, (count, epochs) in enumerate(rounds):
         if number == 0:
             for _ in range(count):
                 alive.append(train(propose(alive), epochs))

@@ -88,7 +88,8 @@ class Search:
         self.weight_patients = patients_of(for_weights)
         self.arch_patients = patients_of(for_architecture)
         self._weight_data = to_tensors(for_weights, device)
-        self._arch_data = to_tensors(for_architecture, device)
+        self.arch_data = to_tensors(for_architecture, device)
+        """Images and labels of the half that the architecture is learnt on."""
         self._augment = Augmentation(space.input_shape_DHW)
         self.next_epoch = 0
 
@@ -110,7 +111,7 @@ class Search:
         settings, epoch = self.settings, self.next_epoch
         searching = epoch >= settings.warmup_epochs
         batches = epoch_batches(len(self._weight_data[0]), settings.batch_size, settings.seed, epoch, _WEIGHTS)
-        arch_batches = epoch_batches(len(self._arch_data[0]), settings.batch_size, settings.seed, epoch, _ARCHITECTURE)
+        arch_batches = epoch_batches(len(self.arch_data[0]), settings.batch_size, settings.seed, epoch, _ARCHITECTURE)
         gumbel = torch.Generator(self.device).manual_seed(mix_seed(settings.seed, epoch, _GUMBEL))
         self._augment.seed(settings.seed, epoch, _AUGMENT)
         self._draws = np.random.default_rng([settings.seed, epoch, _PATHS])
@@ -176,7 +177,7 @@ class Search:
         return float(loss.detach())
 
     def _arch_step(self, indices: list[int], gumbel: torch.Generator, temperature: float) -> tuple[float, float]:
-        images, labels = self._batch(self._arch_data, indices)
+        images, labels = self._batch(self.arch_data, indices)
         relaxed, only = self._mixture()
         with self._autocast():
             logits = self.supernet(images, relaxed, only)

@@ -91,6 +91,8 @@ Proposer = Literal["random", "evolution"]
 TRAINED: tuple[Proposer, ...] = get_args(Proposer)
 """Methods that train candidates one by one (`search.halving`), and relax nothing."""
 TRAINED_EPOCHS = 60
+SELECTION_EPOCHS = 24
+"""Of the trainings that compare the networks of several seeds."""
 
 
 def own(field: str) -> str:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cinert import __version__
 from cinert.arch import Arch, save_arch
-from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
 from cinert.resume import refuse_other_settings
@@ -25,13 +23,17 @@ from latency.lut import Lut
 from search.data import FoldData
 from search.decode import Decoded, decode
 from search.draw import draw_arch
+from search.draw_front import draw_front
 from search.genetic import GeneticSettings
 from search.loop import Search, read_supernet
 from search.methods import Decoder
+from search.pareto import decode_front, write_front
+from search.records import picture_title, search_config, search_identity, search_provenance
 from search.run_log import RunLog
 from search.settings import EpochReport, SearchSettings
 
 SUPERNET, ARCH, PICTURE, CONFIG = "supernet.safetensors", "arch.yaml", "arch.png", "config.json"
+FRONT = "pareto"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class SearchResult:
     """Epochs that were already done when this run began."""
     seconds: float
     """Spent in epochs by this run."""
+    front: int = 0
+    """Networks in RUN/pareto."""
 
 
 def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> None:
@@ -57,7 +61,8 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Non
     if restart:
         for name in (SUPERNET, ARCH, PICTURE, CONFIG, "search.log"):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tensorboard" / "search", ignore_errors=True)
+        for name in (FRONT, "tensorboard/search"):
+            shutil.rmtree(folder / name, ignore_errors=True)
     elif supernet.exists():
         refuse_other_settings(folder, read_supernet(supernet).values.get("identity", {}), identity)
     else:
@@ -77,22 +82,6 @@ def refuse_foreign_arch(folder: Path, checkpoint: str) -> None:
         )
 
 
-def search_versions() -> dict[str, str]:
-    """Of what a search computes with."""
-    return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
-
-
-def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What two runs must share so that one can continue the other."""
-    return {
-        "space": f"{space.name} {space.digest}",
-        "lut": lut.id,
-        "data": data.digest,
-        "fold": "all" if data.fold is None else data.fold,
-        **settings,
-    }
-
-
 def run_search(
     space: Space,
     lut: Lut,
@@ -101,6 +90,7 @@ def run_search(
     *,
     budget_ms: float,
     decoder: Decoder = "longest",
+    pareto: int = 0,
     folder: Path,
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
@@ -116,6 +106,7 @@ def run_search(
         settings: of the search.
         budget_ms: the decoded union's estimate has to stay within it; with the loss `lagrangian` its upper end.
         decoder: how paths are chosen at the end; a finished search can be decoded again by another.
+        pareto: budgets up to this one for which networks are decoded as well (`search.pareto`); 0 for none.
         folder: of the run.
         device: where to compute.
         advance: called with (steps done, steps in all).
@@ -126,7 +117,6 @@ def run_search(
         BadInputError: the LUT lacks a part of the space, or the folder holds another search.
     """
     costs = SpaceCosts.from_lut(lut, space)
-    hard = settings.loss == "lagrangian"
     identity = search_identity(space, lut, data, settings.to_dict())
     prepare_run(folder, identity, restart=restart)
     search = Search(space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut))
@@ -162,19 +152,19 @@ def run_search(
             log.metrics(report.epoch, report.metrics())
             if on_epoch is not None:
                 on_epoch(report)
-        decoded = decode(
-            search.architecture,
-            paths=settings.paths,
-            decoder=decoder,
-            budget_ms=budget_ms,
-            estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
-            genetic=GeneticSettings(seed=settings.seed),
-        )
-        decoded = dataclasses.replace(decoded, arch=_with_records(decoded, lut, data, settings, decoder, budget_ms))
+
+        def decode_at(ms: float) -> Decoded:
+            return _decode(search, lut, data, decoder, ms)
+
+        decoded = decode_at(budget_ms)
         draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
         save_arch(folder / ARCH, decoded.arch)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
-    return SearchResult(decoded, folder, resumed_at, time.monotonic() - start)
+        front = decode_front(search, lut, decode_at, budget_ms=budget_ms, points=pareto) if pareto else []
+        write_front(folder / FRONT, front)
+        if front:
+            draw_front(folder / FRONT / "front.png", front, budget_ms=budget_ms, title=_front_title(space, lut))
+    return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, len(front))
 
 
 def _upper_share(arch: Arch, lut: Lut) -> float:
@@ -183,62 +173,25 @@ def _upper_share(arch: Arch, lut: Lut) -> float:
     return found.high_ms / found.ms
 
 
-def _with_records(
-    decoded: Decoded, lut: Lut, data: FoldData, settings: SearchSettings, decoder: Decoder, budget_ms: float
-) -> Arch:
-    """The architecture with its estimate and where it comes from."""
-    return dataclasses.replace(
+def _decode(search: Search, lut: Lut, data: FoldData, decoder: Decoder, budget_ms: float) -> Decoded:
+    """Decode a finished search within a budget, with the estimate and where the network comes from."""
+    settings = search.settings
+    hard = settings.loss == "lagrangian"
+    decoded = decode(
+        search.architecture,
+        paths=settings.paths,
+        decoder=decoder,
+        budget_ms=budget_ms,
+        estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
+        genetic=GeneticSettings(seed=settings.seed),
+    )
+    arch = dataclasses.replace(
         decoded.arch,
         estimate=estimate_record(decoded.arch, lut),
-        provenance={
-            "method": settings.method,
-            "relaxation": decoded.arch.space.relaxation,
-            "latency_term": settings.latency_term,
-            "loss": settings.loss,
-            "mixture": settings.mixture,
-            "decoder": decoder,
-            "seed": settings.seed,
-            "versions": search_versions(),
-            "lambda": settings.latency_weight,
-            "epochs": settings.epochs,
-            "paths": settings.paths,
-            "path_probabilities": [float(f"{value:.6g}") for value in decoded.probabilities],
-            "paths_passed_over": decoded.paths_passed_over,
-            "cells_passed_over": decoded.cells_passed_over,
-            "budget_ms": budget_ms,
-            "budget_met": decoded.budget_met,
-            "data": data.digest,
-            "fold": "all" if data.fold is None else data.fold,
-            "seen_patients": [record.to_dict() for record in data.seen],
-        },
+        provenance=search_provenance(decoded, data, settings, decoder, budget_ms),
     )
+    return dataclasses.replace(decoded, arch=arch)
 
 
-def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
-    """What stands above the drawing of a found network."""
-    ms = estimate(arch, lut).ms
-    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
-
-
-def search_config(
-    space: Space,
-    lut: Lut,
-    identity: Mapping[str, Any],
-    *,
-    budget_ms: float,
-    device: torch.device,
-    weight_patients: Sequence[str],
-    arch_patients: Sequence[str],
-) -> dict[str, Any]:
-    """What config.json says: how a search was set up, and which half of the patients it used for what."""
-    return {
-        "schema": "cinert.search-config",
-        "version": 1,
-        "identity": dict(identity),
-        "budget_ms": budget_ms,
-        "lut": {"id": lut.id, "device": lut.device_name, "file": lut.source},
-        "compute_device": str(device),
-        "weight_patients": list(weight_patients),
-        "arch_patients": list(arch_patients),
-        "space": space.to_dict(),
-    }
+def _front_title(space: Space, lut: Lut) -> str:
+    return f"{space.name}: networks of one search for {lut.device_name}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from search.data import FoldData
     from search.halving import HalvingResult
     from search.run import SearchResult
+    from search.several import SeveralResult
 
 
 def report_candidates(best: HalvingResult, candidates: int, folder: Path) -> None:
@@ -34,25 +35,39 @@ def warn_of_seen(arch: Architecture, found: FoldData) -> None:
         )
 
 
-def report_search(result: SearchResult, budget_ms: float) -> None:
+def report_search(result: SearchResult, budget_ms: float, folder: Path) -> None:
     """Say what was decoded, and whether it fits the budget."""
     decoded = result.decoded
     for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
         say(f"  path [{', '.join(path)}], probability {probability:.3g}")
-    ms = (decoded.arch.estimate or {})["ms"]
+    hard = decoded.arch.provenance["loss"] == "lagrangian"
+    estimate = decoded.arch.estimate or {}
+    said = f"{estimate['ms']:.1f} ms estimated" + (f", at most {estimate['high_ms']:.1f} ms" if hard else "")
+    over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
+    more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
+    decoder = decoded.arch.provenance["decoder"]
     if decoded.budget_met:
-        over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
-        more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
+        passed = f"; {more} would have {'missed it' if decoder == 'longest' else 'been slower'}." if more else "."
+        say(f"{said}, within the budget of {budget_ms:g} ms{passed}")
+    elif decoder == "longest":
         say(
-            f"{ms:.1f} ms estimated, within the budget of {budget_ms:g} ms"
-            + (f"; {more} would have missed it." if more else ".")
+            f"{said}: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept."
+            + ("" if hard else " Search with a larger --lambda, or a smaller space.")
         )
     else:
-        say(
-            f"{ms:.1f} ms estimated: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept."
-            " Search with a larger --lambda, or a smaller space."
-        )
-    say(f"Wrote {result.folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {result.folder / 'arch.yaml'}")
+        say(f"{said}: over the budget of {budget_ms:g} ms. Keep fewer --paths, or take --decoder longest.")
+    if result.front:
+        say(f"{result.front} networks that no other beats: {folder / 'pareto'}.")
+    say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
+
+
+def report_several(several: SeveralResult, budget_ms: float, folder: Path) -> None:
+    """Say which seed was the best."""
+    for number, result in enumerate(several.results):
+        seed = result.decoded.arch.provenance["seed"]
+        kept = f", kept: Dice {several.dice:.3f} on the other half of the patients" if number == several.best else ""
+        say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{kept}")
+    report_search(several.results[several.best], budget_ms, folder)
 
 
 def say(text: str) -> None:

@@ -108,6 +108,8 @@ def test_candidates_that_are_cut_short_are_refused(tmp_path, tiny, lut, fold):
         (["--method", "random", "--latency-term", "none"], "--latency-term none"),
         (["--method", "random", "--decoder", "genetic"], "--decoder genetic"),
         (["--method", "evolution", "--mixture", "full"], "--mixture full"),
+        (["--method", "random", "--seeds", "3"], "--seeds 3"),
+        (["--method", "evolution", "--pareto", "3"], "--pareto 3"),
         (["--candidates", "4"], "--candidates 4"),
         (["--method", "cinert", "--lambda", "0.1"], "--lambda 0.1"),
         (["--method", "msnas", "--lambda", "0.1"], "--lambda 0.1"),

@@ -74,6 +74,23 @@ def test_what_is_named_replaces_what_the_method_brings(tmp_path, lut_path, patie
     assert len(arch.paths) == 3
 
 
+def test_several_seeds_and_a_front_out_of_one_command(tmp_path, lut_path, patients, monkeypatch):
+    monkeypatch.setattr("search.several.SELECTION_EPOCHS", 1)
+    words = ["--lut", lut_path, "--data", patients, "--method", "cinert", "--epochs", 2, "--budget-ms", 12]
+    result = invoke(nas_search, *words, "--seeds", 2, "--pareto", 3, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "seed 0: " in said
+    assert "seed 1: " in said
+    assert "kept: Dice " in said
+    assert "at most " in said
+    assert "within the budget of 12 ms" in said
+    arch = load_arch(tmp_path / "arch.yaml")
+    assert arch.estimate["high_ms"] <= 12
+    assert arch.provenance["seeds"] == 2
+    assert list((tmp_path / "pareto").glob("*.yaml"))
+
+
 def test_train_after_search(tmp_path, searched, patients):
     folder, _ = searched
     result = invoke(
@@ -121,6 +138,7 @@ def test_training_on_another_fold_warns_of_patients_that_the_search_saw(tmp_path
         (["--data", "PATIENTS", "--paths", "999"], "999 paths asked for, but the space tiny has"),
         (["--data", "PATIENTS", "--decoder", "genetic", "--paths", "11"], "chooses from the 10 most probable"),
         (["--data", "PATIENTS", "--budget-ms", "0.1"], "no network of tiny stays within 0.1 ms"),
+        (["--data", "PATIENTS", "--method", "cinert", "--budget-ms", "2.2"], "and at most 2.3"),
         (["--data", "PATIENTS", "--space", "small"], "lacks"),
         (["--data", "PATIENTS", "--space", "huge"], "space 'huge' is neither a preset nor a file"),
         (["--data", "PATIENTS", "--device", "tpu"], "unknown device 'tpu'"),

@@ -1,0 +1,92 @@
+"""What a search writes about itself: its identity, its set-up, and where the network comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from cinert import __version__
+from cinert.arch import Arch
+from cinert.environment import library_version
+from cinert.space import Space
+from latency.estimate import estimate
+from latency.lut import Lut
+from search.data import FoldData
+from search.decode import Decoded
+from search.methods import Decoder
+from search.settings import SearchSettings
+
+
+def search_versions() -> dict[str, str]:
+    """Of what a search computes with."""
+    return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
+
+
+def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What two runs must share so that one can continue the other."""
+    return {
+        "space": f"{space.name} {space.digest}",
+        "lut": lut.id,
+        "data": data.digest,
+        "fold": "all" if data.fold is None else data.fold,
+        **settings,
+    }
+
+
+def search_provenance(
+    decoded: Decoded, data: FoldData, settings: SearchSettings, decoder: Decoder, budget_ms: float
+) -> dict[str, Any]:
+    """Where a decoded network comes from, for its file."""
+    return {
+        "method": settings.method,
+        "relaxation": decoded.arch.space.relaxation,
+        "latency_term": settings.latency_term,
+        "loss": settings.loss,
+        "mixture": settings.mixture,
+        "decoder": decoder,
+        "seed": settings.seed,
+        "versions": search_versions(),
+        "lambda": settings.latency_weight,
+        "epochs": settings.epochs,
+        "paths": settings.paths,
+        "path_probabilities": [float(f"{value:.6g}") for value in decoded.probabilities],
+        "paths_passed_over": decoded.paths_passed_over,
+        "cells_passed_over": decoded.cells_passed_over,
+        "budget_ms": budget_ms,
+        "budget_met": decoded.budget_met,
+        "data": data.digest,
+        "fold": "all" if data.fold is None else data.fold,
+        "seen_patients": [record.to_dict() for record in data.seen],
+    }
+
+
+def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
+    """What stands above the drawing of a found network."""
+    ms = estimate(arch, lut).ms
+    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
+
+
+def search_config(
+    space: Space,
+    lut: Lut,
+    identity: Mapping[str, Any],
+    *,
+    budget_ms: float,
+    device: torch.device,
+    weight_patients: Sequence[str],
+    arch_patients: Sequence[str],
+) -> dict[str, Any]:
+    """What config.json says: how a search was set up, and which half of the patients it used for what."""
+    return {
+        "schema": "cinert.search-config",
+        "version": 1,
+        "identity": dict(identity),
+        "budget_ms": budget_ms,
+        "lut": {"id": lut.id, "device": lut.device_name, "file": lut.source},
+        "compute_device": str(device),
+        "weight_patients": list(weight_patients),
+        "arch_patients": list(arch_patients),
+        "space": space.to_dict(),
+    }
