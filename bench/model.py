@@ -125,7 +125,9 @@ def calibrate(lut: Lut, networks: Sequence[tuple[Arch, bool]], measured: Measure
                 chosen=chosen,
                 fps=1000 / float(interval),
             )
-            for arch, ms, interval in zip(archs, measured.calibration_ms, measured.calibration_interval_ms, strict=True)
+            for (arch, chosen), ms, interval in zip(
+                networks, measured.calibration_ms, measured.calibration_interval_ms, strict=True
+            )
         ],
         lut=lut.uncalibrated_id,
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cinert.arch import Arch, NodeEdge, live_edges
+from cinert.arch import Arch, live_edges
 from cinert.paths import legal_edges
 from cinert.sampling import random_arch
 from latency.cost import Relaxed, SpaceCosts, cell_ms, path_wise_ms
@@ -99,17 +99,3 @@ def test_gradients_by_finite_differences(two_layers, lut):
     assert torch.autograd.gradcheck(latency, (alpha, gamma, beta))
     latency(alpha, gamma, beta).backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in (alpha, gamma, beta))
-
-
-def test_estimate_of_a_union_by_hand(two_layers, lut):
-    """Two paths share their contracting cell; they meet once at scale 0, and pay one addition there."""
-    cell = ((NodeEdge(0, "conv"),), (), (NodeEdge(0, "identity"),))
-    arch = Arch(space=two_layers, cells=dict.fromkeys(("ct", "ns", "ep"), cell), paths=(("ct", "ep"), ("ns", "skip")))
-    result = estimate(arch, lut)
-    down = (0.7 + 0.3 + 4.0 + 0.1) * 0.25
-    up = 0.9 + 0.3 + 4.0 + 0.1
-    flat = 0.6 + 0.3 + 4.0 + 0.1
-    assert result.ms == pytest.approx(0.25 + 1.0 + 0.5 + down + up + flat + 0.2)
-    assert sum(result.parts.values()) == pytest.approx(result.ms)
-    assert (result.low_ms, result.high_ms) == pytest.approx((0.9 * result.ms, 1.1 * result.ms))
-    assert result.throughput_fps == pytest.approx(1000 * 1.2 / result.ms)
