@@ -5,11 +5,12 @@ import pytest
 
 from cinert.errors import BadInputError
 from cinert.space import load_space
+from latency.breakdown import break_down, count_vector
 from latency.composition import composed
 from latency.design import count_matrix, designed_networks
 from latency.learn import learn_prices
 from latency.parts import PartCatalogue
-from latency.prices import conformal_quantile, cross_validated, error_figures, fit
+from latency.prices import SMALLEST_SAMPLE, conformal_quantile, cross_validated, error_figures, fit
 from latency.terms import price_terms
 
 
@@ -22,8 +23,8 @@ def made_up():
     archs = designed_networks(space, 90, precision="fp32")
     counts = count_matrix(archs, keys, "fp32")
     rng = np.random.default_rng(0)
-    true = basis @ rng.uniform(0.1, 2.0, len(names))
-    isolated = basis @ (rng.uniform(0.1, 2.0, len(names)) * rng.uniform(0.5, 4.0, len(names)))
+    terms = rng.uniform(0.1, 2.0, len(names))
+    true, isolated = basis @ terms, basis @ (terms * rng.uniform(0.5, 4.0, len(names)))
     return space, keys, basis, archs, counts, true, isolated, 0.3 + counts @ true
 
 
@@ -61,8 +62,6 @@ def test_prices_in_context_beat_the_sum_of_parts_alone(made_up):
 
 def test_networks_that_run_side_by_side_are_found_to(made_up):
     """Times of the longest path alone: the critical path predicts them, a sum does not."""
-    from latency.breakdown import break_down, count_vector
-
     _, keys, _, archs, _, true, _, _ = made_up
     by_key = dict(zip(keys, true, strict=True))
     longest = [count_vector(composed(break_down(arch), by_key, "critical path"), keys) for arch in archs]
@@ -127,6 +126,13 @@ def test_a_network_is_predicted_without_itself(made_up):
     spoilt[7] *= 3
     predicted = cross_validated(counts, spoilt, isolated, basis, seed=0)
     assert predicted[7] == pytest.approx(network_ms[7], rel=0.3)
+
+
+@pytest.mark.parametrize("number", [SMALLEST_SAMPLE, SMALLEST_SAMPLE + 2])
+def test_the_smallest_sample_is_enough(made_up, number):
+    prices = learn(made_up, made_up[-1], number=number)
+    assert len(prices.report["networks"]) == number
+    assert all(record["held_out_ms"] > 0 for record in prices.report["networks"])
 
 
 def test_figures_by_hand():
