@@ -15,7 +15,8 @@ Left open here, and chosen, because the genotype stands in a figure of the sourc
 - A down cell reads the outputs of the two levels above (the finer one through a 1x1 convolution with its stride), an
   up cell the skip at its own level and the coarser cell's output.
 - cweight is x * sigmoid(W mean(x)); where it changes the scale, max-pooling comes before it or bilinear upsampling
-  after it.
+  after it. A dilated convolution that leads up is plain, with bilinear upsampling after it: TensorRT refuses a
+  transposed one.
 - The stem is a 3x3 convolution, the head a 1x1 convolution. A width is that of a node; a level carries three times it.
 - Batch norm and ReLU follow each convolution, in the order that engines fuse (the source has ReLU first).
 """

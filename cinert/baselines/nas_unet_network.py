@@ -28,33 +28,36 @@ class ChannelWeights(nn.Module):
         return x_NCHW * torch.sigmoid(self.weigh(x_NCHW.mean(dim=(2, 3), keepdim=True)))
 
 
-def _convolving(channels: int, resizing: Resizing, stride: tuple[int, int], *, dilation: int, groups: int) -> nn.Module:
+def _conv(channels: int, resizing: Resizing, stride: tuple[int, int]) -> nn.Module:
+    return nn.Sequential(_spatial(channels, resizing, stride, groups=1), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def _depthwise(channels: int, resizing: Resizing, stride: tuple[int, int]) -> nn.Module:
+    first = _spatial(channels, resizing, stride, groups=channels)
+    return nn.Sequential(first, *conv_block(2, channels, channels, kernel=1))
+
+
+def _spatial(channels: int, resizing: Resizing, stride: tuple[int, int], *, groups: int) -> nn.Module:
     if resizing == "up":
         # With this padding of the output, a kernel of 3 gives exactly stride times the size.
         extra = (stride[0] - 1, stride[1] - 1)
         return nn.ConvTranspose2d(
-            channels,
-            channels,
-            3,
-            stride,
-            padding=dilation,
-            output_padding=extra,
-            groups=groups,
-            bias=False,
-            dilation=dilation,
+            channels, channels, 3, stride, padding=1, output_padding=extra, groups=groups, bias=False
         )
     step = stride if resizing == "down" else 1
-    return nn.Conv2d(channels, channels, 3, step, padding=dilation, dilation=dilation, groups=groups, bias=False)
+    return nn.Conv2d(channels, channels, 3, step, padding=1, groups=groups, bias=False)
 
 
-def _conv(channels: int, resizing: Resizing, stride: tuple[int, int], dilation: int = 1) -> nn.Module:
-    convolution = _convolving(channels, resizing, stride, dilation=dilation, groups=1)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU())
+def _dilated(channels: int, resizing: Resizing, stride: tuple[int, int]) -> nn.Module:
+    step = stride if resizing == "down" else 1
+    convolution = nn.Conv2d(channels, channels, 3, step, padding=2, dilation=2, bias=False)
+    block = (convolution, nn.BatchNorm2d(channels), nn.ReLU())
+    # TensorRT builds no transposed convolution that is dilated.
+    return nn.Sequential(*block, _upsampling(stride)) if resizing == "up" else nn.Sequential(*block)
 
 
-def _depthwise(channels: int, resizing: Resizing, stride: tuple[int, int]) -> nn.Module:
-    first = _convolving(channels, resizing, stride, dilation=1, groups=channels)
-    return nn.Sequential(first, *conv_block(2, channels, channels, kernel=1))
+def _upsampling(stride: tuple[int, int]) -> nn.Module:
+    return nn.Upsample(scale_factor=(float(stride[0]), float(stride[1])), mode="bilinear", align_corners=False)
 
 
 def _pool(kind: type[nn.MaxPool2d | nn.AvgPool2d], resizing: Resizing, stride: tuple[int, int]) -> nn.Module:
@@ -66,8 +69,7 @@ def _cweight(channels: int, resizing: Resizing, stride: tuple[int, int]) -> nn.M
     if resizing == "down":
         return nn.Sequential(nn.MaxPool2d(stride, stride), weights)
     if resizing == "up":
-        scale = (float(stride[0]), float(stride[1]))
-        return nn.Sequential(weights, nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=False))
+        return nn.Sequential(weights, _upsampling(stride))
     return weights
 
 
@@ -77,7 +79,7 @@ _OPS: dict[CellOp, Callable[[int, Resizing, tuple[int, int]], nn.Module]] = {
     "avgpool": lambda _, resizing, stride: _pool(nn.AvgPool2d, resizing, stride),
     "cweight": _cweight,
     "conv": _conv,
-    "dilated": lambda channels, resizing, stride: _conv(channels, resizing, stride, dilation=2),
+    "dilated": _dilated,
     "depthwise": _depthwise,
 }
 
