@@ -14,7 +14,8 @@ from cinert.baselines.slices import SliceSegmenter
 from cinert.space import CLASSES
 
 # Keeps the root's gradient finite where a patch is constant, as in the padding; z-scored images have variances near 1.
-_SMALLEST_VARIANCE = 1e-4
+# A power of two, which half precision holds exactly.
+_SMALLEST_VARIANCE = 2.0**-13
 
 
 class MsuNetNetwork(SliceSegmenter):
@@ -51,5 +52,7 @@ class MsuNetNetwork(SliceSegmenter):
 def patch_statistics(x_NCHW: Tensor, patch_HW: tuple[int, int]) -> Tensor:
     """Mean and standard deviation of each patch: (N, 2 C, H / patch, W / patch)."""
     mean = avg_pool2d(x_NCHW, patch_HW)
-    variance = avg_pool2d(x_NCHW * x_NCHW, patch_HW) - mean * mean
+    # Not the mean of the squares less the squared mean, which cancels in half precision.
+    deviation = x_NCHW - interpolate(mean, size=x_NCHW.shape[2:], mode="nearest")
+    variance = avg_pool2d(deviation * deviation, patch_HW)
     return torch.cat((mean, variance.clamp(min=_SMALLEST_VARIANCE).sqrt()), dim=1)

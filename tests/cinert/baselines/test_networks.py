@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +15,7 @@ from cinert.baselines.kinds import KINDS
 from cinert.network import build_network, fold_batch_norm, random_weights
 from cinert.onnx import network_model
 from cinert.space import PRESETS, load_space
+from cinert.typed.half import to_half
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")
 # Notes of third parties while a program is exported or loaded; they concern their own code.
@@ -134,6 +136,19 @@ def test_every_back_end_agrees_with_pytorch(make, kind, name):
     with get_backend(name).runner(network_model(arch), device="cpu", threads=1) as runner:
         assert runner.output_shape == (1, 4, *arch.input_shape_DHW)
         assert np.abs(runner.run(image.numpy()) - expected).max() <= 1e-3 * np.abs(expected).max()
+
+
+@quiet
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_stays_close(make, kind):
+    arch = make(kind)
+    # Brighter and flatter than a z-scored image, so that differences of large numbers would show.
+    image = 3 + 0.3 * image_of(arch).numpy()
+    data = network_model(arch).onnx
+    expected, found = (
+        onnxruntime.InferenceSession(each).run(None, {"image": image})[0] for each in (data, to_half(data, "fp16").data)
+    )
+    assert 0 < np.abs(found - expected).max() <= 1e-2 * np.abs(expected).max()
 
 
 @quiet
