@@ -7,7 +7,7 @@ Fixed there: encoder and decoder are run several times with the same weights; sk
 and back from the decoder to the next run's encoder, at the same level or across levels; which of them are kept is
 searched, so that few remain.
 
-Left open here, and chosen, because the skips that were found stand in a figure of the source:
+Chosen here (the skips that were found are in a figure of the source and in its code, and were not copied):
 
 - `skips` are ours: each block reads its own level of the stage before; a decoder block reads the next finer level of
   the encoder as well, and an encoder block the next coarser level of the decoder. They stand in the file, so that the

@@ -8,7 +8,7 @@ Fixed there: a 2D U-Net in which every convolution pair is a cell; one cell is s
 (cweight), convolution, dilated and depthwise convolution, with a stride of 2 where they lead down and transposed where
 they lead up. The cells were found on PASCAL VOC 2012, not on hearts.
 
-Left open here, and chosen, because the genotype stands in a figure of the source:
+Chosen here (the genotype that was found is in a figure of the source and in its code, and was not copied):
 
 - `down_cell` and `up_cell` are ours, in the spirit of the source: three nodes, each the sum of two ops, their outputs
   concatenated. Both stand in the file, so that the authors' or any other cell can be written there instead.
