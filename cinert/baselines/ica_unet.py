@@ -13,8 +13,8 @@ Left open, and chosen here; this is a network after the same idea and no copy:
 - A patch is one step of the space's first stride (2x2x2 voxels). Unmixing is one linear map from a patch to n
   components, a convolution whose kernel is its stride, learned with the rest.
 - Each component has a U-Net of its own on the levels below, as independent components suggest, so that computation and
-  parameters grow with n. On ten phantom patients (space `demo`, n = 4, 25 epochs, one run each) this gave a mean Dice of
-  0.84; one U-Net with shared weights gave 0.55, one U-Net on all components as its channels 0.47.
+  parameters grow with n. On ten phantom patients (space `demo`, n = 4, 25 epochs, one run each) its mean Dice was
+  0.84, with shared weights 0.55, with one U-Net on all components as its channels 0.47.
 - Mixing is one linear map back, a transposed convolution from all components to the patch. What a patch cannot say,
   which side of an edge a voxel lies on, the image itself adds: both go through one 3x3x3 convolution to the head.
 - Frames are segmented one by one: nothing is carried over from frame to frame.
