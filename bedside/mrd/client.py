@@ -19,7 +19,8 @@ from bedside.mrd.geometry import slice_fields
 from bedside.mrd.limits import Limits
 from bedside.mrd.server import Address
 from bedside.mrd.wire import Close, DisconnectedError, MessageReader, MessageWriter, PeerError, Text
-from cinert.data.nifti import Cine
+from cinert.data.nifti import Cine, Geometry
+from cinert.data.orientation import orientation_of
 from cinert.errors import BadInputError
 
 SERIES = 1
@@ -73,6 +74,8 @@ class ReplayClient:
         Raises:
             BadInputError: the server is silent, breaks off, or says something that is no MRD.
         """
+        stored = scanner_axes(cine.geometry)
+        cine = as_scanned(cine, stored)
         result = Replay(np.zeros(cine.image.shape, dtype=np.uint8))
         limits = Limits(
             max_text_bytes=_MAX_TEXT_BYTES,
@@ -107,6 +110,7 @@ class ReplayClient:
             sender.join()
         if failed and not result.refused:
             raise BadInputError(f"the MRD server broke off: {failed[0]}.")
+        result.mask = result.mask.transpose(*np.argsort(stored), 3)
         return result
 
     def _send(
@@ -164,6 +168,19 @@ class ReplayClient:
                 self._changed.notify_all()
             if on_answer is not None:
                 on_answer()
+
+
+def scanner_axes(geometry: Geometry) -> tuple[int, int, int]:
+    """The stored axes that are column, row and slice: a scanner sends slices, whatever order a file stores."""
+    slice_axis, row_axis, column_axis = orientation_of(geometry).stored_axis
+    return column_axis, row_axis, slice_axis
+
+
+def as_scanned(cine: Cine, axes: tuple[int, int, int]) -> Cine:
+    """The cine with its axes in the order (column, row, slice, phase)."""
+    affine = cine.geometry.affine[:, [*axes, 3]]
+    image = cine.image.transpose(*axes, 3)
+    return cine._replace(image=image, geometry=Geometry((image.shape[0], image.shape[1], image.shape[2]), affine))
 
 
 def document_of(cine: Cine) -> Any:

@@ -23,6 +23,7 @@ from bedside.mrd.limits import Limits
 T = TypeVar("T")
 
 CONFIG_FILE_BYTES = 1024
+_ATTRIBUTES = "the attribute text of an image"
 # ismrmrd 1.15 reads data type 4 (int32) as 64-bit: the rest of the stream would be misread.
 _PIXEL_BYTES = {1: 2, 2: 2, 3: 4, 5: 4, 6: 8, 7: 8, 8: 16}
 # Entities let a short text grow without bound when it is parsed.
@@ -124,8 +125,8 @@ class MessageReader:
             )
         length_bytes = self._exactly(8)
         (length,) = struct.unpack("<Q", length_bytes)
-        attributes = self._limited(length, "the attributes of an image")
-        _without_entities(_decoded(attributes, "the attributes of an image"), "the attributes of an image")
+        attributes = self._limited(length, _ATTRIBUTES)
+        _without_entities(_decoded(attributes, _ATTRIBUTES), _ATTRIBUTES)
         parts = iter((length_bytes, attributes, self._exactly(size)))
         return _parsed(
             "an image", lambda: ismrmrd.Image.deserialize_from_with_header(head_bytes, lambda _: next(parts))

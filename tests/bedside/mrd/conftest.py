@@ -86,10 +86,14 @@ class SpecClient:
     def close(self) -> None:
         self.send(struct.pack("<H", 4))
 
-    def waveform(self, channels: int, samples: int) -> None:
+    def waveform_head(self, channels: int, samples: int) -> None:
         """Version, flags, uid, counter, time, samples, channels, sample time and id take 40 bytes with padding."""
         head = struct.pack("<H6xQIIIHHfH2x", 1, 0, 7, 0, 99, samples, channels, 2.5, 0)
-        self.send(struct.pack("<H", 1026) + head + bytes(4 * channels * samples))
+        self.send(struct.pack("<H", 1026) + head)
+
+    def waveform(self, channels: int, samples: int) -> None:
+        self.waveform_head(channels, samples)
+        self.send(bytes(4 * channels * samples))
 
     def image(self, pixels_YX: np.ndarray, **named) -> None:
         self.send(image_bytes(pixels_YX, **named))
@@ -275,3 +279,9 @@ def make_image():
 def declared():
     """Reads the texts that answer frames without a mask."""
     return lambda messages: [json.loads(text) for text in messages if isinstance(text, str) and "cinert" in text]
+
+
+@pytest.fixture
+def header():
+    """The XML header of one slice."""
+    return HEADER.format(last=0)
