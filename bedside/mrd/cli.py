@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import warnings
 from pathlib import Path
 
 import click
@@ -98,6 +100,8 @@ def serve_mrd(
     in a new series, or a text that declares it dropped or failed. Nobody is authenticated and nothing is encrypted, so
     listen on loopback or on a network that is closed. Runs until it is interrupted.
     """
+    from xsdata.exceptions import ConverterWarning
+
     from bedside.frames import Answer, Frame
     from bedside.igtl_link import IgtlLink
     from bedside.mrd.limits import Limits
@@ -105,6 +109,9 @@ def serve_mrd(
     from bedside.mrd.session import Service
     from bedside.pipeline_runner import PipelineRunners
 
+    # What is wrong with a client's header is told to that client; xsdata would fill the terminal with it too.
+    warnings.filterwarnings("ignore", category=ConverterWarning)
+    logging.getLogger("xsdata").setLevel(logging.ERROR)
     bundle = open_bundle(bundle_path)
     backend = get_backend(bundle.backend)
     share(device_of(backend, device))

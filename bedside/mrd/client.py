@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -106,8 +107,10 @@ class ReplayClient:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
-            self._socket.close()
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
             sender.join()
+            self._socket.close()
         if failed and not result.refused:
             raise BadInputError(f"the MRD server broke off: {failed[0]}.")
         result.mask = result.mask.transpose(*np.argsort(stored), 3)

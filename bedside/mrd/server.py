@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bedside.frames import Answer, Frame
 from bedside.mrd.session import Service, Session
-from bedside.mrd.wire import DisconnectedError, MessageWriter
+from bedside.mrd.wire import MessageWriter
 from cinert.errors import BadInputError
 
 Log = Callable[[str], None]
@@ -45,8 +45,8 @@ class MrdServer(socketserver.ThreadingTCPServer):
     """
 
     allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
+    daemon_threads = False
+    block_on_close = True
 
     def __init__(self, address: Address, service: Service, *, max_clients: int, log: Log, watch: Watch) -> None:
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -56,6 +56,8 @@ class MrdServer(socketserver.ThreadingTCPServer):
         self._free = set(range(1, max_clients + 1))
         self._sockets: dict[int, socket.socket] = {}
         self._lock = threading.Lock()
+        # Those who are sent away are told so, but a flood of them is not: each takes a thread for a moment.
+        self._partings = threading.Semaphore(max_clients)
         try:
             super().__init__((address.host, address.port), socketserver.BaseRequestHandler)
         except OSError as error:
@@ -78,10 +80,9 @@ class MrdServer(socketserver.ThreadingTCPServer):
                 self._sockets[place] = request
         if place is None:
             self._log(f"{peer}: sent away, every place is taken")
-            with contextlib.suppress(DisconnectedError):
-                writer = MessageWriter(request, self._service.limits)
-                writer.send("refused: every place is taken")
-                writer.close()
+            if self._partings.acquire(blocking=False):
+                MessageWriter(request, self._service.limits).part("refused: every place is taken")
+                self._partings.release()
             return
         self._log(f"client {place} {peer}: connected")
         try:
@@ -94,9 +95,9 @@ class MrdServer(socketserver.ThreadingTCPServer):
                 self._free.add(place)
 
     def server_close(self) -> None:
-        """Stop listening and hang up on every client."""
-        super().server_close()
+        """Stop listening, hang up on every client and wait for the sessions to end."""
         with self._lock:
             for connection in self._sockets.values():
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()

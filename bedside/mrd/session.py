@@ -32,7 +32,6 @@ from bedside.mrd.wire import (
 )
 
 _KEPT_SAMPLES = 100_000
-_LINGER_S = 1.0
 
 Publish = Callable[[Frame | None, Answer], None]
 """Shows an answer elsewhere, at once; a frame that was dropped comes without its images."""
@@ -111,22 +110,20 @@ class Session:
         self._outbox.finish()
         if self._answering is not None:
             self._answering.join()
-        with contextlib.suppress(DisconnectedError, OSError):
-            if ended.startswith("refused"):
-                self._writer.send(ended)
-            self._writer.close()
-            self._linger()
+        self._writer.part(ended if ended.startswith("refused") else "")
         self._socket.close()
         return ended
 
     def _serve(self) -> None:
-        config = self._reader.read()
+        # Whoever connects has something to say: a place is not held for the silent.
+        wait_s = self._service.limits.stall_s
+        config = self._reader.read(wait_s=wait_s)
         if isinstance(config, Close):
             return
         if not isinstance(config, Config):
             raise PeerError(f"the first message is {_kind(config)}; it has to be the configuration")
         check_config(config)
-        header = self._reader.read()
+        header = self._reader.read(wait_s=wait_s)
         if isinstance(header, Close):
             return
         if not isinstance(header, Header):
@@ -146,7 +143,7 @@ class Session:
 
     def _receive(self, gatherer: Gatherer) -> None:
         pace = Pace(self._service.limits.max_images_per_s)
-        first = True
+        parameters = True
         while True:
             message = self._reader.read()
             pace.wait()
@@ -154,18 +151,18 @@ class Session:
                 case Close():
                     break
                 case Text():
-                    # The one text before the images carries parameters; later ones are words for the log.
-                    if first and (unused := check_parameters(message.text)):
+                    # A text before the images carries parameters; later ones are words.
+                    if parameters and (unused := check_parameters(message.text)):
                         self._outbox.put(unused)
                 case Waveform():
                     pass
                 case Config() | Header():
                     raise PeerError(f"{_kind(message)} came again in the middle of the images")
                 case image:
+                    parameters = False
                     self.tally.images += 1
                     for event in gatherer.add(image, time.perf_counter_ns()):
                         self._outbox.put(event)
-            first = False
         for drop in gatherer.finish():
             self._outbox.put(drop)
 
@@ -191,12 +188,12 @@ class Session:
             answer, frame = Answer("dropped", None, 0.0, item.reason), None
         else:
             answer, frame = runner.submit(item.frame), item.frame
+        self._publish(frame, answer)
         if isinstance(item, Gathered) and answer.mask is not None:
             self._writer.send(*mask_images(item, answer, bundle=self._service.bundle))
         else:
             self._writer.send(declaration(Drop(item.key, answer.reason), answer.state))
         self.tally.count(answer)
-        self._publish(frame, answer)
 
     def _hang_up(self, why: str) -> None:
         """Wake the receiving thread: nobody answers any more."""
@@ -204,15 +201,6 @@ class Session:
         self._outbox.discard()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-
-    def _linger(self) -> None:
-        """Read what still comes for a moment: closing on unread data would destroy our last words on their way."""
-        self._socket.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + _LINGER_S
-        while (left_s := deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left_s)
-            if not self._socket.recv(2**16):
-                return
 
 
 def _kind(message: object) -> str:

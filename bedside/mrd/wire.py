@@ -5,9 +5,11 @@ Message ids, sizes and their order are those of the MRD specification (ismrmrd.r
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import re
+import select
 import socket
 import struct
 import time
@@ -23,6 +25,9 @@ from bedside.mrd.limits import Limits
 T = TypeVar("T")
 
 CONFIG_FILE_BYTES = 1024
+_LINGER_S = 1.0
+_LONGEST_S = 1e6
+"""poll(2) takes 32 bits of milliseconds."""
 _ATTRIBUTES = "the attribute text of an image"
 # ismrmrd 1.15 reads data type 4 (int32) as 64-bit: the rest of the stream would be misread.
 _PIXEL_BYTES = {1: 2, 2: 2, 3: 4, 5: 4, 6: 8, 7: 8, 8: 16}
@@ -75,22 +80,30 @@ Message = Config | Header | Text | Waveform | Close | Any
 
 
 class MessageReader:
-    """Reads one message after the other from a connected socket, within limits."""
+    """Reads one message after the other from a connected socket, within limits.
+
+    Reading and writing wait by poll(2): a socket has one time-out, which two threads would take from each other.
+    """
 
     def __init__(self, connection: socket.socket, limits: Limits) -> None:
+        connection.setblocking(False)
         self._socket = connection
         self._limits = limits
         self._deadline = math.inf
 
-    def read(self) -> Message:
+    def read(self, *, wait_s: float | None = None) -> Message:
         """Wait for the next message and parse it.
+
+        Args:
+            wait_s: for its first byte; None takes the limit for idle peers.
 
         Raises:
             PeerError: too long, too slow, silent, not of the specification, or not served here.
             DisconnectedError: the connection ended without a close message.
         """
-        self._deadline = time.monotonic() + self._limits.idle_s
-        first = self._exactly(1, f"no message for {self._limits.idle_s:g} s")
+        wait_s = self._limits.idle_s if wait_s is None else wait_s
+        self._deadline = time.monotonic() + wait_s
+        first = self._exactly(1, f"no message for {wait_s:g} s")
         self._deadline = time.monotonic() + self._limits.stall_s
         (number,) = struct.unpack("<H", first + self._exactly(1))
         if number == MessageId.IMAGE:
@@ -150,12 +163,11 @@ class MessageReader:
         data = bytearray(size)
         view, done = memoryview(data), 0
         while done < size:
-            left_s = self._deadline - time.monotonic()
             try:
-                if left_s <= 0:
-                    raise TimeoutError
-                self._socket.settimeout(left_s)
+                _wait(self._socket, select.POLLIN, self._deadline)
                 count = self._socket.recv_into(view[done:])
+            except BlockingIOError:
+                continue
             except TimeoutError:
                 raise PeerError(overdue or f"half a message after {self._limits.stall_s:g} s") from None
             except OSError as error:
@@ -170,6 +182,7 @@ class MessageWriter:
     """Writes messages to a connected socket, each whole or not at all; used from one thread at a time."""
 
     def __init__(self, connection: socket.socket, limits: Limits) -> None:
+        connection.setblocking(False)
         self._socket = connection
         self._limits = limits
         self._buffer = bytearray()
@@ -189,6 +202,22 @@ class MessageWriter:
         """Send the close message; the socket stays open. Raises as `send`."""
         self._serializer.close()
 
+    def part(self, words: str = "") -> None:
+        """Send last words and the close message, if the peer still takes them.
+
+        What the peer sends is read away for a moment: closing on unread data would destroy the words on their way.
+        """
+        with contextlib.suppress(DisconnectedError, OSError):
+            if words:
+                self.send(words)
+            self.close()
+            self._socket.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + _LINGER_S
+            while True:
+                _wait(self._socket, select.POLLIN, deadline)
+                if not self._socket.recv(2**16):
+                    return
+
     def write(self, data: Any) -> None:
         """Take bytes from the serialiser."""
         self._buffer += data
@@ -199,15 +228,21 @@ class MessageWriter:
         deadline = time.monotonic() + self._limits.stall_s
         try:
             while data:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise TimeoutError
-                self._socket.settimeout(left_s)
-                data = data[self._socket.send(data) :]
+                _wait(self._socket, select.POLLOUT, deadline)
+                with contextlib.suppress(BlockingIOError):
+                    data = data[self._socket.send(data) :]
         except TimeoutError:
             raise DisconnectedError(f"the peer took no data for {self._limits.stall_s:g} s") from None
         except OSError as error:
             raise DisconnectedError(str(error)) from error
+
+
+def _wait(connection: socket.socket, event: int, deadline: float) -> None:
+    left_s = deadline - time.monotonic()
+    poll = select.poll()
+    poll.register(connection, event)
+    if left_s <= 0 or not poll.poll(min(left_s, _LONGEST_S) * 1e3):
+        raise TimeoutError
 
 
 def _header(text: str) -> Header:

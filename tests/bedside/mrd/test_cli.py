@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -49,6 +50,12 @@ class Served:
                 return int(re.search(rf"{re.escape(words)}(\d+)", line)[1])
         raise AssertionError("".join(self.lines))
 
+    def wait_for(self, *words: str) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if all(word in line for word in words):
+                return
+
     def stop(self) -> str:
         """Interrupt it; what it said."""
         self.process.send_signal(signal.SIGINT)
@@ -80,6 +87,7 @@ def test_the_mask_over_mrd_is_the_mask_of_segment_cine(make_bundle, served, cine
     assert sent.exit_code == 0, sent.output + said
     assert "6 frames answered, 6 with a mask" in sent.output
     assert server.process.returncode == 130
+    assert "Traceback" not in said
     assert "54 images, 6 frames" in said
     assert run(segment_cine, bundle, cine[0], "-o", tmp_path / "direct.nii.gz", "--threads", 1).exit_code == 0
     ours, other = nib.load(tmp_path / "mrd.nii.gz"), nib.load(tmp_path / "direct.nii.gz")
@@ -88,6 +96,20 @@ def test_the_mask_over_mrd_is_the_mask_of_segment_cine(make_bundle, served, cine
     # The grid goes through 32-bit headers, and a stack against its normal comes back turned: a voxel may tip over.
     differing = np.asarray(ours.dataobj) != np.asarray(other.dataobj)
     assert differing.mean() <= 1e-4
+
+
+def test_an_interrupt_ends_sessions_without_a_trace(make_bundle, served) -> None:
+    server = served(make_bundle("ort"))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"\1\0" + b"cinert".ljust(1024, b"\0"))
+        server.wait_for("client 1", "connected")
+
+        said = server.stop()
+
+    assert server.process.returncode == 130
+    assert "client 1" in said.splitlines()[-2], said
+    assert "lost" in said.splitlines()[-2]
+    assert "Traceback" not in said
 
 
 def test_the_masks_are_shown_by_openigtlink(make_bundle, served, ball, tmp_path: Path) -> None:

@@ -208,9 +208,19 @@ class TestSizes:
 
 class TestTime:
     def test_a_client_that_says_nothing(self, serve) -> None:
-        client = serve(idle_s=0.05).connect()
+        client = serve(stall_s=0.05).connect()
 
         assert "no message for 0.05 s" in refusal(client)
+
+    def test_a_client_that_falls_silent(self, serve, pixels) -> None:
+        client = serve(idle_s=0.1).connect()
+        client.start(1)
+        client.image(pixels())
+
+        mask, words = client.rest()
+
+        assert mask.slice == 0
+        assert words == "refused: no message for 0.1 s"
 
     def test_a_client_that_drips(self, serve) -> None:
         """A byte now and then keeps a message open, but not for ever."""
