@@ -143,7 +143,7 @@ def main() -> None:
         log=lambda line: lines.update([re.sub(r"[\d.]+|'.*?'", "#", line.split(": ", 1)[1])[:60]]),
         watch=lambda *_: None,
     )
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    server.__enter__()
     stream, chance, process = good_session(), random.Random(arguments.seed), psutil.Process()
     expected = send(server.address, stream)
     sessions, slowest_s = 0, 0.0
@@ -161,8 +161,7 @@ def main() -> None:
             resident_mib.append(round(process.memory_info().rss / 2**20, 1))
     time.sleep(3)
     left = [thread.name for thread in threading.enumerate()]
-    server.shutdown()
-    server.server_close()
+    server.__exit__(None, None, None)
     document = {
         "date": datetime.date.today().isoformat(),
         "seed": arguments.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import warnings
 from pathlib import Path
 
@@ -135,12 +136,12 @@ def serve_mrd(
 
         service = Service(open_runner=runners.open, limits=limits, bundle=bundle.digest, slices=slices, queue=queue)
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
-        stack.callback(server.server_close)
+        stack.enter_context(server)
         where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
         _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")
         if link is not None:
             _say(f"serving OpenIGTLink on {Address(host, link.port)}")
-        server.serve_forever()
+        threading.Event().wait()
 
 
 @command("send-mrd", examples=SEND_EXAMPLES)

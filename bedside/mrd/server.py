@@ -14,6 +14,8 @@ from bedside.mrd.session import Service, Session
 from bedside.mrd.wire import MessageWriter
 from cinert.errors import BadInputError
 
+_WAKE_S = 0.1
+
 Log = Callable[[str], None]
 Watch = Callable[[int, Frame | None, Answer], None]
 """Is shown every answer, with the number of the client's place."""
@@ -32,6 +34,9 @@ class Address:
 
 class MrdServer(socketserver.ThreadingTCPServer):
     """Serves clients side by side: a slow or hostile one costs the others nothing but turns at the engine.
+
+    A context manager that accepts clients in a thread of its own; at the end it hangs up on them and waits for their
+    sessions to end.
 
     Args:
         address: to listen on.
@@ -94,10 +99,15 @@ class MrdServer(socketserver.ThreadingTCPServer):
                 del self._sockets[place]
                 self._free.add(place)
 
-    def server_close(self) -> None:
-        """Stop listening, hang up on every client and wait for the sessions to end."""
+    def __enter__(self) -> MrdServer:
+        # Not in the caller's thread: an interrupt there would close the socket of a client that is just coming in.
+        threading.Thread(target=self.serve_forever, args=(_WAKE_S,), name="mrd", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
         with self._lock:
             for connection in self._sockets.values():
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-        super().server_close()
+        self.server_close()

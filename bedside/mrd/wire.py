@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import math
 import re
 import select
@@ -239,6 +240,8 @@ class MessageWriter:
 
 def _wait(connection: socket.socket, event: int, deadline: float) -> None:
     left_s = deadline - time.monotonic()
+    if connection.fileno() < 0:
+        raise OSError(errno.EBADF, "the connection was closed here")
     poll = select.poll()
     poll.register(connection, event)
     if left_s <= 0 or not poll.poll(min(left_s, _LONGEST_S) * 1e3):

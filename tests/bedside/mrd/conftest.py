@@ -251,7 +251,7 @@ def serve(monkeypatch):
             log=lines.append,
             watch=lambda *event: seen.append(event),
         )
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        server.__enter__()
         running.append(Running(server, lines, seen, runners, arrived, []))
         return running[-1]
 
@@ -259,8 +259,7 @@ def serve(monkeypatch):
     for each in running:
         for client in each.clients:
             client.socket.close()
-        each.server.shutdown()
-        each.server.server_close()
+        each.server.__exit__(None, None, None)
 
 
 @pytest.fixture
