@@ -155,12 +155,14 @@ class ReplayClient:
                 frame = key.repetition, key.phase
             elif isinstance(message, ismrmrd.Image):
                 frame, state = (message.repetition, message.phase), str(message.meta.get("CineRT_state"))
+                columns, rows, depth, _ = result.mask.shape
+                if frame not in sent_s or message.slice >= depth or message.data.shape != (1, 1, rows, columns):
+                    raise PeerError(f"slice {message.slice} of phase {frame[1]} and pass {frame[0]} was never sent")
                 slices.setdefault(frame, []).append(message)
                 if len(slices[frame]) < result.mask.shape[2]:
                     continue
                 images = slices.pop(frame)
-                if frame in sent_s:
-                    result.round_trip_ms.append((time.perf_counter() - sent_s[frame]) * 1e3)
+                result.round_trip_ms.append((time.perf_counter() - sent_s[frame]) * 1e3)
                 if frame[0] == 0:
                     for image in images:
                         result.mask[:, :, image.slice, frame[1]] = image.data[0, 0].T

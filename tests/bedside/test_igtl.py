@@ -81,7 +81,7 @@ class Viewer:
     """Reads whole messages from a link, as a viewer does."""
 
     def __init__(self, link: IgtlLink) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", link.port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", link.port), timeout=60)
 
     def next(self) -> tuple[str, str, bytes]:
         head = self._exactly(58)
@@ -122,7 +122,7 @@ class TestLink:
         with IgtlLink("127.0.0.1", 0, stale_ms=1e6) as link:
             link.publish(1, *frame_and_answer())
             client = pyigtl.OpenIGTLinkClient("127.0.0.1", link.port)
-            message = client.wait_for_message("CineRT_mask_1", timeout=10)
+            message = client.wait_for_message("CineRT_mask_1", timeout=60)
             client.stop()
 
         assert message.image[1, 2, 5] == 3

@@ -41,8 +41,8 @@ LIMITS = Limits(
     max_held_bytes=2**22,
     max_images_per_s=1e6,
     max_slices=16,
-    idle_s=5.0,
-    stall_s=5.0,
+    idle_s=60.0,
+    stall_s=60.0,
 )
 
 
@@ -65,13 +65,22 @@ class SpecClient:
     head = HEAD
 
     def __init__(self, address: Address) -> None:
-        self.socket = socket.create_connection((address.host, address.port), timeout=10)
+        self.socket = socket.create_connection((address.host, address.port), timeout=60)
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def config(self, name: str = "cinert") -> None:
         self.send(struct.pack("<H", 1) + name.encode().ljust(1024, b"\0"))
+
+    @contextlib.contextmanager
+    def at_once(self):
+        """Send all that follows in one go, so that no time passes in between."""
+        parts, send = [], self.send
+        self.send = parts.append
+        yield
+        self.send = send
+        send(b"".join(parts))
 
     def text(self, text: str, number: int = 5) -> None:
         self.send(struct.pack("<HI", number, len(text.encode())) + text.encode())
@@ -177,7 +186,7 @@ class Brightness:
 
     def submit(self, frame) -> Answer:
         self.frames.append(frame)
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         if self.failure is not None:
             return Answer("failed", None, 1.0, str(self.failure))
         return Answer("live", np.where(frame.image > 500, 3, 0).astype(np.uint8), 1.5)
@@ -204,7 +213,7 @@ class Running:
         return client
 
     def wait_for(self, condition) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, self.lines
             time.sleep(0.002)

@@ -59,7 +59,7 @@ class Served:
     def stop(self) -> str:
         """Interrupt it; what it said."""
         self.process.send_signal(signal.SIGINT)
-        rest, _ = self.process.communicate(timeout=30)
+        rest, _ = self.process.communicate(timeout=120)
         return "".join(self.lines) + rest
 
 
@@ -119,7 +119,7 @@ def test_the_masks_are_shown_by_openigtlink(make_bundle, served, ball, tmp_path:
     viewer = pyigtl.OpenIGTLinkClient("127.0.0.1", server.port_of("serving OpenIGTLink on 127.0.0.1:"))
 
     sent = run(send_mrd, tmp_path / "cine.nii.gz", "-o", tmp_path / "mask.nii.gz", "--port", server.port)
-    message = viewer.wait_for_message("CineRT_mask_1", timeout=10)
+    message = viewer.wait_for_message("CineRT_mask_1", timeout=60)
     viewer.stop()
 
     assert sent.exit_code == 0, sent.output

@@ -117,7 +117,7 @@ def test_220_frames_at_22_fps_get_220_answers(serve, pixels) -> None:
         time.sleep(max(0.0, begin + number / 22 - time.monotonic()))
         send_frame(client, pixels, 3, phase=number % 20, repetition=number // 20)
     client.close()
-    receiver.join(10)
+    receiver.join(60)
 
     masks = [(message.repetition, message.phase) for message in messages if not isinstance(message, str)]
     dropped = [(each["repetition"], each["phase"]) for each in map(json.loads, filter(is_text, messages))]
