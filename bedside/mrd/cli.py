@@ -63,8 +63,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--max-slices", default=64, type=click.IntRange(min=1), help="Slices in a frame that a client may ask for."
 )
-@click.option("--max-image-mib", default=64.0, type=_POSITIVE, help="Pixels of one image.")
-@click.option("--max-held-mib", default=512.0, type=_POSITIVE, help="Pixels of one client that wait for their frames.")
+@click.option("--max-image-mib", default=16.0, type=_POSITIVE, help="Pixels of one image.")
+@click.option("--max-held-mib", default=256.0, type=_POSITIVE, help="Pixels of one client that wait for their frames.")
 @click.option("--max-text-kib", default=1024.0, type=_POSITIVE, help="XML header, text, or attributes of an image.")
 @click.option(
     "--max-images-per-s", default=2000.0, type=_POSITIVE, help="A client that sends faster is read no faster."
