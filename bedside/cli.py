@@ -8,7 +8,6 @@ from typing import Any
 import click
 from rich.table import Table
 
-from bedside.archive import SegArchive
 from bedside.cine import COLUMNS, CineResult, segment_phases
 from bedside.overlay_chart import Story
 from bedside.overlay_file import SUFFIXES, write_overlay
@@ -107,7 +106,11 @@ def segment_cine(
         },
     )
     bundle = open_bundle(bundle_path)
-    archive = None if dicom_seg is None else SegArchive(dicom_seg, cine_path, series)
+    archive = None
+    if dicom_seg is not None:
+        from bedside.archive import SegArchive
+
+        archive = SegArchive(dicom_seg, cine_path, series)
     cine = open_cine(cine_path, series)
     share(device_of(get_backend(bundle.backend), device))
     threads = threads or default_threads()

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from bedside.mrd.answer import read_declaration
 from bedside.mrd.geometry import slice_fields
 from bedside.mrd.limits import Limits
+from bedside.mrd.messages import Close, DisconnectedError, PeerError, Text
 from bedside.mrd.server import Address
-from bedside.mrd.wire import Close, DisconnectedError, MessageReader, MessageWriter, PeerError, Text
+from bedside.mrd.wire import MessageReader, MessageWriter
 from cinert.data.nifti import Cine, Geometry
 from cinert.data.orientation import orientation_of
 from cinert.errors import BadInputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bedside.mrd.wire import Config, PeerError
+from bedside.mrd.messages import Config, PeerError
 from cinert.open_recon import CONFIG, CONFIGS
 
 

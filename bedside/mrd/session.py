@@ -17,19 +17,10 @@ from bedside.mrd.answer import declaration, mask_images
 from bedside.mrd.config import check_config, check_parameters
 from bedside.mrd.gather import Drop, Gathered, Gatherer
 from bedside.mrd.limits import Limits
+from bedside.mrd.messages import Close, Config, DisconnectedError, Header, PeerError, Text, Waveform
 from bedside.mrd.outbox import Outbox
 from bedside.mrd.pace import Pace
-from bedside.mrd.wire import (
-    Close,
-    Config,
-    DisconnectedError,
-    Header,
-    MessageReader,
-    MessageWriter,
-    PeerError,
-    Text,
-    Waveform,
-)
+from bedside.mrd.wire import MessageReader, MessageWriter
 
 _KEPT_SAMPLES = 100_000
 

@@ -15,13 +15,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ismrmrd
 from ismrmrd.serialization import ISMRMRDMessageID as MessageId
 
 from bedside.mrd.limits import Limits
+from bedside.mrd.messages import Close, Config, DisconnectedError, Header, Message, PeerError, Text, Waveform
 
 T = TypeVar("T")
 
@@ -34,50 +34,6 @@ _ATTRIBUTES = "the attribute text of an image"
 _PIXEL_BYTES = {1: 2, 2: 2, 3: 4, 5: 4, 6: 8, 7: 8, 8: 16}
 # Entities let a short text grow without bound when it is parsed.
 _DOCUMENT_TYPE = re.compile(r"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
-
-
-class PeerError(Exception):
-    """What the peer sent or did not send ends its session. The message is told to the peer and written to the log."""
-
-
-class DisconnectedError(Exception):
-    """The peer is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What the client asks to be done, by name; `text` says whether it came as config text."""
-
-    name: str
-    text: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What is used of the XML header: slices of a frame by the first encoding's limits; None where it has none."""
-
-    slices: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Words for the other side."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Waveform:
-    """A waveform (ECG, say) that was read and is not used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The peer will send no more."""
-
-
-Message = Config | Header | Text | Waveform | Close | Any
-"""`Any` is an `ismrmrd.Image`, which is untyped."""
 
 
 class MessageReader:
