@@ -31,6 +31,7 @@ segment-cine bundle cine.nii.gz -o mask.nii.gz --overlay overlay.gif --report ci
 segment-cine bundle cine.nii.gz -o mask.nii.gz --overlay overlay.mp4 --plot summary.png
 segment-cine bundle dicom/ -o mask.nii.gz
 segment-cine bundle exam/ --series 5 -o mask.nii.gz
+segment-cine bundle dicom/ -o mask.nii.gz --dicom-seg seg/
 """
 
 _STAGE_WORDS = {
@@ -63,6 +64,11 @@ _STAGE_WORDS = {
 )
 @click.option("--report", type=click.Path(path_type=Path), help="JSON to write: latency, volumes, ejection fractions.")
 @click.option(
+    "--dicom-seg",
+    type=click.Path(path_type=Path),
+    help="New folder for DICOM Segmentations, one per phase; CINE has to be a DICOM series.",
+)
+@click.option(
     "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
 )
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine, for more samples.")
@@ -78,6 +84,7 @@ def segment_cine(
     overlay: Path | None,
     plot: Path | None,
     report: Path | None,
+    dicom_seg: Path | None,
     budget_ms: float,
     repeat: int,
     device: str,
@@ -99,6 +106,11 @@ def segment_cine(
         },
     )
     bundle = open_bundle(bundle_path)
+    archive = None
+    if dicom_seg is not None:
+        from bedside.archive import SegArchive
+
+        archive = SegArchive(dicom_seg, cine_path, series)
     cine = open_cine(cine_path, series)
     share(device_of(get_backend(bundle.backend), device))
     threads = threads or default_threads()
@@ -107,6 +119,8 @@ def segment_cine(
         result = segment_phases(pipeline, cine, repeat=repeat, on_frame=lambda: progress.advance(task))
     where = fingerprint(get_backend(bundle.backend), device=device, threads=threads, precision=bundle.precision)
     write_mask(output, result.mask, like=cine.header)
+    if archive is not None:
+        archive.write(result.mask, bundle=bundle.digest)
     document = _document(bundle, cine_path, cine, result, budget_ms, where)
     if report is not None:
         write_json(report, document)
@@ -123,7 +137,8 @@ def segment_cine(
         write_overlay(overlay, cine, result.mask, story)
     if plot is not None:
         write_summary(plot, cine, result.mask, story, source=_source(cine_path, cine))
-    console.print(f"wrote {', '.join(str(path) for path in (output, overlay, plot, report) if path)}", markup=False)
+    written = [str(path) for path in (output, overlay, plot, report, dicom_seg) if path]
+    console.print(f"wrote {', '.join(written)}", markup=False)
 
 
 def _source(cine_path: Path, cine: Cine) -> str:

@@ -287,7 +287,8 @@ def bench_engine(
         estimate=estimate,
         lut=None if reference is None else reference.to_dict(),
         fingerprint=here,
-        bundle=_describe(bundle),
+        # The architecture too, so that `latency calibrate` needs nothing but this file.
+        bundle={**_describe(bundle), "arch": bundle.arch.to_dict()},
         source=source.name,
     )
     write_json(output, document)

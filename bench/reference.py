@@ -17,7 +17,7 @@ class Reference:
     """An estimate and where it comes from."""
 
     values: Mapping[str, float]
-    """{ms, low_ms, high_ms, throughput_fps}."""
+    """{ms, low_ms, high_ms, p50_ms, p99_ms, throughput_fps}."""
     origin: Literal["lut", "manifest"]
     lut_id: str
     device: str

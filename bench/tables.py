@@ -159,7 +159,7 @@ def gate_lines(document: Mapping[str, Any]) -> list[str]:
     verdicts = {"passed": True, "failed": False, "not_run": None}
     inputs = " and ".join(f"{count} {_INPUTS[kind]}" for kind, count in parity["inputs"].items())
     if parity["dice_drop"] is not None:
-        figures = f"Dice {-parity['dice_drop']:+.4f}, {-parity['tolerance']:g} at most"
+        figures = f"Dice {0.0 - parity['dice_drop']:+.4f}, {-parity['tolerance']:g} at most"
     elif parity["relative_logits"] is not None:
         figures = f"logits differ from PyTorch's by {parity['relative_logits']:.1e}"
         figures += f" of {parity['tolerance']:g}" if parity["status"] != "not_run" else ""

@@ -26,10 +26,10 @@ from cinert.environment import binding_differences
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from cinert.timing import Protocol
+from latency.breakdown import arch_parts
 from latency.checkpoint import Checkpoint
 from latency.estimate import estimate
 from latency.lut import Lut, load_lut
-from latency.breakdown import arch_parts
 from latency.prices import Vector, error_figures
 from latency.profile import Setup, host_to_host, measure_models
 

@@ -84,7 +84,7 @@ class Bundle:
 
     @property
     def estimate(self) -> Mapping[str, float] | None:
-        """{ms, low_ms, high_ms, throughput_fps} by the LUT, or None."""
+        """{ms, low_ms, high_ms, p50_ms, p99_ms, throughput_fps} by the LUT, or None."""
         return self.manifest.estimate
 
     def load_runner(self, device: str = "auto", threads: int | None = None) -> Runner:

@@ -21,7 +21,7 @@ MANIFEST, ARCH, WEIGHTS, ONNX, PREPROCESSING = (
     "preprocessing.json",
 )
 LOCALISER, LOCALISER_ONNX = "localiser.safetensors", "localiser.onnx"
-ESTIMATE_KEYS = ("ms", "low_ms", "high_ms", "throughput_fps")
+ESTIMATE_KEYS = ("ms", "low_ms", "high_ms", "p50_ms", "p99_ms", "throughput_fps")
 ParityStatus = Literal["passed", "not_run"]
 
 # Letters, digits, dash, dot and underscore: a name can never leave the folder.
@@ -71,7 +71,7 @@ class Manifest:
     fingerprint: Mapping[str, Any]
     """The device that the engine was built on (`cinert.environment.fingerprint`)."""
     estimate: Mapping[str, float] | None
-    """{ms, low_ms, high_ms, throughput_fps} by the LUT, or None without one."""
+    """{ms, low_ms, high_ms, p50_ms, p99_ms, throughput_fps} by the LUT, or None without one."""
     lut: Mapping[str, str] | None
     """{id, device} of the LUT behind the estimate."""
     parity: Parity

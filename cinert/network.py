@@ -13,6 +13,7 @@ from cinert.arch import Arch
 from cinert.architecture import Architecture
 from cinert.baselines.base import Baseline
 from cinert.baselines.networks import build_baseline
+from cinert.baselines.recurrent import RecurrentBlock
 from cinert.cells import Cell
 from cinert.errors import BadInputError
 from cinert.ops import Concatenate, Merge, conv_block
@@ -121,15 +122,22 @@ def build_network(arch: Architecture) -> Segmenter:
     raise TypeError(f"{type(arch).__name__} is neither a searched architecture nor a baseline")
 
 
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+
+
 def fold_batch_norm(module: nn.Module) -> nn.Module:
     """Fold every batch norm into the convolution before it, in place; the module must be in eval mode."""
+    if isinstance(module, RecurrentBlock):
+        module.unroll()
+        return module
     for child in module.children():
         fold_batch_norm(child)
     if isinstance(module, nn.Sequential):
         for position in range(len(module) - 1):
             convolution, norm = module[position], module[position + 1]
-            if isinstance(convolution, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
-                module[position] = fuse_conv_bn_eval(convolution, norm)
+            if isinstance(convolution, _CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                transpose = isinstance(convolution, nn.ConvTranspose2d)
+                module[position] = fuse_conv_bn_eval(convolution, norm, transpose)
                 module[position + 1] = nn.Identity()
     return module
 
@@ -147,7 +155,7 @@ def random_weights(module: nn.Module, seed: int) -> nn.Module:
             noise = torch.randn(tensor.shape, generator=generator)
             if name.endswith("running_var"):
                 tensor.copy_(1.0 + 0.2 * noise.abs())
-            elif tensor.ndim == 5:
+            elif tensor.ndim in (4, 5):
                 fan_in = tensor[0].numel()
                 tensor.copy_(noise * (2.0 / fan_in) ** 0.5)
             else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+import torch
 from torch import nn
 
 from cinert.architecture import Architecture
@@ -13,3 +16,11 @@ class Segmenter(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.arch = arch
+
+    def channels_last(self) -> Self:
+        """Lay out the weights of 3D and 2D convolutions with their channels last, in place, and return the network."""
+        formats = {5: torch.channels_last_3d, 4: torch.channels_last}
+        for parameter in self.parameters():
+            if parameter.dim() in formats:
+                parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
+        return self

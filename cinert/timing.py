@@ -27,8 +27,9 @@ class Protocol:
     """How rows are timed. Written into every LUT."""
 
     warmup: int = 2
-    """Runs before the first sample of each visit, not counted: caches belong to the previous row."""
-    min_passes: int = 6
+    """Runs before the first sample of each visit, not counted: caches belong to the previous row. One is enough where
+    it takes longer than a visit."""
+    min_passes: int = 5
     """Quiet visits to every row before any may stop."""
     max_passes: int = 14
     """Quiet visits after which a row stops, tight or not."""
@@ -142,7 +143,8 @@ def is_tight(visits: Visits, protocol: Protocol, floor: float) -> bool:
 def sample(clock: Clock, protocol: Protocol) -> list[float]:
     """Warm up, then sample until the time of a visit is used up."""
     for _ in range(protocol.warmup):
-        clock()
+        if clock() > protocol.visit_ms:
+            break
     samples: list[float] = []
     deadline = time.perf_counter() + protocol.visit_ms / 1000
     while not samples or time.perf_counter() < deadline:

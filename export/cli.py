@@ -15,6 +15,8 @@ from cinert.bundle_manifest import Parity
 from cinert.cli import command, console, data_option, progress_bar
 from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name
+from cinert.files import check_writable
+from cinert.open_recon import write_open_recon
 from cinert.tensorrt_options import builder_options, configure
 from export.calibration import check_calibration, load_calibration
 from export.dice_gate import labelled_frames
@@ -67,6 +69,11 @@ export-engine arch.yaml --backend trt-rtx --precision fp16 --compute-capability 
 )
 @data_option()
 @click.option(
+    "--open-recon",
+    type=click.Path(path_type=Path),
+    help="Also describe the bundle's server for Open Recon here, as JSON.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write. [default: bundle/ beside ARCH.yaml]"
 )
 def export_engine(
@@ -80,6 +87,7 @@ def export_engine(
     threads: int | None,
     lut_path: Path | None,
     data: Path | None,
+    open_recon: Path | None,
     output: Path | None,
     **tensorrt: Any,
 ) -> None:
@@ -97,6 +105,8 @@ def export_engine(
     arch = load_arch(arch_path)
     folder = output if output is not None else arch_path.parent / "bundle"
     check_bundle_target(folder)
+    if open_recon is not None:
+        check_writable(open_recon)
     lut = (
         None
         if lut_path is None
@@ -130,6 +140,8 @@ def export_engine(
             localiser=localiser,
             pricing=pricing,
         )
+    if open_recon is not None:
+        write_open_recon(open_recon, bundle)
     _print_summary(bundle)
 
 

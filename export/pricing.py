@@ -18,7 +18,7 @@ class Pricing:
     """What a LUT says about an architecture, in the words of the manifest."""
 
     estimate: Mapping[str, float]
-    """{ms, low_ms, high_ms, throughput_fps}."""
+    """{ms, low_ms, high_ms, p50_ms, p99_ms, throughput_fps}."""
     lut: Mapping[str, str]
     """{id, device}: of any machine; the device is named, because the estimate holds there."""
 

@@ -21,10 +21,10 @@ from cinert.timing import Protocol
 from latency.checkpoint import checkpoint_path
 from latency.compare import compare as compare_luts
 from latency.compare import comparison_table, gain_sentence
+from latency.design import default_networks
 from latency.draw import draw_lut
 from latency.draw_compare import draw_comparison
 from latency.lut import Lut, load_lut, save_lut
-from latency.parts import PartCatalogue
 from latency.profile import Setup, measure_lut
 
 EXAMPLES = """
@@ -69,7 +69,7 @@ bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
     "--networks",
     type=click.IntRange(min=10),
     default=None,
-    show_default="twice the parts, at most 80",
+    show_default="twice the terms that prices are made of, at most 100",
     help="Short networks timed whole, from which prices are learned.",
 )
 @click.option(
@@ -144,7 +144,7 @@ def bench_ops(
         if plot and path.suffix == ".png":
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
     reserve(device_of(backend, device), "measure", wait=wait)
-    number = networks or min(80, 2 * len(PartCatalogue(space, chosen).all()))
+    number = networks or default_networks(space, chosen)
     for job_backend, job_precision, path in jobs:
         job_backend.cuda_graph = cuda_graph
         setup = Setup(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cinert.arch import Arch
 from cinert.architecture import Architecture
 from cinert.errors import BadInputError
 from latency.breakdown import break_down
+from latency.calibration import group_ms
 from latency.composition import composed
 from latency.lut import Lut
 
@@ -64,6 +65,14 @@ def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
         throughput_fps=1000 * lut.overlap / ms,
         parts={**parts, "constant": lut.constant_ms},
     )
+
+
+def estimate_groups(arch: Arch, lut: Lut) -> dict[str, float]:
+    """Milliseconds by group of parts, by the LUT's prices without their calibration; they sum to that estimate."""
+    breakdown = break_down(arch, lut.precision)  # type: ignore[arg-type]
+    prices = replace(lut, calibration=None).price_ms(breakdown.total)
+    counts = composed(breakdown, prices, lut.prices.composition)
+    return group_ms(((key.kind, count * prices[key]) for key, count in counts.items()), lut.prices.constant_ms)
 
 
 def estimate_record(arch: Architecture, lut: Lut) -> dict[str, Any]:

@@ -60,6 +60,10 @@ def fit(counts: Matrix, network_ms: Vector, isolated_ms: Vector, basis: Matrix) 
         raise BadInputError(
             f"{len(network_ms)} networks cannot identify prices.", hint=f"time at least {SMALLEST_SAMPLE}."
         )
+    return _solve(counts, network_ms, isolated_ms, basis)
+
+
+def _solve(counts: Matrix, network_ms: Vector, isolated_ms: Vector, basis: Matrix) -> Fit:
     scale = float(np.median(network_ms / np.maximum(counts @ isolated_ms, 1e-9)))
     floor = _SMALLEST_PRIOR_SHARE * float(network_ms.min())
     prior = np.maximum(np.append(terms_of(isolated_ms, basis) * scale, floor), floor)
@@ -90,11 +94,11 @@ def cross_validated(counts: Matrix, network_ms: Vector, isolated_ms: Vector, bas
     """Predict each network by prices fitted without its fold."""
     order = np.random.default_rng(seed).permutation(len(network_ms))
     predicted = np.empty_like(network_ms)
-    folds = min(_FOLDS, len(order) - SMALLEST_SAMPLE) if len(order) < 2 * SMALLEST_SAMPLE else _FOLDS
-    for fold in range(max(folds, 1)):
-        held_out = order[fold :: max(folds, 1)]
+    for fold in range(_FOLDS):
+        held_out = order[fold::_FOLDS]
         kept = np.setdiff1d(order, held_out)
-        predicted[held_out] = fit(counts[kept], network_ms[kept], isolated_ms, basis).predict(counts[held_out])
+        # The smallest sample loses one to each fold.
+        predicted[held_out] = _solve(counts[kept], network_ms[kept], isolated_ms, basis).predict(counts[held_out])
     return predicted
 
 

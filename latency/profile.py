@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 import psutil
 
-from cinert.arch import Arch
+from cinert.arch import Arch, NodeEdge
 from cinert.backends import Backend, Model, Runner
 from cinert.backends.base import Precision
 from cinert.device_lock import device_of
 from cinert.environment import fingerprint
 from cinert.onnx import network_model
+from cinert.paths import CELL_KINDS, Path
 from cinert.quiet import MachineWatch, Watch
 from cinert.space import Space
 from cinert.timing import (
@@ -31,7 +32,6 @@ from cinert.timing import (
     measure_interleaved,
     sustained_fps,
 )
-from latency.breakdown import arch_parts
 from latency.checkpoint import Checkpoint
 from latency.design import designed_networks
 from latency.learn import learn_prices
@@ -58,6 +58,8 @@ class Setup:
     precision: Precision
     protocol: Protocol
     seed: int = 0
+    lanes: int = 1
+    """Frames in flight."""
 
     def runner(self, model: Model) -> Runner:
         """Compile and load a model, filled with noise."""
@@ -77,7 +79,9 @@ class Setup:
 
     def watch(self) -> Watch:
         """What tells a busy machine from a quiet one."""
-        return MachineWatch(threads=self.threads, gpu=self.backend.fingerprint(self.device)["device"].get("uuid"))
+        return MachineWatch(
+            threads=self.threads * self.lanes, gpu=self.backend.fingerprint(self.device)["device"].get("uuid")
+        )
 
 
 Report = Callable[[str, int, int], None]
@@ -132,11 +136,18 @@ def measure_models(
         checkpoint.save(force=True)
 
 
+def anchor_network(space: Space) -> Arch:
+    """A network of two layers that is the same for every measurement of a space, with an op of each limit."""
+    nodes = [(NodeEdge(0, op),) for op in space.ops if op not in {"zero", "identity"}]
+    cell = tuple((nodes * space.nodes)[: space.nodes])
+    path: Path = ("ct", "ep") if space.scales > 1 else ("ns", "ns")
+    return Arch(space=replace(space, layers=2), cells=dict.fromkeys(CELL_KINDS, cell), paths=(path,))
+
+
 @contextlib.contextmanager
-def anchored(setup: Setup, archs: Sequence[Arch]) -> Iterator[Clock]:
-    """Load the network with the fewest operations as the anchor."""
-    smallest = min(archs, key=lambda arch: (sum(key.flops * n for key, n in arch_parts(arch).items()), arch.digest))
-    with setup.runner(network_model(smallest)) as runner:
+def anchored(setup: Setup, space: Space) -> Iterator[Clock]:
+    """Load the anchor."""
+    with setup.runner(network_model(anchor_network(space))) as runner:
         yield host_to_host(runner)
 
 
@@ -196,7 +207,7 @@ def _spread_out(archs: list[Arch]) -> Iterator[Arch]:
 
 
 def measure_lut(
-    space: Space, setup: Setup, *, networks: int, output: Path, report: Report, restart: bool = False
+    space: Space, setup: Setup, *, networks: int, output: FilePath, report: Report, restart: bool = False
 ) -> Lut:
     """Measure every part of a space alone and in context.
 
@@ -228,7 +239,7 @@ def measure_lut(
             report("exporting networks", number + 1, len(archs))
             _ = model.onnx
     parts = {key.label: part_model(key) for key in keys}
-    with anchored(setup, archs) as anchor:
+    with anchored(setup, space) as anchor:
         measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone", anchor=anchor)
         measure_models(
             whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole", anchor=anchor
@@ -253,7 +264,7 @@ def measure_lut(
     return Lut(
         space=space,
         fingerprint=print_,
-        protocol=setup.protocol_record(),
+        protocol={**setup.protocol_record(), "anchor_ms": anchor_floor(checkpoint.visits)},
         rows=tuple(Row(key=key, timing=timing[key.label].to_dict()) for key in keys),
         prices=prices,
         load=measure_load(

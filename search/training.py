@@ -77,7 +77,7 @@ class Training:
         self.arch, self.settings, self.device = arch, settings, device
         self.network = build_network(arch).to(device)
         # CPU convolutions, too, run 2-4 times faster in this format.
-        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network.channels_last()
         # AdamW at 0.01 was ahead on fold 0 of the phantom, one run of 30 epochs each: .870, against .852 at 0.003 and
         # .848 with SGD at 0.05.
         # Seeds alone spread by .02, so the optimizers are not told apart by that. Half the rate with a weight decay of
@@ -165,7 +165,7 @@ class Training:
         """The network with its averaged weights, in eval mode: what is kept."""
         network = build_network(self.arch).to(self.device)
         network.load_state_dict(self.average.state)
-        return network.to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]
+        return network.channels_last().eval()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")

@@ -7,13 +7,17 @@ import pytest
 
 COMMANDS = (
     "bench-engine",
+    "bench-model",
     "bench-ops",
     "cinert",
     "evaluate-bundle",
     "export-engine",
+    "latency",
     "make-phantom",
     "nas-search",
     "segment-cine",
+    "send-mrd",
+    "serve-mrd",
     "train-arch",
 )
 

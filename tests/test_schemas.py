@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from referencing import Registry, Resource
 from safetensors import safe_open
 
 from cinert.space import PRESETS, load_space
+from latency.calibration import GROUP_NAMES, CalibrationNetwork, fit_calibration
+from latency.lut import load_lut
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "docs" / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
@@ -162,6 +165,10 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("baseline", ["widths"], [8]),
         ("lut", ["rows", 0, "p50_ms"], -1),
         ("lut", ["fingerprint", "backend"], "none"),
+        ("lut", ["prices", "composition"], "product"),
+        ("lut", ["prices", "parts", 0, "from_networks"], 1.5),
+        ("lut", ["load", "p99_interval"], [1.0]),
+        ("lut", ["calibration"], {"factors": {"glue": 0.9}}),
         ("manifest", ["files", "arch.yaml"], "0"),
         ("manifest", ["parity", "status"], "failed"),
         ("verify", ["measured", "mode"], "sprint"),
@@ -182,6 +189,17 @@ def test_wrong_values_are_noticed(documents, name, path, value):
         place = place[step]
     place[path[-1]] = value
     assert complaints(name, document)
+
+
+def test_a_calibrated_lut_is_valid_too(documents, work):
+    lut = load_lut(work / "lut.json")
+    groups = dict.fromkeys(GROUP_NAMES, 2.0)
+    networks = [
+        CalibrationNetwork(name=f"{seed:016x}", source="bench-model", group_ms=groups, measured_ms=11.0 + seed, fps=fps)
+        for seed, fps in enumerate([None, *[100.0] * 9])
+    ]
+    calibrated = replace(lut, calibration=fit_calibration(networks, lut=lut.id))
+    assert complaints("lut", calibrated.to_dict()) == []
 
 
 def test_files_without_an_estimate_are_valid_too(documents, work):

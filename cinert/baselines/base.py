@@ -24,6 +24,10 @@ class Baseline(ABC):
     """A designed network. A kind adds its own fields and their readers; every field stands in the YAML."""
 
     kind: ClassVar[str]
+    first_width: ClassVar[int]
+    """Channels at the finest level, unless the user says otherwise."""
+    width_growth: ClassVar[int] = 2
+    """Factor from the width of each level to the next, likewise."""
     readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "input_shape_DHW": lambda value: read_triple(value, int),
         "spacing_mm": lambda value: read_triple(value, float),
@@ -59,11 +63,16 @@ class Baseline(ABC):
     @classmethod
     @abstractmethod
     def for_space(cls, space: Space, widths: tuple[int, ...], provenance: Mapping[str, Any]) -> Self:
-        """The baseline on the grid and with the strides of a space, to be compared with what is searched there.
+        """The baseline on the grid of a space, to be compared with what is searched there; one level for each width.
 
         Raises:
-            BadInputError: another number of widths than the space has scales.
+            BadInputError: the widths do not fit the space, or the levels do not divide its grid.
         """
+
+    @classmethod
+    def default_widths(cls, levels: int) -> tuple[int, ...]:
+        """Channels at each of so many levels, unless the user says otherwise."""
+        return tuple(cls.first_width * cls.width_growth**level for level in range(levels))
 
     @property
     def grid(self) -> Baseline:

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from cinert.baselines.base import Baseline
+from cinert.baselines.bix_nas import BixNas
+from cinert.baselines.ica_unet import IcaUNet
+from cinert.baselines.msu_net import MsuNet
+from cinert.baselines.nas_unet import NasUNet
+from cinert.baselines.unet2d import UNet2d
 from cinert.baselines.unet3d import UNet3d
 from cinert.errors import BadInputError
 
-KINDS: Mapping[str, type[Baseline]] = {UNet3d.kind: UNet3d}
+KINDS: Mapping[str, type[Baseline]] = {kind.kind: kind for kind in (UNet2d, UNet3d, NasUNet, IcaUNet, BixNas, MsuNet)}
 
 
 def read_baseline(document: Mapping[str, Any], *, source: str) -> Baseline:

@@ -6,11 +6,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cinert.baselines.base import Baseline
+from cinert.baselines.bix_nas import BixNas
+from cinert.baselines.bix_nas_network import BixNasNetwork
+from cinert.baselines.ica_unet import IcaUNet
+from cinert.baselines.ica_unet_network import IcaUNetNetwork
+from cinert.baselines.msu_net import MsuNet
+from cinert.baselines.msu_net_network import MsuNetNetwork
+from cinert.baselines.nas_unet import NasUNet
+from cinert.baselines.nas_unet_network import NasUNetNetwork
+from cinert.baselines.unet2d import UNet2d
+from cinert.baselines.unet2d_network import UNet2dNetwork
 from cinert.baselines.unet3d import UNet3d
 from cinert.baselines.unet3d_network import UNet3dNetwork
 from cinert.segmenter import Segmenter
 
-NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {UNet3d.kind: UNet3dNetwork}
+NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {
+    UNet2d.kind: UNet2dNetwork,
+    UNet3d.kind: UNet3dNetwork,
+    NasUNet.kind: NasUNetNetwork,
+    IcaUNet.kind: IcaUNetNetwork,
+    BixNas.kind: BixNasNetwork,
+    MsuNet.kind: MsuNetNetwork,
+}
 
 
 def build_baseline(baseline: Baseline) -> Segmenter:

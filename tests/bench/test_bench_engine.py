@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from bench.cli import bench_engine
 from cinert.backends import get_backend
+from cinert.bundle_manifest import ESTIMATE_KEYS
 from cinert.environment import device_name, fingerprint
 from latency.estimate import estimate
 from latency.lut import load_lut
@@ -110,7 +111,7 @@ def test_a_lut_of_another_engine_is_refused(bundle_folder, make_lut, output, dif
     assert not output.exists()
 
 
-ESTIMATE = {"ms": 50000.0, "low_ms": 0.0, "high_ms": 100000.0, "throughput_fps": 1.0}
+ESTIMATE = dict(zip(ESTIMATE_KEYS, (50000.0, 0.0, 100000.0, 50000.0, 60000.0, 1.0), strict=True))
 
 
 def test_the_manifests_estimate_is_taken_without_a_lut(make_bundle, output):

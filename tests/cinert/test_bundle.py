@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import cinert.bundle
 from cinert.backends import Engine
 from cinert.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
-from cinert.bundle_manifest import MANIFEST, Parity, TensorSpec
+from cinert.bundle_manifest import ESTIMATE_KEYS, MANIFEST, Parity, TensorSpec
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BackendUnavailableError, BadInputError, ExitCode
 from cinert.files import sha256_of_file
@@ -54,7 +54,7 @@ def _write(folder: Path, **changes: object) -> Bundle:
         "parity": Parity(status="passed", relative_logits=1e-6, tolerance=1e-3, inputs={"random": 4}),
         "versions": {"cinert": "0"},
         "seen_patients": ({"id": "patient001", "digest": "ab"},),
-        "estimate": {"ms": 2.0, "low_ms": 1.5, "high_ms": 2.5, "throughput_fps": 400.0},
+        "estimate": dict(zip(ESTIMATE_KEYS, (2.0, 1.5, 2.5, 2.1, 3.0, 400.0), strict=True)),
         "lut": {"id": "0123", "device": "another machine"},
     }
     return write_bundle(folder, **{**content, **changes})  # type: ignore[arg-type]

@@ -1,5 +1,8 @@
+import dataclasses
+
 import pytest
 
+from cinert.baselines.kinds import KINDS
 from cinert.baselines.unet3d import UNet3d
 from cinert.space import load_space
 
@@ -8,3 +11,14 @@ from cinert.space import load_space
 def unet() -> UNet3d:
     """A narrow U-Net on the demo grid."""
     return UNet3d.for_space(load_space("demo"), (4, 8, 12), {"method": "test"})
+
+
+@pytest.fixture
+def make():
+    """A narrow baseline of a kind with three levels, on a small grid that is no preset's, with fields changed."""
+
+    def make(kind, **changes):
+        made = KINDS[kind].for_space(load_space("demo"), (4, 6, 8), {"method": "test"})
+        return dataclasses.replace(made, **{"input_shape_DHW": (6, 12, 20), "in_channels": 2, **changes})
+
+    return make

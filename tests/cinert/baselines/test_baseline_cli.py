@@ -16,7 +16,7 @@ from cinert.baselines.networks import NETWORKS
 from cinert.bundle import open_bundle
 from cinert.data.phantom import write_phantom
 from cinert.environment import fingerprint
-from cinert.space import load_space
+from cinert.space import PRESETS, load_space
 from export.cli import export_engine
 from latency.load_factor import LoadFactor
 from latency.lut import Lut, save_lut
@@ -47,12 +47,38 @@ def test_widths_double_from_scale_to_scale(tmp_path, space):
     assert arch.provenance["space"] == {"name": space, "digest": load_space(space).digest}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_written_for_every_space(tmp_path, kind):
+    for space in PRESETS:
+        path = tmp_path / f"{space}.yaml"
+        good(baseline, kind, "--space", space, "-o", path)
+        arch = load_arch(path)
+        assert arch.kind == kind
+        assert arch.widths == KINDS[kind].default_widths(load_space(space).scales)
+        assert arch.grid.input_shape_DHW == load_space(space).input_shape_DHW
+
+
+def test_components_are_chosen(tmp_path):
+    good(baseline, "ica-unet", "--space", "paper", "--components", 3, "-o", tmp_path / "three.yaml")
+    good(baseline, "ica-unet", "--space", "paper", "-o", tmp_path / "four.yaml")
+    assert [load_arch(tmp_path / f"{name}.yaml").components for name in ("three", "four")] == [3, 4]
+
+
+def test_a_2d_network_may_have_more_levels_than_the_space_has_scales(tmp_path):
+    good(baseline, "unet2d", "--space", "paper", "--widths", "64,128,256,512,1024", "-o", tmp_path / "d5.yaml")
+    assert load_arch(tmp_path / "d5.yaml").strides == ((1, 2, 2),) * 4
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["unet4d", "--space", "small"], "'unet4d' is not"),
         (["unet3d", "--space", "huge"], "space 'huge' is neither a preset nor a file"),
-        (["unet3d", "--space", "small", "--widths", "12,24,48"], "3 entries (12, 24, 48), and space small has 4"),
+        (["unet3d", "--space", "small", "--widths", "4,4,4,4,4"], "has 5 widths, and space small has 4 scales"),
+        (["unet3d", "--space", "small", "--widths", "12"], "widths is [12], expected at least 2 positive widths"),
+        (["unet2d", "--space", "small", "--widths", "4,4,4,4,4"], "factors of 10x8x7, the shape at level 3"),
+        (["unet3d", "--space", "small", "--components", "3"], "--components is for ica-unet, not for unet3d"),
+        (["ica-unet", "--space", "small", "--components", "0"], "0 is not in the range x>=1"),
         (["unet3d", "--space", "small", "--widths", "12,x"], "'12,x' is no list of positive widths"),
         (["unet3d", "--space", "small", "--widths", "12,24,0,96"], "no list of positive widths"),
     ],
@@ -75,17 +101,18 @@ def test_another_architecture_is_not_overwritten(tmp_path):
     assert path.read_text() == before
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A tiny U-Net trained for one epoch on three phantom patients: (run folder, data)."""
-    folder = tmp_path_factory.mktemp("unet")
+# A network in three dimensions, and one in two that shares convolutions between its iterations.
+@pytest.fixture(scope="module", params=["unet3d", "bix-nas"])
+def run(request, tmp_path_factory):
+    """A tiny network trained for one epoch on three phantom patients: (run folder, data)."""
+    folder = tmp_path_factory.mktemp(request.param)
     document = load_space("demo").to_dict()
     document.update(name="tiny", input_shape_DHW=[4, 16, 16], spacing_mm=[25.0, 12.5, 12.5], widths=[4, 8, 12])
     document.update(strides=[[2, 2, 2], [1, 2, 2]])
     (folder / "space.yaml").write_text(yaml.safe_dump(document))
     write_phantom(folder / "data", patients=3, seed=0)
     arch = folder / "run" / "arch.yaml"
-    good(baseline, "unet3d", "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
+    good(baseline, request.param, "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
     good(train_arch, arch, "--data", folder / "data", "--epochs", 1, "--localiser-steps", 2, "--device", "cpu")
     return folder / "run", folder / "data"
 
@@ -138,5 +165,6 @@ def test_a_lut_does_not_price_it(run, tmp_path):
     out = tmp_path / "bundle"
     result = invoke(export_engine, folder / "arch.yaml", "--backend", "ort", "--lut", tmp_path / "lut.json", "-o", out)
     assert result.exit_code == 2
-    assert "is a baseline (unet3d), and a LUT prices the parts of searched networks" in result.output
+    kind = load_arch(folder / "arch.yaml").kind
+    assert f"is a baseline ({kind}), and a LUT prices the parts of searched networks" in result.output
     assert not out.exists()

@@ -69,6 +69,11 @@ def test_every_key_is_needed(tmp_path, unet):
             load_arch(path)
 
 
-def test_widths_follow_the_scales():
-    with pytest.raises(BadInputError, match=r"unet3d for space demo: strides is .*, expected 1 entries"):
-        UNet3d.for_space(load_space("demo"), (4, 8), {})
+def test_fewer_levels_than_scales_take_the_first_strides():
+    paper = load_space("paper")
+    assert UNet3d.for_space(paper, (16, 32, 64), {}).strides == paper.strides[:2]
+
+
+def test_more_levels_than_scales_are_refused():
+    with pytest.raises(BadInputError, match=r"unet3d has 4 widths, and space demo has 3 scales.*or fewer"):
+        UNet3d.for_space(load_space("demo"), (4, 8, 12, 16), {})

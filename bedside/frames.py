@@ -1,0 +1,64 @@
+"""What carries frames to whoever segments them, and answers back. Servers and viewers know this and no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinert.data.nifti import Geometry
+
+State = Literal["live", "late", "stale", "unsure", "failed", "dropped"]
+"""`live`: in time. `late`: after the budget. `stale`: of an older frame. `unsure`: not to be relied on. `failed`: the
+engine gave nothing. `dropped`: never segmented, because a newer frame came or the frame could not be used."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One volume as it arrived.
+
+    Attributes:
+        image: stored axes, of the geometry's shape; finite, any real type.
+        geometry: where it lies.
+        arrived_ns: `time.perf_counter_ns()` when its last slice was there.
+    """
+
+    image: NDArray[Any]
+    geometry: Geometry
+    arrived_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What became of a frame.
+
+    Attributes:
+        state: travels with the mask wherever it is shown.
+        mask: stored axes and shape of the frame, 0 background, 1 RV, 2 MYO, 3 LV; None where there is none.
+        total_ms: arrival of the frame to this answer, waiting included.
+        reason: in words, why the state is not `live`; empty if it is.
+    """
+
+    state: State
+    mask: NDArray[np.uint8] | None
+    total_ms: float
+    reason: str = ""
+
+
+class FrameRunner(Protocol):
+    """Segments the frames of one source in their order; used from one thread."""
+
+    def submit(self, frame: Frame) -> Answer:
+        """Segment a frame and wait for the answer. It never raises: an engine's failure is an answer too."""
+        ...
+
+    def close(self) -> None:
+        """Release what this source held."""
+        ...
+
+
+OpenRunner = Callable[[], FrameRunner]
+"""Makes a runner for a new source. Sources do not share what earlier frames showed."""

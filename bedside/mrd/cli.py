@@ -1,0 +1,215 @@
+"""The commands `serve-mrd` and `send-mrd`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import warnings
+from pathlib import Path
+
+import click
+import numpy as np
+
+from cinert.backends import get_backend
+from cinert.bundle import open_bundle
+from cinert.cli import command, console, progress_bar, share
+from cinert.data.cine import open_cine
+from cinert.data.nifti import write_mask
+from cinert.device_lock import device_of
+from cinert.environment import default_threads, device_name, fingerprint
+from cinert.errors import BadInputError, VerdictError
+from cinert.files import check_writable
+from cinert.open_recon import CONFIG, PORT
+
+SERVE_EXAMPLES = """
+serve-mrd bundle
+serve-mrd bundle --slices 3 --igtl 18944
+serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
+serve-mrd bundle --queue 40
+"""
+SEND_EXAMPLES = """
+send-mrd cine.nii.gz -o mask.nii.gz
+send-mrd cine.nii.gz --fps 22 --repeat 10
+send-mrd dicom/ --series 5 -o mask.nii.gz --port 9002
+"""
+
+_PORTS = click.IntRange(0, 65535)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@command("serve-mrd", examples=SERVE_EXAMPLES)
+@click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is open to the network.")
+@click.option("--port", default=PORT, type=_PORTS, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--igtl", type=_PORTS, metavar="PORT", help="Show the masks by OpenIGTLink too; 3D Slicer asks for 18944."
+)
+@click.option(
+    "--stale-ms", default=500.0, type=_POSITIVE, help="OpenIGTLink says `stale` without a new mask for so long."
+)
+@click.option(
+    "--slices", type=click.IntRange(min=1), help="2D images in a frame. [default: what the client's header says]"
+)
+@click.option(
+    "--queue",
+    default=1,
+    type=click.IntRange(min=1),
+    help="Frames that may wait; the oldest is dropped for a newer one. 1 is for live images; a gated cine, whose frames"
+    " are all complete at the end of the scan, takes as many as it has phases.",
+)
+@click.option("--budget-ms", default=50.0, type=_POSITIVE, help="Last slice in to mask ready; a slower mask is `late`.")
+@click.option("--max-clients", default=4, type=click.IntRange(min=1), help="Clients at one time.")
+@click.option(
+    "--max-slices", default=64, type=click.IntRange(min=1), help="Slices in a frame that a client may ask for."
+)
+@click.option("--max-image-mib", default=16.0, type=_POSITIVE, help="Pixels of one image.")
+@click.option("--max-held-mib", default=256.0, type=_POSITIVE, help="Pixels of one client that wait for their frames.")
+@click.option("--max-text-kib", default=1024.0, type=_POSITIVE, help="XML header, text, or attributes of an image.")
+@click.option(
+    "--max-images-per-s", default=2000.0, type=_POSITIVE, help="A client that sends faster is read no faster."
+)
+@click.option("--idle-s", default=60.0, type=_POSITIVE, help="Without a message a client is sent away after so long.")
+@click.option("--stall-s", default=5.0, type=_POSITIVE, help="Time that one message may take, in either direction.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
+)
+def serve_mrd(
+    bundle_path: Path,
+    host: str,
+    port: int,
+    igtl: int | None,
+    stale_ms: float,
+    slices: int | None,
+    queue: int,
+    budget_ms: float,
+    max_clients: int,
+    max_slices: int,
+    max_image_mib: float,
+    max_held_mib: float,
+    max_text_kib: float,
+    max_images_per_s: float,
+    idle_s: float,
+    stall_s: float,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Serve masks to MRD clients: scanners, Open Recon, Gadgetron, send-mrd.
+
+    A client sends configuration, XML header, optional text, images and close. Each frame gets one answer: mask images
+    in a new series, or a text that declares it dropped or failed. Nobody is authenticated and nothing is encrypted, so
+    listen on loopback or on a network that is closed. Runs until it is interrupted.
+    """
+    from xsdata.exceptions import ConverterWarning
+
+    from bedside.frames import Answer, Frame
+    from bedside.igtl_link import IgtlLink
+    from bedside.mrd.limits import Limits
+    from bedside.mrd.server import Address, MrdServer
+    from bedside.mrd.session import Service
+    from bedside.pipeline_runner import PipelineRunners
+
+    # What is wrong with a client's header is told to that client; xsdata would fill the terminal with it too.
+    warnings.filterwarnings("ignore", category=ConverterWarning)
+    logging.getLogger("xsdata").setLevel(logging.ERROR)
+    bundle = open_bundle(bundle_path)
+    backend = get_backend(bundle.backend)
+    share(device_of(backend, device))
+    threads = threads or default_threads()
+    limits = Limits(
+        max_text_bytes=round(max_text_kib * 2**10),
+        max_image_bytes=round(max_image_mib * 2**20),
+        max_held_bytes=round(max_held_mib * 2**20),
+        max_images_per_s=max_images_per_s,
+        max_slices=max_slices,
+        idle_s=idle_s,
+        stall_s=stall_s,
+    )
+    with contextlib.ExitStack() as stack:
+        runners = stack.enter_context(PipelineRunners(bundle, device=device, threads=threads, budget_ms=budget_ms))
+        link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
+
+        def watch(place: int, frame: Frame | None, answer: Answer) -> None:
+            if link is not None:
+                link.publish(place, frame, answer)
+
+        service = Service(open_runner=runners.open, limits=limits, bundle=bundle.digest, slices=slices, queue=queue)
+        server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
+        stack.enter_context(server)
+        where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
+        _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")
+        if link is not None:
+            _say(f"serving OpenIGTLink on {Address(host, link.port)}")
+        threading.Event().wait()
+
+
+@command("send-mrd", examples=SEND_EXAMPLES)
+@click.argument("cine_path", metavar="CINE", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Mask to write, on the cine's own grid.")
+@click.option(
+    "--series",
+    multiple=True,
+    metavar="NUMBER|UID",
+    help="DICOM series to read where CINE holds several; repeated, they are joined to one stack.",
+)
+@click.option("--host", default="127.0.0.1", help="Address of the server.")
+@click.option("--port", default=PORT, type=click.IntRange(1, 65535), help="Port of the server.")
+@click.option("--config", default=CONFIG, help="Configuration to ask for.")
+@click.option("--fps", type=_POSITIVE, help="Frames a second. [default: a frame goes out when the last is answered]")
+@click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine.")
+@click.option("--timeout-s", default=30.0, type=_POSITIVE, help="How long the server may be silent.")
+def send_mrd(
+    cine_path: Path,
+    output: Path | None,
+    series: tuple[str, ...],
+    host: str,
+    port: int,
+    config: str,
+    fps: float | None,
+    repeat: int,
+    timeout_s: float,
+) -> None:
+    """Replay a cine to an MRD server as a scanner would, and save the masks that come back.
+
+    CINE is a 4D NIfTI file, or the folder of a DICOM series. Exit code 1 where a phase of the first pass got no mask:
+    then no file is written.
+    """
+    from bedside.mrd.client import ReplayClient
+    from bedside.mrd.server import Address
+
+    if output is not None:
+        if not output.name.endswith((".nii", ".nii.gz")):
+            raise BadInputError(f"-o is {output}; its name has to end in .nii or .nii.gz.")
+        if output.resolve() == cine_path.resolve():
+            raise BadInputError(f"-o {output} would overwrite the cine.")
+        check_writable(output)
+    cine = open_cine(cine_path, series)
+    client = ReplayClient(Address(host, port), config=config, fps=fps, timeout_s=timeout_s)
+    with progress_bar() as progress:
+        task = progress.add_task("replaying", total=cine.image.shape[3] * repeat)
+        result = client.replay(cine, passes=repeat, on_answer=lambda: progress.advance(task))
+    if result.refused:
+        raise BadInputError(f"the MRD server at {Address(host, port)} said: {result.refused}.")
+    masks = len(result.answered) - len(result.reasons)
+    console.print(f"{len(result.answered)} frames answered, {masks} with a mask", markup=False)
+    if result.round_trip_ms:
+        p50, p99 = np.percentile(result.round_trip_ms, [50, 99])
+        console.print(f"first byte out to mask in: p50 {p50:.1f} ms, p99 {p99:.1f} ms", markup=False)
+    if missing := [
+        phase
+        for phase in range(cine.image.shape[3])
+        if (0, phase) in result.reasons or (0, phase) not in result.answered
+    ]:
+        reason = result.reasons.get((0, missing[0]), "no answer")
+        raise VerdictError(
+            f"{len(missing)} of {cine.image.shape[3]} phases got no mask, phase {missing[0] + 1} first: {reason}.",
+            hint="without --fps every frame waits for its answer.",
+        )
+    if output is not None:
+        write_mask(output, result.mask, like=cine.header)
+        console.print(f"wrote {output}", markup=False)
+
+
+def _say(text: str) -> None:
+    console.print("".join(letter for letter in text if letter.isprintable()), markup=False)

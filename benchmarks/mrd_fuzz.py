@@ -1,0 +1,183 @@
+"""Spoiled MRD sessions against a running server: no crash, no hang, no growth.
+
+    python benchmarks/mrd_fuzz.py [--minutes 10] [--seed 0]
+
+A good session is recorded, bytes of it are changed, cut out or put in, and it is sent; every hundredth session is good
+and has to be answered in full. The engine is a stand-in: what is tried is the protocol. Writes
+benchmarks/results/DATE-mrd-fuzz.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import random
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import ismrmrd
+import nibabel as nib
+import numpy as np
+import psutil
+from ismrmrd.serialization import ConfigFile
+
+from bedside.frames import Answer, Frame
+from bedside.mrd.client import document_of, frame_images
+from bedside.mrd.limits import Limits
+from bedside.mrd.server import Address, MrdServer
+from bedside.mrd.session import Service
+from cinert.data.nifti import Cine, Geometry
+from cinert.environment import library_version
+from cinert.files import write_json
+
+RESULTS = Path(__file__).parent / "results"
+LIMITS = Limits(
+    max_text_bytes=2**20,
+    max_image_bytes=2**26,
+    max_held_bytes=2**26,
+    max_images_per_s=1e6,
+    max_slices=64,
+    idle_s=1.0,
+    stall_s=1.0,
+)
+SLICES, PHASES = 3, 4
+
+
+class Everything:
+    """Answers that every voxel is LV."""
+
+    def submit(self, frame: Frame) -> Answer:
+        """Give a full mask."""
+        return Answer("live", np.full(frame.image.shape, 3, np.uint8), 0.0)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class Tape:
+    """A socket that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.data += bytes(data)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+def good_session() -> bytes:
+    """A session of 4 frames of 3 slices, with parameters and attributes."""
+    image = np.random.default_rng(0).integers(0, 1000, (16, 12, SLICES, PHASES)).astype(np.float32)
+    geometry = Geometry((16, 12, SLICES), np.diag([2.0, 2.0, 8.0, 1.0]))
+    cine = Cine(image, geometry, nib.Nifti1Header(), 40.0)
+    tape = Tape()
+    writer = ismrmrd.ProtocolSerializer(tape)
+    writer.serialize(ConfigFile("cinert"))
+    writer.serialize(document_of(cine))
+    writer.serialize(json.dumps({"parameters": {"config": "cinert"}}))
+    for phase in range(PHASES):
+        for each in frame_images(cine, phase, repetition=0, time_ms=0.0):
+            each.meta = {"ImageRowDir": ["1", "0", "0"], "ImageColumnDir": ["0", "1", "0"]}
+            writer.serialize(each)
+    writer.close()
+    return bytes(tape.data)
+
+
+def spoiled(stream: bytes, chance: random.Random) -> bytes:
+    """Change, cut out or put in a few bytes, mostly behind the name of the configuration."""
+    data = bytearray(stream)
+    for _ in range(chance.randint(1, 5)):
+        place = chance.randrange(len(data)) if chance.random() < 0.3 else chance.randrange(1024, len(data))
+        kind = chance.randrange(4)
+        if kind == 0:
+            data[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            data[place : place + chance.randrange(1, 300)] = b""
+        elif kind == 2:
+            data[place:place] = chance.randbytes(chance.randrange(1, 40))
+        else:
+            size = chance.choice((1, 2, 4, 8))
+            data[place : place + size] = chance.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * size
+        if len(data) < 1100:
+            break
+    return bytes(data[: chance.randrange(len(data))] if chance.random() < 0.1 else data)
+
+
+def send(address: Address, data: bytes) -> int:
+    """Send a session; count the bytes that come back before the server hangs up."""
+    count = 0
+    try:
+        with socket.create_connection((address.host, address.port), timeout=30) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            while chunk := connection.recv(2**16):
+                count += len(chunk)
+    except ConnectionError:
+        pass
+    return count
+
+
+def main() -> None:
+    """Fuzz for the time given; fail on the first thing that is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    lines: Counter[str] = Counter()
+    died: list[str] = []
+    threading.excepthook = lambda arguments: died.append(repr(arguments.exc_value))
+    service = Service(open_runner=Everything, limits=LIMITS, bundle="f" * 64, slices=None, queue=PHASES)
+    # Without its numbers a line is a kind of ending.
+    server = MrdServer(
+        Address("127.0.0.1", 0),
+        service,
+        max_clients=8,
+        log=lambda line: lines.update([re.sub(r"[\d.]+|'.*?'", "#", line.split(": ", 1)[1])[:60]]),
+        watch=lambda *_: None,
+    )
+    server.__enter__()
+    stream, chance, process = good_session(), random.Random(arguments.seed), psutil.Process()
+    expected = send(server.address, stream)
+    sessions, slowest_s = 0, 0.0
+    resident_mib: list[float] = []
+    begun = time.monotonic()
+    while time.monotonic() - begun < 60 * arguments.minutes:
+        begin = time.monotonic()
+        send(server.address, spoiled(stream, chance))
+        slowest_s = max(slowest_s, time.monotonic() - begin)
+        sessions += 1
+        if sessions % 100 == 0:
+            assert send(server.address, stream) == expected, "a good session is answered otherwise than at first"
+            assert not died, died
+        if time.monotonic() - begun > 60 * (len(resident_mib) + 1):
+            resident_mib.append(round(process.memory_info().rss / 2**20, 1))
+    time.sleep(3)
+    left = [thread.name for thread in threading.enumerate()]
+    server.__exit__(None, None, None)
+    document = {
+        "date": datetime.date.today().isoformat(),
+        "seed": arguments.seed,
+        "minutes": arguments.minutes,
+        "sessions": sessions,
+        "slowest_s": round(slowest_s, 3),
+        "threads_left": len(left),
+        "exceptions": died,
+        "resident_mib_by_minute": resident_mib,
+        "endings": dict(lines.most_common(40)),
+        "versions": {name: library_version(name) for name in ("ismrmrd", "xsdata", "numpy")},
+    }
+    write_json(RESULTS / f"{document['date']}-mrd-fuzz.json", document)
+    assert not died, died
+    assert len(left) <= 3, left
+
+
+if __name__ == "__main__":
+    main()

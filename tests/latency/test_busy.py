@@ -1,0 +1,114 @@
+"""bench-ops on a machine that something else uses: it says so, writes no LUT, and goes on later from where it was."""
+
+import functools
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from cinert.space import load_space
+from cinert.timing import Protocol
+from latency.cli import bench_ops
+from latency.lut import load_lut
+from latency.roofline import MATRIX_SIZE
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+CHECKPOINT, NEIGHBOUR = ".lut.json.partial", "other processes use 1.4 CPU cores"
+
+
+class FakeWatch:
+    """Finds so many quiet windows, and others' work after that."""
+
+    def __init__(self, quiet_windows):
+        self.quiet_windows = quiet_windows
+
+    def begin(self):
+        self.quiet_windows -= 1
+
+    def disturbance(self):
+        return None if self.quiet_windows >= 0 else NEIGHBOUR
+
+
+@pytest.fixture
+def words(tmp_path):
+    document = load_space("demo").to_dict()
+    document.update(name="tiny", input_shape_DHW=[4, 8, 8], strides=[[2, 2, 2]], widths=[4, 8], layers=3)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(document))
+    words = ["--space", tmp_path / "tiny.yaml", "--backend", "torch", "--networks", 12, "--threads", 1, "--no-plot"]
+    return [*words, "-o", tmp_path / "run" / "lut.json"]
+
+
+@pytest.fixture
+def run(monkeypatch, words):
+    """Runs bench-ops with a short protocol where some windows are quiet, and then none."""
+    # What the tests beside this one do to the anchor does not matter here.
+    short = functools.partial(
+        Protocol,
+        warmup=0,
+        min_passes=2,
+        max_passes=3,
+        visit_ms=0.0,
+        window_s=0.05,
+        anchor_limit=1e9,
+        patience_s=0.2,
+    )
+    monkeypatch.setattr("latency.cli.Protocol", short)
+    monkeypatch.setitem(MATRIX_SIZE, "cpu", 64)
+    monkeypatch.setattr("latency.roofline.COPY_MIB", 1)
+
+    def run(*more, quiet_windows):
+        monkeypatch.setattr("latency.profile.MachineWatch", lambda **_: FakeWatch(quiet_windows))
+        return CliRunner().invoke(bench_ops, [str(word) for word in (*words, *more)])
+
+    return run
+
+
+def visits(folder):
+    return json.loads((folder / CHECKPOINT).read_text())["visits"]
+
+
+def test_a_load_that_never_pauses_is_told_and_the_samples_stay(run, tmp_path):
+    folder = tmp_path / "run"
+    result = run(quiet_windows=0)
+    assert result.exit_code == 3
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("bench-ops: the machine has been busy for ")
+    assert NEIGHBOUR in line
+    assert "Nothing is written. Hint: " in line
+    assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
+    first = visits(folder)
+    assert all(disturbed for row in first.values() for *_, disturbed in row)
+
+    # A pause is used, and what the first run measured is still there.
+    result = run(quiet_windows=1)
+    assert result.exit_code == 3
+    assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
+    second = visits(folder)
+    assert all(second[label][: len(row)] == row for label, row in first.items())
+    assert any(not disturbed for row in second.values() for *_, disturbed in row)
+
+    result = run(quiet_windows=10**6)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in folder.iterdir()] == ["lut.json"]
+    lut = load_lut(folder / "lut.json")
+    samples = {label: sum(len(row[0]) for row in rows) for label, rows in second.items()}
+    assert all(row.timing["n"] >= samples.get(row.key.label, 0) for row in lut.rows)
+    assert lut.load.disturbed == 0
+    assert lut.protocol["tolerant"] is False
+
+
+def test_allow_busy_measures_all_the_same_and_says_so(run, tmp_path):
+    result = run("--allow-busy", quiet_windows=0)
+    assert result.exit_code == 0, result.output
+    lut = load_lut(tmp_path / "run" / "lut.json")
+    assert lut.protocol["tolerant"] is True
+    assert lut.load.disturbed == 1
+
+
+def test_what_was_begun_on_a_busy_machine_is_not_gone_on_with_as_if_it_had_been_quiet(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("latency.profile.measure_overlap", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run("--allow-busy", quiet_windows=0).exit_code != 0
+    result = run(quiet_windows=10**6)
+    assert result.exit_code == 2
+    assert "was begun with other settings: protocol" in result.stderr
