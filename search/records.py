@@ -43,6 +43,7 @@ def search_provenance(
         "method": settings.method,
         "relaxation": decoded.arch.space.relaxation,
         "latency_term": settings.latency_term,
+        **({"occurrence": settings.occurrence} if settings.latency_term == "critical-path" else {}),
         "loss": settings.loss,
         "mixture": settings.mixture,
         "decoder": decoder,

@@ -1,14 +1,17 @@
 """A sampled set of paths: drawn by beta, computed alone, and differentiable in the probabilities of its edges."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 
 from cinert.paths import legal_edges, union, walk
 from latency.cost import Relaxed, SpaceCosts
 from latency.cost_flow import edge_marginals
-from search.loop import Search
+from search.choose import chosen_method, search_settings
+from search.loop import Search, read_supernet
 from search.relaxation import ArchParameters
 from search.sampled import draw_paths, straight_through
 from search.settings import SearchSettings
@@ -75,3 +78,28 @@ def test_a_sampled_search_learns_and_leaves_the_same_behind(tiny, lut, fold):
         assert reports[3].multiplier > reports[2].multiplier > 0
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert states[0]["beta"].any()
+
+
+@pytest.mark.parametrize("method", ["cinert", "rtdnas", "msnas"])
+def test_a_search_that_stops_anywhere_ends_the_same(tmp_path, tiny, lut, fold, method):
+    """Multiplier, momentum, and cells that no sample has met are put back."""
+    chosen = chosen_method(method, {"epochs": 4})
+    space = dataclasses.replace(tiny, relaxation=chosen.relaxation)
+    told = {"paths": 2, "seed": 0, "batch_size": 5, "learning_rate": 0.01}
+    settings = search_settings(method, chosen, occurrence=None, budget_ms=6.0, **told)
+
+    def begin():
+        return Search(space, SpaceCosts.from_lut(lut, space), fold.train, settings, torch.device("cpu"))
+
+    whole, first = begin(), begin()
+    while not whole.finished:
+        whole.run_epoch()
+    for _ in range(3):
+        first.run_epoch()
+    first.save(tmp_path / "supernet.safetensors", {})
+    second = begin()
+    second.restore(read_supernet(tmp_path / "supernet.safetensors"))
+    second.run_epoch()
+    for part in ("architecture", "supernet"):
+        expected, found = (getattr(search, part).state_dict() for search in (whole, second))
+        assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())

@@ -10,6 +10,7 @@ import torch
 from cinert.arch import Arch, NodeEdge
 from cinert.paths import CELL_KINDS, walk
 from cinert.sampling import random_arch
+from latency.calibration import GROUP_NAMES, Calibration
 from latency.cost import SpaceCosts
 from latency.cost_flow import drawn_visits, kept_visits
 from latency.cost_union import union_ms
@@ -66,13 +67,15 @@ def test_what_is_empty_or_repeated_costs_what_the_estimate_says(deep, deep_lut, 
         assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_calibrated_lut_prices_the_search_as_well(deep, deep_lut, one_hot_cells):
-    dearer = dataclasses.replace(deep_lut.prices, constant_ms=1.25)
-    arch = random_arch(deep, 0, paths=3)
-    before, after = (
-        found_and_estimate(arch, lut, one_hot_cells) for lut in (deep_lut, dataclasses.replace(deep_lut, prices=dearer))
+def test_the_search_reads_calibrated_prices(deep, deep_lut, one_hot_cells):
+    factors = {name: 0.7 + 0.2 * number for number, name in enumerate(GROUP_NAMES)}
+    calibration = Calibration(
+        lut=deep_lut.uncalibrated_id, factors=factors, relative_error_90=0.05, overlap=None, networks=()
     )
-    assert after == pytest.approx([ms + 1 for ms in before])
+    calibrated, arch = dataclasses.replace(deep_lut, calibration=calibration), random_arch(deep, 0, paths=3)
+    found, expected = found_and_estimate(arch, calibrated, one_hot_cells)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert abs(expected - estimate(arch, deep_lut).ms) > 1
 
 
 def test_two_paths_by_hand(two_layers, lut, one_hot_cells):
