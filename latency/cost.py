@@ -16,6 +16,7 @@ from cinert.paths import CELL_KINDS, CellKind, Edge, Path, legal_edges, walk
 from cinert.space import Space
 from latency.composition import Rule
 from latency.cost_cell import CellForm, cell_form, full_vertex
+from latency.cost_grid import GridIndex
 from latency.lut import Lut
 from latency.parts import PartCatalogue
 
@@ -40,6 +41,8 @@ class SpaceCosts:
     space: Space
     edges: tuple[Edge, ...]
     """Legal edges, in the order of beta."""
+    index: GridIndex
+    """Where they enter and leave."""
     composition: Rule
     """How the parts of a network compose."""
     fixed_ms: float
@@ -87,6 +90,7 @@ class SpaceCosts:
         return cls(
             space=space,
             edges=edges,
+            index=GridIndex.of(edges, space.layers, space.scales),
             composition=lut.prices.composition,
             fixed_ms=lut.constant_ms + prices[catalogue.stem()],
             op_ms=op_ms,
@@ -100,6 +104,7 @@ class SpaceCosts:
         """The same prices with the type and on the device of a tensor."""
         return dataclasses.replace(
             self,
+            index=self.index.to(like.device),
             op_ms=self.op_ms.to(like),
             merge_ms=self.merge_ms.to(like),
             concatenation_ms=self.concatenation_ms.to(like),

@@ -61,12 +61,25 @@ def cell_form(space: Space, op_ms: Tensor, merge_ms: Tensor, weights: Tensor) ->
     return CellForm(ops_ms, live[1:], same[1:, 1:], node_count(live[1:]))
 
 
-def node_count(live_M: Tensor) -> Tensor:
-    """Probability of 1..M filled nodes, (M,), given that there is one; nodes are filled independently."""
-    count = live_M.new_ones(1)
-    for live in live_M:
-        count = torch.cat([count * (1 - live), live.new_zeros(1)]) + torch.cat([live.new_zeros(1), count * live])
-    return count[1:] / count[1:].sum().clamp_min(torch.finfo(count.dtype).tiny)
+def node_count(live: Tensor) -> Tensor:
+    """Probability of 1..M filled nodes, (..., M), given that there is one; nodes are filled independently.
+
+    Where hardly any is filled it is one: two would be far less likely still.
+    """
+    count = torch.ones_like(live[..., :1])
+    for one in torch.split(live, 1, dim=-1):
+        nothing = torch.zeros_like(one)
+        count = torch.cat([count * (1 - one), nothing], dim=-1) + torch.cat([nothing, count * one], dim=-1)
+    filled = count[..., 1:]
+    total = filled.sum(dim=-1, keepdim=True)
+    one_only = torch.eye(1, live.shape[-1]).to(live)
+    return torch.where(total > torch.finfo(total.dtype).eps, ratio(filled, total), one_only)
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """Part over whole; zero, with no gradient, where the whole is nothing but rounding."""
+    there = whole > torch.finfo(whole.dtype).eps
+    return torch.where(there, part / torch.where(there, whole, 1.0), 0.0)
 
 
 def full_vertex(like: Tensor, nodes: int) -> Tensor:

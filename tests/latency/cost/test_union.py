@@ -160,6 +160,21 @@ def test_decided_weights_have_finite_gradients(deep, deep_lut, one_hot_cells):
     assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in (*cells.values(), visits))
 
 
+@pytest.mark.parametrize("spread", [1, 5, 20, 60, 200])
+@pytest.mark.parametrize("seed", range(3))
+def test_single_precision_has_finite_gradients_however_decided_it_is(deep, deep_lut, relax, parameters, spread, seed):
+    """Probabilities that single precision rounds to nothing are not divided by."""
+    costs = SpaceCosts.from_lut(deep_lut, deep)
+    leaves = [(spread * parameter).detach().float().requires_grad_() for parameter in parameters(costs, seed)]
+    relaxed = relax(costs, *leaves)
+    found = union_ms(costs, relaxed.cells, drawn_visits(costs, relaxed.edges, 2))
+    found.backward()
+    assert all(leaf.grad.isfinite().all() for leaf in leaves)
+    double = relax(costs, *(leaf.detach().double() for leaf in leaves))
+    expected = union_ms(costs, double.cells, drawn_visits(costs, double.edges, 2))
+    assert float(found.detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_more_paths_cost_more(deep, lut_of, relax, parameters):
     costs = SpaceCosts.from_lut(lut_of(deep), deep)
     relaxed = relax(costs, *(parameter.detach() for parameter in parameters(costs)))
