@@ -72,7 +72,7 @@ def node_count(live: Tensor) -> Tensor:
         count = torch.cat([count * (1 - one), nothing], dim=-1) + torch.cat([nothing, count * one], dim=-1)
     filled = count[..., 1:]
     total = filled.sum(dim=-1, keepdim=True)
-    one_only = torch.eye(1, live.shape[-1]).to(live)
+    one_only = torch.eye(live.shape[-1]).to(live)[0]
     return torch.where(total > torch.finfo(total.dtype).eps, ratio(filled, total), one_only)
 
 
