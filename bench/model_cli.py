@@ -21,6 +21,7 @@ from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
 from cinert.timing import Protocol
+from latency.calibration import GROUP_NAMES, SMALLEST_CALIBRATION
 from latency.checkpoint import Checkpoint, checkpoint_path
 from latency.lut import load_lut, save_lut
 from latency.profile import Setup
@@ -85,6 +86,11 @@ def bench_model(
     second measurement of the same networks gives. With --calibrate further networks are measured, the LUT's
     correction is fitted to them and stored in the LUT. A killed run goes on when the same command is given again.
     """
+    if 0 < calibrate < SMALLEST_CALIBRATION:
+        raise BadInputError(
+            f"--calibrate {calibrate} is too few: the correction has {len(GROUP_NAMES)} factors.",
+            hint=f"take {SMALLEST_CALIBRATION} to 30, or 0 for no calibration.",
+        )
     lut = load_lut(lut_path)
     for path in (output, lut_path):
         check_writable(path)

@@ -71,7 +71,7 @@ export-engine arch.yaml --backend trt-rtx --precision fp16 --compute-capability 
 @click.option(
     "--open-recon",
     type=click.Path(path_type=Path),
-    help="Also describe the bundle's server for Open Recon here, as JSON.",
+    help="Describe the bundle's server for Open Recon, as JSON.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write. [default: bundle/ beside ARCH.yaml]"

@@ -16,7 +16,7 @@ from cinert.errors import BadInputError
 from cinert.files import check_writable, read_json
 from cinert.schema import check_schema
 from latency.calibration import Calibration, CalibrationNetwork, fit_calibration
-from latency.checks import checked_ms
+from latency.checks import checked_ms, checked_positive_ms
 from latency.estimate import estimate_groups
 from latency.lut import Lut, check_calibration, load_lut, save_lut
 
@@ -89,6 +89,6 @@ def _measured_network(lut: Lut, path: Path) -> CalibrationNetwork:
         name=arch.digest,
         source=str(path),
         group_ms=estimate_groups(arch, lut),
-        measured_ms=checked_ms(measured["quiet_ms"], f"{path}: measured.quiet_ms"),
+        measured_ms=checked_positive_ms(measured["quiet_ms"], f"{path}: measured.quiet_ms"),
         fps=checked_ms(measured["throughput_fps"], f"{path}: measured.throughput_fps"),
     )

@@ -16,7 +16,7 @@ from scipy.optimize import lsq_linear
 
 from cinert.errors import BadInputError
 from cinert.schema import check_keys
-from latency.checks import checked_ms
+from latency.checks import checked_ms, checked_positive_ms
 from latency.terms import Matrix, Vector
 
 GROUPS: Mapping[str, str] = {
@@ -68,7 +68,7 @@ class CalibrationNetwork:
             name=str(document["name"]),
             source=str(document["source"]),
             group_ms={name: checked_ms(ms, f"{where}: {name}") for name, ms in document["group_ms"].items()},
-            measured_ms=checked_ms(document["measured_ms"], f"{where}: measured_ms"),
+            measured_ms=checked_positive_ms(document["measured_ms"], f"{where}: measured_ms"),
             chosen=bool(document["chosen"]),
             fps=None if fps is None else checked_ms(fps, f"{where}: fps"),
         )

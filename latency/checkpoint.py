@@ -11,7 +11,7 @@ from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import read_json, sha256_of, write_json
 from cinert.resume import refuse_other_settings
-from cinert.timing import Protocol, TimingStats, Visit, Visits, anchor_floor, summarise
+from cinert.timing import Protocol, TimingStats, Visit, Visits, anchor_floor, is_tight, summarise
 
 _SAVE_EVERY_S = 5.0
 
@@ -50,6 +50,10 @@ class Checkpoint:
         if differences := binding_differences(was.get("fingerprint", {}), self._header.get("fingerprint", {})):
             raise BadInputError(f"{output} was begun on another device: {'; '.join(differences)}.", hint=hint)
         return visits
+
+    def is_done(self, name: str, protocol: Protocol) -> bool:
+        """Whether a row needs no more samples."""
+        return is_tight(self.visits.get(name, []), protocol, anchor_floor(self.visits))
 
     def save(self, *, force: bool = False) -> None:
         """Store the samples, at most every few seconds."""

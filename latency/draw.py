@@ -46,7 +46,7 @@ def draw_lut(path: Path, lut: Lut) -> None:
     grid[-1, 0].set_xlabel("ms (each scale has its own axis)", fontsize=9)
     handles: list[Patch | Line2D] = [
         Patch(color=ALONE, label="timed alone, quiet machine"),
-        Line2D([], [], color=PRICE, marker="D", ls="", ms=5, label="price in a network"),
+        Line2D([], [], color=PRICE, marker="D", ls="", ms=5, label="price in a network, standard error"),
     ]
     if lut.roofline is not None:
         handles.append(Line2D([], [], color=INK, lw=2.2, label="least possible: memory"))
@@ -78,8 +78,12 @@ def _by_scale(lut: Lut) -> list[tuple[int, list[Row]]]:
 def _draw_panel(axes: Axes, rows: Sequence[Row], lut: Lut, *, title: str) -> None:
     places = np.arange(len(rows))
     alone = [row.quiet_ms for row in rows]
-    prices = [lut.prices.parts[row.key.label].ms for row in rows]
+    learned = [lut.prices.parts[row.key.label] for row in rows]
+    prices, upper = [price.ms for price in learned], [price.ms + price.error_ms for price in learned]
+    # A price is not negative, and neither is the lower end of its error.
+    errors = [[min(price.ms, price.error_ms) for price in learned], [price.error_ms for price in learned]]
     axes.barh(places, alone, height=_HEIGHT, color=ALONE, zorder=1)
+    axes.errorbar(prices, places, xerr=errors, fmt="none", ecolor=PRICE, elinewidth=1.4, capsize=2, zorder=4)
     axes.plot(prices, places, "D", color=PRICE, ms=5, mec="white", mew=0.6, zorder=4, clip_on=False)
     bounds = None if lut.roofline is None else [lut.roofline.bound(row.key) for row in rows]
     for place, ms in enumerate(alone):
@@ -91,11 +95,11 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], lut: Lut, *, title: str) -> Non
             axes.plot([bound_ms, bound_ms], ends, color=INK, lw=2.2, ls=style, zorder=3, solid_capstyle="butt")
             words += f"  ({ms / bound_ms:.1f}x)" if bound_ms else ""
         # Beyond whatever is drawn in the row, so that nothing lies under the text.
-        right = max(ms, prices[place], 0.0 if bounds is None else bounds[place][0])
+        right = max(ms, upper[place], 0.0 if bounds is None else bounds[place][0])
         axes.annotate(words, (right, place), (7, 0), textcoords="offset points", va="center", fontsize=7.5)
     axes.set_yticks(places, [_short(row) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, 1.16 * max(*alone, *prices, *(ms for ms, _ in bounds or [])))
+    axes.set_xlim(0, 1.16 * max(*alone, *upper, *(ms for ms, _ in bounds or [])))
     axes.set_title(title, fontsize=9, loc="left", fontweight="bold")
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)

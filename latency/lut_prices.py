@@ -26,7 +26,7 @@ class Price:
     networks: int
     """How many of the timed networks hold the part."""
     from_networks: float
-    """Share of the price that they determine; the rest is the scaled isolated time. 0 where none holds the part."""
+    """Share of the price that they determine; the rest is the scaled isolated time."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -28,6 +28,7 @@ WRITTEN = (
     "lut",
     "manifest",
     "metrics",
+    "model",
     "preprocessing",
     "space",
     "verify",
@@ -86,6 +87,8 @@ def documents(work):
     run("make-phantom", data, "--patients", 3)
     few = ["--threads", 1, "--networks", 10, "--allow-busy"]
     run("bench-ops", "--space", work / "space.yaml", "--backend", "ort", *few, "-o", lut)
+    model = ["--nets", 5, "--calibrate", 8, "--allow-busy", "--no-plot", "-o", work / "model.json"]
+    run("bench-model", "--lut", lut, *model)
     run("nas-search", "--lut", lut, "--data", data, "--epochs", 2, "--device", "cpu", "-o", folder)
     run("cinert", "baseline", "unet3d", "--space", work / "space.yaml", "-o", work / "unet.yaml")
     run(
@@ -115,6 +118,7 @@ def documents(work):
         "arch": folder / "arch.yaml",
         "baseline": work / "unet.yaml",
         "metrics": folder / "metrics.json",
+        "model": work / "model.json",
         "manifest": bundle / "manifest.json",
         "preprocessing": bundle / "preprocessing.json",
         "accuracy": work / "accuracy.json",

@@ -14,6 +14,7 @@ from cinert.timing import (
     measure_interleaved,
     percentiles_ms,
     quiet_medians,
+    sample,
     summarise,
 )
 
@@ -109,6 +110,16 @@ def test_the_floor_of_the_anchor_by_hand():
     assert anchor_floor(rows) == pytest.approx(2.0)
     assert anchor_floor({}) == 0
     assert anchor_floor({"a": quiet([1.0])}) == 0
+
+
+@pytest.mark.parametrize(("ms", "runs"), [(1.0, 4), (20.0, 3)])
+def test_a_long_run_warms_up_once(now, ms, runs):
+    """Runs that take 10 ms of the clock: two samples in a visit of 15 ms, after two runs to warm up or one."""
+    calls = []
+    clock = work(now, ms)
+    samples = sample(lambda: calls.append(1) or clock(), Protocol(warmup=2, visit_ms=15.0))
+    assert samples == [ms, ms]
+    assert len(calls) == runs
 
 
 def test_rows_are_interleaved_in_another_order_each_pass():

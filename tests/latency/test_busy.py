@@ -2,6 +2,7 @@
 
 import functools
 import json
+from contextlib import nullcontext
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from cinert.space import load_space
 from cinert.timing import Protocol
+from latency import profile
 from latency.cli import bench_ops
 from latency.lut import load_lut
 from latency.roofline import MATRIX_SIZE
@@ -44,20 +46,13 @@ def run(monkeypatch, words):
     """Runs bench-ops with a short protocol where some windows are quiet, and then none."""
     # What the tests beside this one do to the anchor does not matter here.
     short = functools.partial(
-        Protocol,
-        warmup=0,
-        min_passes=2,
-        max_passes=3,
-        visit_ms=0.0,
-        window_s=0.05,
-        anchor_limit=1e9,
-        patience_s=0.2,
+        Protocol, warmup=0, min_passes=2, max_passes=3, visit_ms=0.0, window_s=0.05, patience_s=0.2
     )
-    monkeypatch.setattr("latency.cli.Protocol", short)
     monkeypatch.setitem(MATRIX_SIZE, "cpu", 64)
     monkeypatch.setattr("latency.roofline.COPY_MIB", 1)
 
-    def run(*more, quiet_windows):
+    def run(*more, quiet_windows, anchor_limit=1e9):
+        monkeypatch.setattr("latency.cli.Protocol", functools.partial(short, anchor_limit=anchor_limit))
         monkeypatch.setattr("latency.profile.MachineWatch", lambda **_: FakeWatch(quiet_windows))
         return CliRunner().invoke(bench_ops, [str(word) for word in (*words, *more)])
 
@@ -96,6 +91,24 @@ def test_a_load_that_never_pauses_is_told_and_the_samples_stay(run, tmp_path):
     assert all(row.timing["n"] >= samples.get(row.key.label, 0) for row in lut.rows)
     assert lut.load.disturbed == 0
     assert lut.protocol["tolerant"] is False
+
+
+def test_parts_are_timed_again_if_networks_show_that_the_machine_was_slow(run, monkeypatch, tmp_path):
+    """The anchor takes twice its time until the first network is loaded."""
+    anchor, load = {"ms": 20.0}, profile.host_to_host
+    monkeypatch.setattr("latency.profile.anchored", lambda *_: nullcontext(lambda: anchor["ms"]))
+    monkeypatch.setattr("latency.profile.host_to_host", lambda runner: anchor.update(ms=10.0) or load(runner))
+    stages = []
+    monkeypatch.setattr(
+        "latency.profile.measure_models",
+        lambda *words, stage, measure=profile.measure_models, **more: (
+            stages.append(stage) or measure(*words, stage=stage, **more)
+        ),
+    )
+    result = run(quiet_windows=10**6, anchor_limit=0.1)
+    assert result.exit_code == 0, result.output
+    assert stages[:3] == ["parts alone", "networks whole", "parts alone"]
+    assert all(row.timing["n"] >= 4 for row in load_lut(tmp_path / "run" / "lut.json").rows)
 
 
 def test_allow_busy_measures_all_the_same_and_says_so(run, tmp_path):

@@ -90,6 +90,18 @@ def test_a_corrected_table_tells_what_was_measured(lut, calibrated):
     assert np.mean(errors(lut)) > 0.03
 
 
+def test_the_interval_is_of_the_networks_that_nobody_chose(lut):
+    """Extreme networks miss by 30 %, the fair sample by nothing."""
+    fair = networks(lut, 20, factors=dict.fromkeys(GROUP_NAMES, 1.0))
+    extreme = [
+        dataclasses.replace(network, measured_ms=network.measured_ms * (0.7 if number % 2 else 1.3), chosen=True)
+        for number, network in enumerate(fair[:10])
+    ]
+    found = fit_calibration([*fair, *extreme], lut=lut.id)
+    unaware = fit_calibration([dataclasses.replace(each, chosen=False) for each in found.networks], lut=lut.id)
+    assert found.relative_error_90 < 0.5 * unaware.relative_error_90
+
+
 def test_throughput_is_the_median_of_what_was_measured(lut):
     assert fit_calibration(networks(lut, 10), lut=lut.id).overlap is None
     rows = networks(lut, 10, fps=1.4)

@@ -44,7 +44,12 @@ def test_missing_keys_are_all_listed_with_the_command(saved, ask):
     [
         (lambda d: d.update(version=0), "version is 0"),
         (lambda d: d.update(extra=1), "unknown key extra"),
-        (lambda d: d.update(calibration={"scale": 2}), "without one"),
+        (lambda d: d.update(calibration={"scale": 2}), "calibration: unknown key scale"),
+        (lambda d: d.pop("load"), "missing key load"),
+        (lambda d: d["load"].update(p99=float("inf")), "load.p99 is inf"),
+        (lambda d: d["prices"].update(composition="product"), "expected one of sum, critical path"),
+        (lambda d: d["prices"]["parts"][3].update(error_ms=float("nan")), "error_ms is nan"),
+        (lambda d: d["prices"]["parts"][3].update(from_networks=-0.1), "from_networks is -0.1"),
         (lambda d: d["prices"].pop("constant_ms"), "missing key constant_ms"),
         (lambda d: d["prices"]["parts"][3].update(ms=-1.0), "is -1.0"),
         (lambda d: d["prices"]["parts"][3].update(ms="fast"), "is 'fast'"),
