@@ -20,6 +20,9 @@ SEARCH_OPTIONS = {
     "fold": "--fold",
     "epochs": "--epochs",
     "paths": "--paths",
+    "latency_term": "--latency-term",
+    "occurrence": "--occurrence",
+    "mixture": "--mixture",
     "latency_weight": "--lambda",
     "batch_size": "--batch-size",
     "learning_rate": "--learning-rate",
@@ -148,7 +151,7 @@ def _commands(run: Run, records: Records) -> list[str]:
 
 def _options(document: Document | None, key: str, options: Mapping[str, str]) -> list[str]:
     settings = {} if document is None else document[key]
-    return [f"{option} {settings[name]}" for name, option in options.items() if name in settings]
+    return [f"{option} {settings[name]}" for name, option in options.items() if settings.get(name) is not None]
 
 
 def _bench_ops(records: Records, output: str) -> str:
@@ -167,6 +170,8 @@ def _nas_search(records: Records, lut: str, output: str) -> str:
     words = ["nas-search", lut, "--data DATA"]
     if config is not None:
         words += [f"--space {config['space']['name']}", *_options(config, "identity", SEARCH_OPTIONS)]
+        if config.get("decoder") is not None:
+            words.append(f"--relaxation {config['space']['relaxation']} --decoder {config['decoder']}")
         words.append(f"--budget-ms {config['budget_ms']:g}")
     return " ".join([*words, output])
 

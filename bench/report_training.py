@@ -18,11 +18,11 @@ def _search(run: Run, config: Document | None) -> list[Block]:
         return []
     patients = len(config["weight_patients"]), len(config["arch_patients"])
     identity = config["identity"]
-    if identity.get("method") == "random":
+    if identity.get("method") in {"random", "evolution"}:
         return [
             Paragraph(
-                f"Random search: {identity['candidates']} networks, trained on {patients[0]} patients and scored"
-                f" on {patients[1]} others; the last round had {identity['epochs']} epochs."
+                f"Search ({identity['method']}): {identity['candidates']} networks, trained on {patients[0]} patients"
+                f" and scored on {patients[1]} others; the last round had {identity['epochs']} epochs."
             )
         ]
     from search.draw_curves import draw_search  # noqa: PLC0415 - slow to import: matplotlib

@@ -55,9 +55,12 @@ def search_settings(
     for name_ in ("relaxation", "decoder"):
         # The relaxation is in the space, and a finished search can be decoded again by another decoder.
         del fields[name_]
+    if method.latency_term == "none":
+        fields["latency_weight"] = None
+    counted = cast("Occurrence", occurrence or "forward") if method.latency_term == "critical-path" else None
     return SearchSettings(
         method=name,
-        occurrence=cast("Occurrence", occurrence or "forward"),
+        occurrence=counted,
         bound_ms=None if method.loss == "weighted" else budget_ms,
         **fields,
         **told,

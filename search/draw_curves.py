@@ -87,6 +87,7 @@ _GROUPS = (
     ("latency_ms",),
     ("alpha_entropy", "gamma_entropy", "beta_entropy"),
     ("temperature",),
+    ("multiplier",),
 )
 _ENTROPY = "entropy,\n1 = undecided"
 _UNITS = {
@@ -97,15 +98,17 @@ _UNITS = {
     "gamma_entropy": _ENTROPY,
     "beta_entropy": _ENTROPY,
     "temperature": "Gumbel\ntemperature",
+    "multiplier": "multiplier\nof the budget",
 }
 _LOOKS = {
     "weight_loss": ("weights' patients", INK),
     "arch_loss": ("architecture's patients", PATH_COLOURS[1]),
-    "latency_ms": ("paths, sampled", PATH_COLOURS[0]),
+    "latency_ms": ("latency term", PATH_COLOURS[0]),
     "alpha_entropy": ("alpha: ops", PATH_COLOURS[0]),
     "gamma_entropy": ("gamma: inputs of nodes", PATH_COLOURS[2]),
     "beta_entropy": ("beta: edges of paths", PATH_COLOURS[1]),
     "temperature": ("temperature", INK),
+    "multiplier": ("multiplier", INK),
 }
 
 

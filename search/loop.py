@@ -145,7 +145,7 @@ class Search:
             mean_loss,
             sum(arch_losses) / len(arch_losses),
             latency_ms,
-            temperature,
+            temperature if settings.latency_term == "path-wise" else None,
             None if constraint is None else constraint.multiplier,
             **{f"{name}_entropy": value for name, value in choice_entropies(self.architecture).items()},
         )

@@ -43,7 +43,7 @@ def search_provenance(
         "method": settings.method,
         "relaxation": decoded.arch.space.relaxation,
         "latency_term": settings.latency_term,
-        **({"occurrence": settings.occurrence} if settings.latency_term == "critical-path" else {}),
+        "occurrence": settings.occurrence,
         "loss": settings.loss,
         "mixture": settings.mixture,
         "decoder": decoder,
@@ -78,6 +78,7 @@ def search_config(
     device: torch.device,
     weight_patients: Sequence[str],
     arch_patients: Sequence[str],
+    decoder: Decoder | None = None,
 ) -> dict[str, Any]:
     """What config.json says: how a search was set up, and which half of the patients it used for what."""
     return {
@@ -85,6 +86,7 @@ def search_config(
         "version": 1,
         "identity": dict(identity),
         "budget_ms": budget_ms,
+        "decoder": decoder,
         "lut": {"id": lut.id, "device": lut.device_name, "file": lut.source},
         "compute_device": str(device),
         "weight_patients": list(weight_patients),

@@ -131,6 +131,7 @@ def run_search(
         device=device,
         weight_patients=search.weight_patients,
         arch_patients=search.arch_patients,
+        decoder=decoder,
     )
     write_json(folder / CONFIG, config)
     steps = search.steps_per_epoch()

@@ -22,8 +22,8 @@ class SearchSettings:
     """Preset that the other settings come from where the user named nothing else."""
     latency_term: LatencyTerm = "path-wise"
     """Expectation that the loss holds against the accuracy."""
-    occurrence: Occurrence = "forward"
-    """k_c^l of the critical-path term (Lu 2022, Eq. 5)."""
+    occurrence: Occurrence | None = None
+    """k_c^l of the critical-path term (Lu 2022, Eq. 5); None for the others."""
     loss: Loss = "weighted"
     """How accuracy and latency are put together."""
     mixture: Mixture = "full"
@@ -31,7 +31,7 @@ class SearchSettings:
     paths: int = 2
     """n: paths in the latency term, to sample, and to keep."""
     latency_weight: float | None = 1e-4
-    """Lambda, per millisecond (Zeng 2020, Eq. 6) or of the exponential (Lu 2022, Eq. 2)."""
+    """Lambda, per millisecond (Zeng 2020, Eq. 6) or of the exponential (Lu 2022, Eq. 2); None where none is read."""
     bound_ms: float | None = None
     """Latency that the loss aims at: L_ub of `bounded`, the budget of `lagrangian`, None for `weighted`."""
     seed: int = 0
@@ -53,12 +53,14 @@ class SearchSettings:
         """Check what belongs together.
 
         Raises:
-            ValueError: a loss without its weight or bound, or a bound that no loss reads.
+            ValueError: a loss or term without what it needs, or with what it does not read.
         """
         if (self.bound_ms is None) != (self.loss == "weighted"):
             raise ValueError(f"loss {self.loss} with bound_ms {self.bound_ms}")
-        if (self.latency_weight is None) != (self.loss == "lagrangian"):
-            raise ValueError(f"loss {self.loss} with latency_weight {self.latency_weight}")
+        if (self.latency_weight is None) != (self.loss == "lagrangian" or self.latency_term == "none"):
+            raise ValueError(f"loss {self.loss} of {self.latency_term} with latency_weight {self.latency_weight}")
+        if (self.occurrence is None) != (self.latency_term != "critical-path"):
+            raise ValueError(f"latency_term {self.latency_term} with occurrence {self.occurrence}")
 
     @property
     def warmup_epochs(self) -> int:

@@ -23,7 +23,7 @@ from search.data import FoldData
 from search.halving import CANDIDATES, HalvingSettings, successive_halving
 from search.methods import SELECTION_EPOCHS, Decoder
 from search.records import search_identity
-from search.run import ARCH, FRONT, PICTURE, SearchResult, refuse_foreign_arch, run_search
+from search.run import ARCH, CONFIG, FRONT, PICTURE, SearchResult, refuse_foreign_arch, run_search
 from search.settings import SearchSettings
 
 
@@ -77,7 +77,7 @@ def run_several(
     """
     check_writable(folder / ARCH)
     if restart:
-        for name in (CANDIDATES, ARCH, PICTURE):
+        for name in (CANDIDATES, ARCH, PICTURE, CONFIG):
             (folder / name).unlink(missing_ok=True)
     refuse_foreign_arch(folder, CANDIDATES)
     results = []
@@ -128,10 +128,12 @@ def run_several(
 
 
 def _keep(result: SearchResult, folder: Path, more: dict[str, Any]) -> None:
-    """Put the network, its picture and its front into the run folder."""
+    """Put the network, its picture, its front and how it was searched into the run folder."""
     arch = result.decoded.arch
-    shutil.copyfile(result.folder / PICTURE, folder / PICTURE)
-    shutil.rmtree(folder / FRONT, ignore_errors=True)
-    if result.front:
-        shutil.copytree(result.folder / FRONT, folder / FRONT)
+    for name in (PICTURE, CONFIG):
+        shutil.copyfile(result.folder / name, folder / name)
+    for name in (FRONT, "tensorboard/search"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        if (result.folder / name).exists():
+            shutil.copytree(result.folder / name, folder / name)
     save_arch(folder / ARCH, dataclasses.replace(arch, provenance={**arch.provenance, **more}))

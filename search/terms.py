@@ -20,7 +20,7 @@ def latency_of(
     architecture: ArchParameters,
     *,
     paths: int,
-    occurrence: Occurrence,
+    occurrence: Occurrence | None,
     gumbel: torch.Generator,
     temperature: float,
 ) -> Tensor | None:
@@ -32,7 +32,7 @@ def latency_of(
         costs: prices of the space.
         architecture: alpha, gamma and beta.
         paths: n.
-        occurrence: k_c^l of `critical-path`.
+        occurrence: k_c^l of `critical-path`, None for the others.
         gumbel: source of noise.
         temperature: of the Gumbel-softmax.
 
@@ -47,6 +47,7 @@ def latency_of(
             relaxed = architecture.sample(gumbel, temperature=temperature)
             return path_wise_ms(costs, relaxed, [path for path, _ in longest])
         case "critical-path":
+            assert occurrence is not None
             return critical_path_ms(costs, architecture.relax(), occurrence)
         case "union":
             relaxed = architecture.relax()

@@ -15,9 +15,11 @@ from search.supernet import Supernet
 from search.terms import latency_of
 
 ZENG = SearchSettings(latency_weight=0.01)
-LU = SearchSettings(latency_term="critical-path", loss="bounded", latency_weight=10.0, bound_ms=30.0)
+LU = SearchSettings(
+    latency_term="critical-path", occurrence="forward", loss="bounded", latency_weight=10.0, bound_ms=30.0
+)
 SETTINGS = {
-    "accuracy alone": dataclasses.replace(ZENG, latency_term="none"),
+    "accuracy alone": dataclasses.replace(ZENG, latency_term="none", latency_weight=None),
     "weighted, path-wise": ZENG,
     "weighted, union": dataclasses.replace(ZENG, latency_term="union"),
     "bounded, critical path": LU,
@@ -132,8 +134,16 @@ def test_within_the_budget_latency_costs_nothing_and_beyond_it_the_multiplier_gr
 
 @pytest.mark.parametrize(
     "fields",
-    [{"loss": "bounded"}, {"bound_ms": 50.0}, {"loss": "lagrangian", "bound_ms": 50.0}, {"latency_weight": None}],
+    [
+        {"loss": "bounded"},
+        {"bound_ms": 50.0},
+        {"loss": "lagrangian", "bound_ms": 50.0},
+        {"latency_weight": None},
+        {"latency_term": "none"},
+        {"latency_term": "critical-path"},
+        {"occurrence": "beta"},
+    ],
 )
 def test_a_loss_without_what_it_needs_is_refused(fields):
-    with pytest.raises(ValueError, match="loss"):
+    with pytest.raises(ValueError, match="with"):
         SearchSettings(**fields)
