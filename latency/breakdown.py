@@ -76,8 +76,11 @@ def _cell_parts(arch: Arch, edge: Edge, catalogue: PartCatalogue, *, nodes: int)
     parts = Counter([catalogue.preprocessing(edge.kind, edge.source, nodes)])
     for node, edges in enumerate(live_edges(cell)):
         for node_edge in edges:
-            # A copy of a node costs what an identity does: its place in the concatenation.
-            parts[catalogue.op("identity" if node in repeated else node_edge.op, edge.target)] += 1
+            if node not in repeated:
+                parts[catalogue.op(node_edge.op, edge.target)] += 1
+            # A copy costs what an identity does, which engines may still run; a space without that op has no price.
+            elif "identity" in arch.space.ops:
+                parts[catalogue.op("identity", edge.target)] += 1
         if len(edges) > 1:
             parts[catalogue.merge(edge.target)] += len(edges) - 1
     return parts

@@ -51,10 +51,11 @@ def cell_form(space: Space, op_ms: Tensor, merge_ms: Tensor, weights: Tensor) ->
     single = (2 - inflow).clamp(0, 1)
     same, pooled = _repeats(space, used, single)
     ops_ms = op_ms @ used.sum(dim=0) + merge_ms * (inflow - 1).relu().sum()
-    if "maxpool" in space.ops and "identity" in space.ops:
-        # What is pooled already is not pooled again: it costs an identity.
+    if "maxpool" in space.ops:
+        # What is pooled already is not pooled again: it costs an identity, or nothing where the space has none.
         column = space.ops.index("maxpool")
-        cheaper = op_ms[:, column] - op_ms[:, space.ops.index("identity")]
+        copy = op_ms[:, space.ops.index("identity")] if "identity" in space.ops else 0.0
+        cheaper = op_ms[:, column] - copy
         for node in range(1, space.nodes):
             again = pooled[: node + 1, 1 : node + 1].amax(dim=1)
             ops_ms = ops_ms - cheaper * single[node] * torch.dot(used[node_rows(node), column], again)

@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import onnx
@@ -5,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cinert.arch import Arch, NodeEdge
 from cinert.network import Network, fold_batch_norm
 from cinert.onnx import network_model
 from cinert.paths import legal_edges
@@ -84,3 +86,12 @@ def test_parts_are_what_the_exported_network_runs(seed):
     assert nodes["Add"] == parts["merge"]
     assert nodes["MaxPool"] == parts["maxpool"] + parts["pre.ct"]
     assert nodes["Resize"] == parts["pre.ep"]
+
+
+def test_a_space_without_identity_prices_repeated_nodes_at_nothing():
+    space = dataclasses.replace(load_space("demo"), ops=("maxpool", "conv", "zero"), layers=2)
+    twice = ((NodeEdge(0, "maxpool"),), (NodeEdge(0, "maxpool"),), (NodeEdge(0, "conv"),))
+    arch = Arch(space=space, cells=dict.fromkeys(("ct", "ns", "ep"), twice), paths=(("ct", "ep"),))
+    parts = arch_parts(arch)
+    assert set(parts) <= set(PartCatalogue(space).all())
+    assert sum(count for key, count in parts.items() if key.kind == "maxpool") == 2
