@@ -18,6 +18,9 @@ import numpy as np
 
 from cinert.quiet import MachineBusyError, Watch
 
+_FEWEST_BUSY_WINDOWS = 10
+"""A process that was suspended finds one window that took long; that is no busy machine."""
+
 Clock = Callable[[], float]
 """Runs the work once and returns how long it took, in milliseconds."""
 
@@ -181,7 +184,7 @@ def measure_interleaved(
     """
     visits = {} if visits is None else visits
     rng = np.random.default_rng(seed)
-    quiet_at = time.perf_counter()
+    quiet_at, busy_windows = time.perf_counter(), 0
     while True:
         floor = anchor_floor(visits)
         open_rows = [name for name in clocks if not is_tight(visits.get(name, []), protocol, floor)]
@@ -198,8 +201,11 @@ def measure_interleaved(
                 reason = f"a reference network takes {anchor_ms / floor:.1f} times as long as at rest"
             now = time.perf_counter()
             if reason is None:
-                quiet_at = now
-            elif now - quiet_at > protocol.patience_s and not protocol.tolerant:
+                quiet_at, busy_windows = now, 0
+                continue
+            busy_windows += 1
+            late = now - quiet_at > protocol.patience_s and busy_windows >= _FEWEST_BUSY_WINDOWS
+            if late and not protocol.tolerant:
                 raise MachineBusyError(
                     f"the machine has been busy for {now - quiet_at:.0f} s: {reason}. Nothing is written.",
                     hint="stop what else runs there; the same command goes on from here. --allow-busy measures anyway.",
