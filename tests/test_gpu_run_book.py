@@ -74,7 +74,7 @@ def test_every_command_of_every_stage_is_there(book, tiny, flavour, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("runs", "flavour"), [({"trt", "trt-rtx"}, "trt"), ({"trt-rtx"}, "trt-rtx"), (set(), "trt")], ids=str
+    ("runs", "flavour"), [(("trt", "trt-rtx"), "trt"), (("trt-rtx",), "trt-rtx"), ((), "trt")], ids=str
 )
 def test_the_tensorrt_that_runs_is_measured(book, monkeypatch, runs, flavour):
     stages = import_module("stages")
