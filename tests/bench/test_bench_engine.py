@@ -72,7 +72,7 @@ def test_an_estimate_outside_its_interval_exits_1(bundle_folder, make_lut, outpu
     result = run(bundle_folder, "--lut", make_lut(part_ms=1e6, relative_error_90=0.01), "-o", output)
     assert result.exit_code == 1
     assert "FAILED estimate" in result.stdout
-    assert "outside its own interval" in result.stderr
+    assert "outside the estimate's interval" in result.stderr
     document = json.loads(output.read_text())
     assert document["within_interval"] is False
     assert document["budget_met"] is True

@@ -35,12 +35,12 @@ def test_all_is_well():
     assert verdict.failures == []
 
 
-@pytest.mark.parametrize(("p50", "within"), [(8.99, False), (9.0, True), (11.0, True), (11.01, False)])
-def test_the_interval_is_closed_and_judged_on_the_engines_p50(p50, within):
-    verdict = judge(measurement(p50), plan(), ESTIMATE)
+@pytest.mark.parametrize(("quiet", "within"), [(8.99, False), (9.0, True), (11.0, True), (11.01, False)])
+def test_the_interval_is_closed_and_judged_on_the_engine(quiet, within):
+    verdict = judge(measurement(quiet), plan(), ESTIMATE)
     assert verdict.within_interval is within
     assert verdict.budget_met
-    assert [("outside its own interval" in line) for line in verdict.failures] == ([] if within else [True])
+    assert [("outside the estimate's interval" in line) for line in verdict.failures] == ([] if within else [True])
 
 
 @pytest.mark.parametrize(("frame_ms", "met"), [(50.0, True), (50.01, False)])
@@ -77,12 +77,13 @@ def test_a_low_rate_is_told_but_fails_nothing():
     assert verdict.failures == []
 
 
-def test_a_busy_machine_is_suspected_only_where_its_quietest_spell_agrees():
+def test_the_estimate_is_held_against_the_quiet_machine():
     busy = measurement()
     busy.engine_burst.latency_ms[:] = [10.0] * 20 + [30.0] * 480
     assert quiet_ms(busy.engine_burst) == 10.0
-    assert "busy" in judge(busy, plan(), ESTIMATE).failures[0]
-    assert "busy" not in judge(measurement(30.0), plan(), ESTIMATE).failures[0]
+    assert judge(busy, plan(), ESTIMATE).within_interval is True
+    busy.engine_burst.latency_ms[:] = [30.0] * 500
+    assert judge(busy, plan(), ESTIMATE).within_interval is False
 
 
 class CountingRunner(Runner):
