@@ -92,7 +92,8 @@ def estimate_section(run: Run, records: Records) -> list[Block]:
             continue
         interval = f"{estimate['ms']:.2f} [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
         off = f"{measured_ms / estimate['ms'] - 1:+.1%}"
-        figures = f"engine back to back {measured_ms:.2f} ms, quiet, estimate {interval} ms: {off}{wide_interval(estimate)}"
+        wide = wide_interval(estimate)
+        figures = f"engine back to back {measured_ms:.2f} ms, quiet, estimate {interval} ms: {off}{wide}"
         run.judge("estimate", what, passed, figures, name)
         fps = f"{estimate['throughput_fps']:.1f} / {document['measured']['throughput_fps']:.1f}"
         rows.append([code(name), interval, number(measured_ms), off, fps, outcome_span(passed)])

@@ -6,7 +6,7 @@ mask* adds localiser, preprocessing and inverse mapping and is what the budget i
 A LUT is measured back to back, on a warm engine. An engine that slept between paced frames has to wake up first (0.4 ms
 on a 2-core CPU, five times a network of 0.1 ms), which is no error of the estimate. So in every mode the estimate is
 held against a burst of the engine in the same run; what the mode adds to it stands beside it. And an estimate speaks
-of the quiet machine, so the quiet time of that burst counts; its p50 stands beside the one that the LUT's load predicts.
+of the quiet machine, so the quiet time of that burst counts; its p50 stands beside what the LUT's load predicts.
 """
 
 from __future__ import annotations
