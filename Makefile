@@ -41,8 +41,9 @@ lint: install  ## ruff and the import contracts
 type: install  ## mypy, strict
 	$(BIN)/mypy
 
-docs: install  ## regenerate what the README takes from benchmarks/results
+docs: install  ## regenerate what README and docs take from benchmarks/results
 	$(BIN)/python benchmarks/readme_status.py
+	$(BIN)/python benchmarks/model_table.py
 
 clean:  ## remove what make demo wrote
 	rm -rf $(RUN)

@@ -128,8 +128,9 @@ def test_the_readme_names_real_commands_and_options(repository):
     assert set(scripts) <= seen, "every command stands in the README"
 
 
-def test_the_status_table_is_what_the_results_say(repository):
+@pytest.mark.parametrize("script", ["readme_status", "model_table"])
+def test_the_tables_are_what_the_results_say(repository, script):
     result = subprocess.run(
-        [sys.executable, "benchmarks/readme_status.py", "--check"], cwd=repository, capture_output=True, text=True
+        [sys.executable, f"benchmarks/{script}.py", "--check"], cwd=repository, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
