@@ -14,7 +14,7 @@ from cinert.cli import command, console, data_option, errors, fold_option, progr
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, fingerprint
 from cinert.errors import BadInputError, VerdictError
-from cinert.files import check_writable, write_json
+from cinert.files import check_output_file, write_json
 
 if TYPE_CHECKING:
     from cinert.data.patients import Patient
@@ -29,12 +29,6 @@ def _device_options(function: Any) -> Any:
     )
     device = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where the engine runs.")
     return device(threads(function))
-
-
-def _check_file(path: Path) -> None:
-    check_writable(path)
-    if path.is_dir():
-        raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
@@ -90,7 +84,7 @@ def evaluate_bundle(
         raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
     for path in (output, plot):
         if path is not None:
-            _check_file(path)
+            check_output_file(path)
     bundle = open_bundle(folder)
     share(_device(bundle, device))
     threads = threads or default_threads()
@@ -239,7 +233,7 @@ def bench_engine(
     """
     for path in (output, plot):
         if path is not None:
-            _check_file(path)
+            check_output_file(path)
     bundle = open_bundle(folder)
     reserve(_device(bundle, device), "measure", wait=wait)
     threads = threads or default_threads()

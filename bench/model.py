@@ -8,21 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cinert.arch import Arch
-from cinert.backends import Runner
 from cinert.onnx import network_model
-from cinert.timing import Clock, Protocol, anchor_floor, quiet_medians, sustained_fps
+from cinert.timing import Clock, Protocol, anchor_floor, quiet_medians
 from latency.calibration import Calibration, CalibrationNetwork, fit_calibration
 from latency.checkpoint import Checkpoint
 from latency.estimate import estimate_groups
 from latency.lut import Lut
-from latency.profile import Report, Setup, anchored, host_to_host, measure_models
+from latency.profile import Report, Setup, anchored, frame_interval, host_to_host, measure_models
 from latency.terms import Vector
 
 AGAIN = 30
 """Held-out networks that are measured a second time, later, for the noise floor."""
 _LANES = 2
-_FRAMES_S = 0.25
-_FEWEST_FRAMES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,7 @@ def measure_networks(
     again = [arch.digest for arch in held_out[:AGAIN]]
     with anchored(setup, lut.space) as anchor:
 
-        def run(prefix: str, digests: Sequence[str], stage: str, how: Setup, clock: Callable[[Runner], Clock]) -> None:
+        def run(prefix: str, digests: Sequence[str], stage: str, how: Setup, clock: Callable[..., Clock]) -> None:
             rows = {f"{prefix} {digest}": models[digest] for digest in digests}
             measure_models(rows, how, checkpoint, report, clock=clock, stage=stage, anchor=anchor)
 
@@ -102,15 +99,6 @@ def measure_networks(
         order=np.array([shuffled.index(digest) for digest in first]) / max(len(shuffled) - 1, 1),
         anchor_ms=floor,
     )
-
-
-def frame_interval(runner: Runner) -> Clock:
-    """Clock of one frame among many that overlap, in milliseconds: the inverse of the sustained rate."""
-    clocks = [host_to_host(runner), *(host_to_host(runner.fork()) for _ in range(_LANES - 1))]
-    seconds = min(clocks[0]() for _ in range(3)) / 1000
-    frames = max(_FEWEST_FRAMES, round(_FRAMES_S / seconds))
-    lanes = [lambda _, clock=clock: clock() for clock in clocks]
-    return lambda: 1000 / sustained_fps(lanes, frames)
 
 
 def calibrate(lut: Lut, networks: Sequence[tuple[Arch, bool]], measured: Measured) -> Calibration:

@@ -19,7 +19,7 @@ from cinert.cli import allow_busy_option, command, console, errors, progress_bar
 from cinert.device_lock import device_of
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
-from cinert.files import check_writable, write_json
+from cinert.files import check_output_file, write_json
 from cinert.timing import Protocol
 from latency.calibration import GROUP_NAMES, SMALLEST_CALIBRATION
 from latency.checkpoint import Checkpoint, checkpoint_path
@@ -93,7 +93,7 @@ def bench_model(
         )
     lut = load_lut(lut_path)
     for path in (output, lut_path):
-        check_writable(path)
+        check_output_file(path)
     if plot and output.suffix == ".png":
         raise BadInputError(f"cannot write the figures to {output}: the picture goes there.", hint="name it .json.")
     # Judged as it was before any calibration: the correction is fitted anew, or left out.
@@ -104,7 +104,7 @@ def bench_model(
         backend=backend,
         device="auto",
         threads=int(lut.fingerprint["threads"]),
-        precision=lut.precision,  # type: ignore[arg-type]
+        precision=lut.precision,
         protocol=Protocol(tolerant=allow_busy),
         seed=seed,
     )
@@ -116,6 +116,9 @@ def bench_model(
         )
     reserve(device_of(backend, "auto"), "measure", wait=wait)
     known = {network["digest"] for network in lut.prices.report["networks"]}
+    if plain.calibration is not None:
+        # The correction stays, so what it was fitted to is no test of it.
+        known |= {network.name for network in plain.calibration.networks}
     held_out = held_out_networks(lut.space, nets, seed=seed, known=known)
     known |= {arch.digest for arch in held_out}
     to_calibrate = calibration_networks(plain, calibrate, seed=seed + 1, known=known)

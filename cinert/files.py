@@ -23,7 +23,7 @@ def check_writable(path: Path) -> None:
     """Refuse an output that cannot be written, before any work is spent on it.
 
     Raises:
-        BadInputError: the folder cannot be made or written, or `path` is a folder where a file is meant.
+        BadInputError: the folder cannot be made or written.
     """
     folder = path.parent
     try:
@@ -34,6 +34,17 @@ def check_writable(path: Path) -> None:
         raise BadInputError(
             f"cannot write {path}: {error.strerror or error}.", hint="choose an output in a folder that you may write."
         ) from error
+
+
+def check_output_file(path: Path) -> None:
+    """The same for a file.
+
+    Raises:
+        BadInputError: as `check_writable`, and where a folder lies there.
+    """
+    check_writable(path)
+    if path.is_dir():
+        raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
 
 
 _PARTIAL, _PREVIOUS = ".partial-", "previous"

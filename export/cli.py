@@ -15,7 +15,7 @@ from cinert.bundle_manifest import Parity
 from cinert.cli import command, console, data_option, progress_bar
 from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name
-from cinert.files import check_writable
+from cinert.files import check_output_file
 from cinert.open_recon import write_open_recon
 from cinert.tensorrt_options import builder_options, configure
 from export.calibration import check_calibration, load_calibration
@@ -106,7 +106,7 @@ def export_engine(
     folder = output if output is not None else arch_path.parent / "bundle"
     check_bundle_target(folder)
     if open_recon is not None:
-        check_writable(open_recon)
+        check_output_file(open_recon)
     lut = (
         None
         if lut_path is None

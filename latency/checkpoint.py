@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,10 @@ class Checkpoint:
             raise BadInputError(f"{output} was begun on another device: {'; '.join(differences)}.", hint=hint)
         return visits
 
-    def is_done(self, name: str, protocol: Protocol) -> bool:
-        """Whether a row needs no more samples."""
-        return is_tight(self.visits.get(name, []), protocol, anchor_floor(self.visits))
+    def waiting(self, names: Iterable[str], protocol: Protocol) -> list[str]:
+        """The rows that need more samples."""
+        floor = anchor_floor(self.visits)
+        return [name for name in names if not is_tight(self.visits.get(name, []), protocol, floor)]
 
     def save(self, *, force: bool = False) -> None:
         """Store the samples, at most every few seconds."""

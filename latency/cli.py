@@ -14,7 +14,7 @@ from cinert.cli import allow_busy_option, command, console, errors, progress_bar
 from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
-from cinert.files import check_writable
+from cinert.files import check_output_file
 from cinert.space import Space, load_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
@@ -138,9 +138,7 @@ def bench_ops(
         beside: Precision = "fp32" if chosen == "int8" else chosen
         jobs.insert(0, (resolve_backend("torch", device, beside), beside, jobs[0][2].with_name("torch_lut.json")))
     for *_, path in jobs:
-        check_writable(path)
-        if path.is_dir():
-            raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
+        check_output_file(path)
         if plot and path.suffix == ".png":
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
     reserve(device_of(backend, device), "measure", wait=wait)
@@ -170,7 +168,7 @@ def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> 
     if plot:
         if picture.suffix != ".png":
             raise BadInputError(f"cannot write the comparison to {picture}: it is a picture.", hint="name it .png.")
-        check_writable(picture)
+        check_output_file(picture)
     items = compare_luts(a, b)
     console.print(comparison_table(a, b))
     console.print(gain_sentence(items), markup=False)

@@ -65,7 +65,7 @@ class SpaceCosts:
         Raises:
             BadInputError: the LUT lacks a part; all missing ones are listed.
         """
-        catalogue = PartCatalogue(space, lut.precision)  # type: ignore[arg-type]
+        catalogue = PartCatalogue(space, lut.precision)
         prices = lut.price_ms(catalogue.all())
         edges = legal_edges(space.layers, space.scales)
         counts = range(1, space.nodes + 1)

@@ -50,7 +50,7 @@ def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
             f"{arch.source} is a baseline ({arch.kind}), and a LUT prices the parts of searched networks.",
             hint="leave --lut out; bench-engine measures a baseline without an estimate.",
         )
-    breakdown = break_down(arch, lut.precision)  # type: ignore[arg-type]
+    breakdown = break_down(arch, lut.precision)
     prices = lut.price_ms(breakdown.total)
     counts = composed(breakdown, prices, lut.prices.composition)
     parts = {key.label: count * prices[key] for key, count in counts.items()}
@@ -69,7 +69,7 @@ def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
 
 def estimate_groups(arch: Arch, lut: Lut) -> dict[str, float]:
     """Milliseconds by group of parts, by the LUT's prices without their calibration; they sum to that estimate."""
-    breakdown = break_down(arch, lut.precision)  # type: ignore[arg-type]
+    breakdown = break_down(arch, lut.precision)
     prices = replace(lut, calibration=None).price_ms(breakdown.total)
     counts = composed(breakdown, prices, lut.prices.composition)
     return group_ms(((key.kind, count * prices[key]) for key, count in counts.items()), lut.prices.constant_ms)

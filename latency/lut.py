@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from cinert.backends.base import PRECISIONS, Precision
 from cinert.environment import device_name
 from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
@@ -74,9 +75,9 @@ class Lut:
         return str(self.fingerprint["backend"])
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """Precision that was measured."""
-        return str(self.fingerprint["precision"])
+        return cast(Precision, self.fingerprint["precision"])
 
     @property
     def device_name(self) -> str:
@@ -175,6 +176,10 @@ def load_lut(path: Path) -> Lut:
         optional=["recorded"],
         source=f"{source}: fingerprint",
     )
+    if (precision := document["fingerprint"]["precision"]) not in PRECISIONS:
+        raise BadInputError(
+            f"{source}: fingerprint.precision is {precision!r}, expected one of {', '.join(PRECISIONS)}."
+        )
     roofline, calibration = document.get("roofline"), document["calibration"]
     lut = Lut(
         space=Space.from_dict(document["space"], source=f"{source}: space"),

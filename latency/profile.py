@@ -43,8 +43,8 @@ from latency.roofline import measure_roofline
 _BLOCK_BYTES = 3 * 2**30
 """Runners that are interleaved together hold at most about this much memory: 3 GiB."""
 _OVERLAP_NETWORKS = 5
-_OVERLAP_S = 0.6
-_OVERLAP_FRAMES = 8
+_INTERVAL_S = 0.25
+_INTERVAL_FRAMES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def measure_models(
     checkpoint: Checkpoint,
     report: Report,
     *,
-    clock: Callable[[Runner], Clock],
+    clock: Callable[..., Clock],
     stage: str,
     anchor: Clock,
 ) -> None:
@@ -104,7 +104,7 @@ def measure_models(
         setup: where and how.
         checkpoint: samples so far; extended and saved.
         report: progress.
-        clock: makes the clock of a runner.
+        clock: makes the clock of a model's runners, as many as the setup has lanes.
         stage: for the report.
         anchor: the network that is timed in every window of every block.
 
@@ -113,14 +113,11 @@ def measure_models(
     """
     protocol, visits, watch = setup.protocol, checkpoint.visits, setup.watch()
 
-    def is_done(name: str) -> bool:
-        return checkpoint.is_done(name, protocol)
-
     def on_pass(_: Mapping[str, Visits]) -> None:
         checkpoint.save()
-        report(stage, sum(map(is_done, models)), len(models))
+        report(stage, len(models) - len(checkpoint.waiting(models, protocol)), len(models))
 
-    waiting = [name for name in models if not is_done(name)]
+    waiting = checkpoint.waiting(models, protocol)
     report(stage, len(models) - len(waiting), len(models))
     try:
         while waiting:
@@ -130,7 +127,7 @@ def measure_models(
                     clocks, protocol, seed=setup.seed, watch=watch, anchor=anchor, visits=visits, on_pass=on_pass
                 )
             # What later blocks say of the anchor can show that an earlier one was slow all the time.
-            waiting = [name for name in models if not is_done(name)]
+            waiting = checkpoint.waiting(models, protocol)
     finally:
         checkpoint.save(force=True)
 
@@ -155,13 +152,14 @@ def _load_block(
     models: Mapping[str, Model],
     setup: Setup,
     stack: contextlib.ExitStack,
-    clock: Callable[[Runner], Clock],
+    clock: Callable[..., Clock],
 ) -> dict[str, Clock]:
     process = psutil.Process()
     limit = process.memory_info().rss + _BLOCK_BYTES
     clocks: dict[str, Clock] = {}
     for name in waiting:
-        clocks[name] = clock(stack.enter_context(setup.runner(models[name])))
+        runner = stack.enter_context(setup.runner(models[name]))
+        clocks[name] = clock(runner, *(stack.enter_context(runner.fork()) for _ in range(setup.lanes - 1)))
         if process.memory_info().rss > limit:
             break
     return clocks
@@ -185,16 +183,22 @@ def device_only(runner: Runner) -> Clock:
     return runner.device_ms
 
 
+def frame_interval(*runners: Runner) -> Clock:
+    """Clock of one frame among many that overlap, one to a runner: the inverse of the sustained rate."""
+    clocks = [host_to_host(runner) for runner in runners]
+    seconds = min(clocks[0]() for _ in range(3)) / 1000
+    frames = max(_INTERVAL_FRAMES, round(_INTERVAL_S / seconds))
+    lanes = [lambda _, clock=clock: clock() for clock in clocks]
+    return lambda: 1000 / sustained_fps(lanes, frames)
+
+
 def measure_overlap(archs: list[Arch], setup: Setup) -> float:
-    """Median over a few networks of sustained frames/s times latency in seconds."""
+    """Median over a few networks of sustained frames/s times latency in seconds, the best of a few runs each."""
     ratios = []
     for arch in archs:
         with setup.runner(network_model(arch)) as runner, runner.fork() as second:
-            clocks = [host_to_host(runner), host_to_host(second)]
-            seconds = float(np.median([clocks[0]() for _ in range(7)])) / 1000
-            frames = max(_OVERLAP_FRAMES, round(_OVERLAP_S / seconds))
-            lanes = [lambda _, clock=clock: clock() for clock in clocks]
-            ratios.append(sustained_fps(lanes, frames) * seconds)
+            alone, overlapped = host_to_host(runner), frame_interval(runner, second)
+            ratios.append(min(alone() for _ in range(7)) / min(overlapped() for _ in range(3)))
     return float(np.median(ratios))
 
 
@@ -240,7 +244,7 @@ def measure_lut(
     parts = {key.label: part_model(key) for key in keys}
     with anchored(setup, space) as anchor:
         # The second stage can show that the anchor was slow all the time in the first.
-        while not all(checkpoint.is_done(name, setup.protocol) for name in (*parts, *whole_models)):
+        while checkpoint.waiting((*parts, *whole_models), setup.protocol):
             measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone", anchor=anchor)
             measure_models(
                 whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole", anchor=anchor

@@ -91,6 +91,20 @@ def test_nothing_is_judged_on_what_it_was_fitted_to(measured):
     assert not calibration & known
 
 
+def test_a_kept_calibration_is_not_judged_on_its_own_networks(measured, tmp_path):
+    folder, _ = measured
+    lut_path, output = tmp_path / "lut.json", tmp_path / "model.json"
+    shutil.copy(folder / "lut.json", lut_path)
+    before = lut_path.read_bytes()
+    # The calibration networks were drawn with the next seed.
+    words = ["--lut", lut_path, "--nets", 40, "--seed", 6, "--allow-busy", "--no-plot", "-o", output]
+    result = run(bench_model, *words)
+    assert result.exit_code == 0, result.output
+    judged = {network["digest"] for network in json.loads(output.read_text())["networks"]}
+    assert not judged & {network.name for network in load_lut(lut_path).calibration.networks}
+    assert lut_path.read_bytes() == before
+
+
 def test_a_calibration_can_be_taken_over_and_added_to(measured, tmp_path):
     folder, _ = measured
     lut_path = tmp_path / "lut.json"
@@ -173,6 +187,7 @@ def test_a_calibration_of_another_lut_is_refused(measured, tmp_path):
         (["--calibrate", 5], "too few: the correction has 5 factors"),
         (["-o", "model.png"], "the picture goes there"),
         (["--lut", "none.json"], "none.json"),
+        (["-o", "."], "it is a folder"),
     ],
 )
 def test_bad_input_is_one_line(measured, tmp_path, monkeypatch, words, says):
