@@ -40,12 +40,14 @@ class Answer:
         mask: stored axes and shape of the frame, 0 background, 1 RV, 2 MYO, 3 LV; None where there is none.
         total_ms: arrival of the frame to this answer, waiting included.
         reason: in words, why the state is not `live`; empty if it is.
+        quality: 0 to 1, how far the mask can be relied on; None where nobody asked.
     """
 
     state: State
     mask: NDArray[np.uint8] | None
     total_ms: float
     reason: str = ""
+    quality: float | None = None
 
 
 class FrameRunner(Protocol):
