@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -110,10 +111,11 @@ def bench_engine(
     from bedside.pipeline import FramePipeline
     from bench.frames import cine_frames, synthetic_frames
     from bench.gates import check_audit, check_parity, parity_at_export, parity_inputs
+    from bench.machine import lut_anchor
     from bench.plots import save_latency_plot
     from bench.reference import find_reference
     from bench.tables import gate_lines, verdict_lines, verify_table
-    from bench.verify import Plan, judge, measure, verify_document
+    from bench.verify import Plan, judge, machine_state, measure, verify_document
 
     reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
     source = synthetic_frames() if cine is None else cine_frames(cine)
@@ -126,20 +128,25 @@ def bench_engine(
         idle_s=idle_s,
         warmup=warmup,
     )
-    with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as bar:
+    with contextlib.ExitStack() as stack:
+        pipeline = stack.enter_context(FramePipeline.from_bundle(bundle, device=device, threads=threads))
+        lut = None if reference is None else reference.lut_with_anchor
+        anchor = None if lut is None else stack.enter_context(lut_anchor(lut, device=device))
+        bar = stack.enter_context(progress_bar())
 
         def progress(stage: str, total: int) -> OnFrame:
             task = bar.add_task(stage, total=total)
             return lambda: bar.advance(task)
 
-        measurement = measure(pipeline, source, plan, clock=WallClock(), progress=progress)
+        measurement = measure(pipeline, source, plan, clock=WallClock(), progress=progress, anchor=anchor)
         # After the measurement, which PyTorch's threads would disturb.
         if inputs is not None:
             bar.add_task("parity with PyTorch", total=None)
         parity = parity_at_export(bundle) if inputs is None else check_parity(bundle, pipeline, inputs)
         audit = check_audit(bundle, pipeline)
     estimate = None if reference is None else reference.values
-    verdict = judge(measurement, plan, estimate)
+    machine = machine_state(measurement, lut)
+    verdict = judge(measurement, plan, estimate, machine)
     document = verify_document(
         measurement,
         plan,
@@ -148,6 +155,7 @@ def bench_engine(
         audit=audit,
         estimate=estimate,
         lut=None if reference is None else reference.to_dict(),
+        machine=machine,
         fingerprint=here,
         # The architecture too, so that `latency calibrate` needs nothing but this file.
         bundle={**describe(bundle), "arch": bundle.arch.to_dict()},
