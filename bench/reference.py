@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cinert.bundle import Bundle
 from cinert.environment import binding_differences, device_name
 from cinert.errors import BadInputError
+
+if TYPE_CHECKING:
+    from latency.lut import Lut
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +27,13 @@ class Reference:
     """Device of the LUT, for people."""
     differences: Sequence[str]
     """How that device differs from this one; not empty only with --foreign-lut."""
+    lut: Lut | None = None
+    """Where one was given."""
+
+    @property
+    def lut_with_anchor(self) -> Lut | None:
+        """The LUT, where its anchor can be held against this machine: it is of this device and keeps the time."""
+        return None if self.lut is None or self.differences or self.lut.anchor_ms is None else self.lut
 
     def to_dict(self) -> dict[str, Any]:
         """Where the estimate comes from, for verify.json."""
@@ -66,6 +76,7 @@ def find_reference(
             lut_id=lut.id,
             device=lut.device_name,
             differences=differences,
+            lut=lut,
         )
     stored, origin = bundle.estimate, bundle.manifest.lut
     if stored is None or origin is None:

@@ -94,6 +94,9 @@ def estimate_section(run: Run, records: Records) -> list[Block]:
         off = f"{measured_ms / estimate['ms'] - 1:+.1%}"
         wide = wide_interval(estimate)
         figures = f"engine back to back {measured_ms:.2f} ms, quiet, estimate {interval} ms: {off}{wide}"
+        machine = document["machine"]
+        if machine is not None and machine["changed"]:
+            figures += f"; the machine has changed since the LUT: its reference network is {machine['drift']:+.0%} off"
         run.judge("estimate", what, passed, figures, name)
         fps = f"{estimate['throughput_fps']:.1f} / {document['measured']['throughput_fps']:.1f}"
         rows.append([code(name), interval, number(measured_ms), off, fps, outcome_span(passed)])

@@ -151,7 +151,23 @@ def verdict_lines(document: Mapping[str, Any]) -> list[str]:
             f" machine, {off:+.1%} off; interval [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}] ms; p50"
             f" {loaded:+.1%}, throughput {rate:+.1%} off" + wide_interval(estimate)
         )
+        lines.append(_machine_line(document["machine"]))
     return lines
+
+
+def _machine_line(machine: Mapping[str, float] | None) -> str:
+    if machine is None:
+        return f"{VERDICT[None]} machine: takes a LUT of this device (--lut), whose reference network is timed again"
+    figures = (
+        f"the reference network takes {machine['anchor_ms']:.2f} ms, {machine['drift']:+.1%} against the LUT's"
+        f" {machine['lut_anchor_ms']:.2f} ms"
+    )
+    if machine["changed"]:
+        return (
+            f"[yellow]CHANGED[/] machine: {figures}, more than {machine['limit']:.0%}: it is not as it was when the LUT"
+            " was measured; compare on the quiet machine, or measure the LUT again"
+        )
+    return f"{VERDICT[True]} machine: {figures}"
 
 
 def gate_lines(document: Mapping[str, Any]) -> list[str]:

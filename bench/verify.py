@@ -14,17 +14,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bedside.pipeline import STAGES, FramePipeline, FrameResult
 from bench.frames import FrameSource
 from bench.gates import AuditCheck, ParityCheck
+from bench.machine import AnchorWatch, Machine
 from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced
 from cinert.backends.base import Runner
 from cinert.data.grid import GridMap
 from cinert.timing import sustained_fps
+
+if TYPE_CHECKING:
+    from latency.lut import Lut
 
 SCHEMA, VERSION = "cinert.verify", 1
 LANES = 2
@@ -66,6 +70,8 @@ class Measurement:
     frame_device_p50_ms: float
     """The same for all that a frame has on the device: `device_p50_ms`, and the localiser's."""
     frame_to_mask_fps: float
+    anchor_ms: float | None = None
+    """Quiet time of the LUT's anchor, just before and after `engine_burst`; None without a LUT of this device."""
     stages_p50_ms: Mapping[str, float]
     """{localise, preprocess, engine, inverse}: medians within `frame_to_mask`."""
 
@@ -96,7 +102,13 @@ def run_stream(work: Work, plan: Plan, *, clock: Clock, on_frame: OnFrame) -> St
 
 
 def measure(
-    pipeline: FramePipeline, source: FrameSource, plan: Plan, *, clock: Clock, progress: Progress
+    pipeline: FramePipeline,
+    source: FrameSource,
+    plan: Plan,
+    *,
+    clock: Clock,
+    progress: Progress,
+    anchor: AnchorWatch | None = None,
 ) -> Measurement:
     """Measure engine and frame-to-mask latency and throughput.
 
@@ -106,6 +118,7 @@ def measure(
         plan: how.
         clock: the time.
         progress: makes a bar for each stage.
+        anchor: of the LUT, loaded; timed beside the engine back to back.
     """
     runner = pipeline.bind(source.geometry).runner
     grid = GridMap(source.geometry, pipeline.spec)
@@ -118,13 +131,16 @@ def measure(
     with contextlib.ExitStack() as stack:
         second_pipeline = stack.enter_context(pipeline.fork()).bind(source.geometry)
         second = second_pipeline.runner
-        engine_stream = run_stream(
-            engine(runner), plan, clock=clock, on_frame=progress(f"engine, {plan.mode}", plan.frames)
-        )
-        engine_burst = engine_stream
-        if plan.mode != "burst":
+        beside = contextlib.nullcontext() if anchor is None else anchor
+        in_mode = progress(f"engine, {plan.mode}", plan.frames)
+        if plan.mode == "burst":
+            with beside:
+                engine_stream = engine_burst = run_stream(engine(runner), plan, clock=clock, on_frame=in_mode)
+        else:
+            engine_stream = run_stream(engine(runner), plan, clock=clock, on_frame=in_mode)
             advance = progress("engine, back to back", _BURST_FRAMES)
-            engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=advance)
+            with beside:
+                engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=advance)
         device_ms = _device_p50_ms(runner)
         localiser_ms = 0.0 if pipeline.localiser is None else _device_p50_ms(pipeline.localiser.runner)
         frame_stream = run_stream(
@@ -150,6 +166,7 @@ def measure(
         frame_to_mask=frame_stream,
         frame_device_p50_ms=device_ms + localiser_ms,
         frame_to_mask_fps=fps["frame to mask"],
+        anchor_ms=None if anchor is None else anchor.quiet_ms,
         stages_p50_ms={stage: float(np.median([result.stage_ms(stage) for result in counted])) for stage in STAGES},
     )
 
@@ -181,8 +198,21 @@ def quiet_ms(stream: Stream) -> float:
     return min(float(np.median(values[start : start + _QUIET_BLOCK])) for start in range(0, len(values), _QUIET_BLOCK))
 
 
-def judge(measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | None) -> Verdict:
-    """Hold frame to mask against the budget, and the engine back to back against the estimate."""
+def machine_state(measurement: Measurement, lut: Lut | None) -> Machine | None:
+    """The anchor here and in the LUT; None where there was none to time."""
+    if lut is None or lut.anchor_ms is None or measurement.anchor_ms is None:
+        return None
+    return Machine(anchor_ms=measurement.anchor_ms, lut_anchor_ms=lut.anchor_ms)
+
+
+def judge(
+    measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | None, machine: Machine | None = None
+) -> Verdict:
+    """Hold frame to mask against the budget, and the engine back to back against the estimate.
+
+    A machine that has changed since the LUT was measured excuses nothing: an estimate that is missed is missed, and the
+    line says what the anchor makes of it.
+    """
     frames = measurement.frame_to_mask
     p99 = float(np.percentile(frames.latency_ms, 99))
     misses = frames.misses(plan.budget_ms)
@@ -201,7 +231,7 @@ def judge(measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | 
             failures.append(
                 f"the measurement is outside the estimate's interval: the engine takes {quiet:.2f} ms back to back in"
                 f" its quietest spell, the estimate is {estimate['ms']:.2f} ms [{estimate['low_ms']:.2f},"
-                f" {estimate['high_ms']:.2f}]"
+                f" {estimate['high_ms']:.2f}]" + ("" if machine is None else _blame(machine, quiet, estimate))
             )
     return Verdict(
         within_interval=within,
@@ -209,6 +239,14 @@ def judge(measurement: Measurement, plan: Plan, estimate: Mapping[str, float] | 
         fps_met=measurement.frame_to_mask_fps >= plan.fps,
         failures=failures,
     )
+
+
+def _blame(machine: Machine, quiet: float, estimate: Mapping[str, float]) -> str:
+    if not machine.changed:
+        return "; the machine runs as it did when the LUT was measured"
+    if machine.explains(quiet, estimate):
+        return f"; {machine}: the machine has changed, not the network"
+    return f"; {machine}, which does not explain all of it"
 
 
 def verify_document(
@@ -220,6 +258,7 @@ def verify_document(
     audit: AuditCheck | None,
     estimate: Mapping[str, float] | None,
     lut: Mapping[str, Any] | None,
+    machine: Machine | None = None,
     fingerprint: Mapping[str, Any],
     bundle: Mapping[str, Any],
     source: str,
@@ -231,6 +270,7 @@ def verify_document(
         "bundle": dict(bundle),
         "estimate": None if estimate is None else dict(estimate),
         "lut": None if lut is None else dict(lut),
+        "machine": None if machine is None else machine.to_dict(),
         "measured": {
             **measurement.engine.to_dict(plan.budget_ms),
             "burst_p50_ms": float(np.percentile(measurement.engine_burst.latency_ms, 50)),

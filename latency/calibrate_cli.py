@@ -80,6 +80,13 @@ def _measured_network(lut: Lut, path: Path) -> CalibrationNetwork:
             f"{path} was measured elsewhere than LUT {lut.source}: {'; '.join(differences)}.",
             hint="run bench-engine on the LUT's device, with its threads.",
         )
+    machine = document["machine"]
+    if machine is not None and machine["changed"]:
+        raise BadInputError(
+            f"{path} was measured while the machine was not as when LUT {lut.source} was: its reference network differs"
+            f" by {machine['drift']:+.0%}.",
+            hint="run bench-engine again on the quiet machine, or measure the LUT again.",
+        )
     described: Mapping[str, Any] = document["bundle"]["arch"]
     if described.get("schema") != "cinert.arch":
         raise BadInputError(f"{path} is of a baseline, and a LUT prices the parts of searched networks.")

@@ -84,6 +84,11 @@ class Lut:
         """Device, back end, precision and threads, for people."""
         return device_name(self.fingerprint)
 
+    @property
+    def anchor_ms(self) -> float | None:
+        """Quiet time of the anchor network while the LUT was measured; None where it was not timed."""
+        return self.protocol.get("anchor_ms") or None
+
     @cached_property
     def id(self) -> str:
         """Short hash of the content, named by whatever was computed from this LUT."""
@@ -180,6 +185,8 @@ def load_lut(path: Path) -> Lut:
         raise BadInputError(
             f"{source}: fingerprint.precision is {precision!r}, expected one of {', '.join(PRECISIONS)}."
         )
+    if "anchor_ms" in document["protocol"]:
+        checked_ms(document["protocol"]["anchor_ms"], f"{source}: protocol.anchor_ms")
     roofline, calibration = document.get("roofline"), document["calibration"]
     lut = Lut(
         space=Space.from_dict(document["space"], source=f"{source}: space"),

@@ -116,14 +116,14 @@ def bundle(bundle_folder):
 def make_lut(tmp_path, tiny_arch):
     """Write a LUT in which every part costs the same."""
 
-    def make(*, part_ms=1.0, relative_error_90=0.1, **binding) -> Path:
+    def make(*, part_ms=1.0, relative_error_90=0.1, anchor_ms=None, **binding) -> Path:
         keys = PartCatalogue(tiny_arch.space).all()
         timing = dict.fromkeys(("quiet_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms"), part_ms)
         timing |= {"spread": 0.0, "std_ms": 0.0, "n": 9, "noisy": False}
         lut = Lut(
             space=tiny_arch.space,
             fingerprint={**_fingerprint(), **binding},
-            protocol={},
+            protocol={} if anchor_ms is None else {"anchor_ms": anchor_ms},
             rows=tuple(Row(key=key, timing=timing) for key in keys),
             prices=Prices(
                 constant_ms=0.0,

@@ -78,6 +78,29 @@ def test_an_estimate_outside_its_interval_exits_1(bundle_folder, make_lut, outpu
     assert document["budget_met"] is True
 
 
+@pytest.mark.parametrize(
+    ("lut_ms", "changed", "says"), [(1e5, True, "CHANGED machine"), (None, None, "NOT JUDGED machine")]
+)
+def test_the_luts_anchor_is_timed_again(bundle_folder, make_lut, output, lut_ms, changed, says):
+    lut = make_lut(part_ms=1000.0, relative_error_90=WIDE, anchor_ms=lut_ms)
+    result = run(bundle_folder, "--lut", lut, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert says in result.stdout
+    machine = json.loads(output.read_text())["machine"]
+    assert (machine and machine["changed"]) is changed
+    if changed:
+        assert machine["drift"] == pytest.approx(machine["anchor_ms"] / lut_ms - 1)
+        assert -1 < machine["drift"] < -0.5
+        assert machine["anchor_ms"] > 0
+
+
+def test_a_machine_that_kept_its_speed_passes(bundle_folder, make_lut, output, monkeypatch):
+    monkeypatch.setattr("bench.machine.DRIFT_LIMIT", 1e9)
+    result = run(bundle_folder, "--lut", make_lut(part_ms=1000.0, relative_error_90=WIDE, anchor_ms=1.0), "-o", output)
+    assert "PASSED machine: the reference network takes" in result.stdout
+    assert json.loads(output.read_text())["machine"]["changed"] is False
+
+
 def test_a_foreign_lut_is_refused_naming_each_difference(bundle_folder, make_lut, output):
     lut = make_lut(
         threads=7, device={"kind": "cpu", "name": "Other CPU", "cores": 64}, libraries={"onnxruntime": "0.1"}

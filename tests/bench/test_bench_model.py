@@ -119,6 +119,7 @@ def test_a_calibration_can_be_taken_over_and_added_to(measured, tmp_path):
         "version": 1,
         "fingerprint": dict(lut.fingerprint),
         "bundle": {"arch": arch.to_dict()},
+        "machine": None,
         "measured": {"quiet_ms": 2 * estimate(arch, lut).ms, "throughput_fps": 100.0},
     }
     path = tmp_path / "verify.json"
@@ -139,6 +140,7 @@ def test_a_calibration_can_be_taken_over_and_added_to(measured, tmp_path):
         ({"measured": {"quiet_ms": float("nan")}}, "measured.quiet_ms is nan"),
         ({"measured": {"quiet_ms": -1.0}}, "measured.quiet_ms is -1.0"),
         ({"bundle": {"arch": {"schema": "cinert.baseline"}}}, "is of a baseline"),
+        ({"machine": {"changed": True, "drift": 0.9}}, "its reference network differs by +90%"),
     ],
 )
 def test_measurements_that_do_not_belong_are_refused(measured, tmp_path, change, says):
@@ -151,6 +153,7 @@ def test_measurements_that_do_not_belong_are_refused(measured, tmp_path, change,
         "version": 1,
         "fingerprint": dict(lut.fingerprint),
         "bundle": {"arch": random_arch(lut.space, 1).to_dict()},
+        "machine": {"changed": False, "drift": 0.0},
         "measured": {"quiet_ms": 1.0, "throughput_fps": 100.0},
     }
     for key, values in change.items():

@@ -3,6 +3,7 @@ import pytest
 
 from bedside.pipeline import FramePipeline, FrameResult
 from bench.frames import FrameSource
+from bench.machine import AnchorWatch, Machine
 from bench.stream import Stream, WallClock
 from bench.verify import Measurement, Plan, judge, measure, quiet_ms
 from cinert.backends.base import Runner
@@ -84,6 +85,47 @@ def test_the_estimate_is_held_against_the_quiet_machine():
     assert judge(busy, plan(), ESTIMATE).within_interval is True
     busy.engine_burst.latency_ms[:] = [30.0] * 500
     assert judge(busy, plan(), ESTIMATE).within_interval is False
+
+
+@pytest.mark.parametrize(
+    ("engine_ms", "anchor_ms", "says"),
+    [
+        (19.0, 3.8, "takes 1.90 times as long as when the LUT was measured (3.80 ms, then 2.00 ms): the machine has"),
+        (30.0, 3.8, "which does not explain all of it"),
+        (5.0, 1.0, "the machine has changed, not the network"),
+        (19.0, 2.2, "the machine runs as it did when the LUT was measured"),
+    ],
+)
+def test_a_machine_that_changed_excuses_nothing_and_is_named(engine_ms, anchor_ms, says):
+    machine = Machine(anchor_ms=anchor_ms, lut_anchor_ms=2.0)
+    verdict = judge(measurement(engine_ms), plan(), ESTIMATE, machine)
+    assert verdict.within_interval is False
+    assert says in verdict.failures[0]
+
+
+@pytest.mark.parametrize(("anchor_ms", "changed"), [(2.22, False), (2.26, True), (1.78, False), (1.74, True)])
+def test_a_machine_has_changed_beyond_an_eighth_either_way(anchor_ms, changed):
+    machine = Machine(anchor_ms=anchor_ms, lut_anchor_ms=2.0)
+    assert machine.to_dict()["changed"] is changed
+    # Inside the interval there is nothing to explain; the drift stands in verify.json all the same.
+    assert judge(measurement(), plan(), ESTIMATE, machine).failures == []
+
+
+def test_the_anchor_is_timed_on_both_sides_of_the_block():
+    timed = {"before": 0, "within": 0}
+    side = "before"
+
+    def clock():
+        timed[side] += 1
+        return 20.0 if side == "before" else 30.0
+
+    with AnchorWatch(clock) as watch:
+        assert timed["before"]
+        side = "within"
+        assert not timed["within"]
+    assert timed["within"]
+    # The quietest tenth, as in a LUT.
+    assert watch.quiet_ms == 20.0
 
 
 class CountingRunner(Runner):
