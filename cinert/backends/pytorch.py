@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cinert.backends.base import Array, Availability, Backend, Engine, Model, Precision, Runner, check_inputs
-from cinert.backends.cpu_pooling import with_vectorised_pools
+from cinert.backends.cpu_layers import with_cpu_layers
 from cinert.environment import cpu_device, driver_version
 from cinert.errors import BadInputError
 
@@ -114,7 +114,7 @@ def _module(model: Model, device: str) -> nn.Module:
     if model.make_module is None:
         raise BadInputError(f"{model.name} is ONNX alone, and back end torch needs the module.")
     module = model.make_module().eval()
-    return with_vectorised_pools(module) if _device(device).type == "cpu" else module
+    return with_cpu_layers(module) if _device(device).type == "cpu" else module
 
 
 def _device(name: str) -> torch.device:
