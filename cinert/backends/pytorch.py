@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cinert.backends.allocator import keep_memory
 from cinert.backends.base import Array, Availability, Backend, Engine, Model, Precision, Runner, check_inputs
 from cinert.backends.cpu_layers import with_cpu_layers
 from cinert.environment import cpu_device, driver_version
@@ -124,12 +125,13 @@ def _device(name: str) -> torch.device:
 
 
 class CpuRunner(Runner):
-    """Eager PyTorch on the CPU."""
+    """Eager PyTorch on the CPU. From then on the process keeps the memory that it frees."""
 
     def __init__(
         self, module: nn.Module, shapes: tuple[tuple[int, ...], ...], precision: Precision, threads: int
     ) -> None:
         self._module, self._precision, self._threads = module, precision, threads
+        keep_memory()
         self.input_shapes = shapes
         self._inputs = [torch.zeros(shape, dtype=_DTYPES[precision]) for shape in shapes]
         self._output = torch.zeros(0)
