@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bedside.engine_limits import HANG_MS, KEEP_WARM_MS
 from bedside.engine_process import Document, EngineGoneError, EngineProcess
 from bedside.engine_protocol import Start
 from bedside.frame_memory import FrameMemory
@@ -19,9 +20,6 @@ from bedside.pipeline import FramePipeline, FrameResult
 from bedside.turns import Turns
 from bedside.watchdog import Log, Outage, Watchdog
 from cinert.bundle import Bundle
-
-KEEP_WARM_MS = 500.0
-HANG_MS = 2000.0
 
 
 def _to_nobody(_: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
 from cinert.cli import command, console, progress_bar, share
@@ -27,6 +28,7 @@ serve-mrd bundle
 serve-mrd bundle --slices 3 --igtl 18944
 serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
 serve-mrd bundle --queue 40
+serve-mrd bundle --fresh-slices 1 --igtl 18944
 """
 SEND_EXAMPLES = """
 send-mrd cine.nii.gz -o mask.nii.gz
@@ -46,7 +48,10 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     "--igtl", type=_PORTS, metavar="PORT", help="Show the masks by OpenIGTLink too; 3D Slicer asks for 18944."
 )
 @click.option(
-    "--stale-ms", default=500.0, type=_POSITIVE, help="OpenIGTLink says `stale` without a new mask for so long."
+    "--stale-ms",
+    default=500.0,
+    type=_POSITIVE,
+    help="Viewers are told `stale` without a new mask for so long, or where a slice of the stack is older.",
 )
 @click.option(
     "--slices", type=click.IntRange(min=1), help="2D images in a frame. [default: what the client's header says]"
@@ -57,6 +62,13 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     type=click.IntRange(min=1),
     help="Frames that may wait; the oldest is dropped for a newer one. 1 is for live images; a gated cine, whose frames"
     " are all complete at the end of the scan, takes as many as it has phases.",
+)
+@click.option(
+    "--fresh-slices",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="After a first whole stack clients send single slices; N of them, put into the stack, are a frame and get its"
+    " answer. [default: every frame is a whole stack]",
 )
 @click.option("--budget-ms", default=50.0, type=_POSITIVE, help="Last slice in to mask ready; a slower mask is `late`.")
 @click.option("--max-clients", default=4, type=click.IntRange(min=1), help="Clients at one time.")
@@ -71,6 +83,20 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--idle-s", default=60.0, type=_POSITIVE, help="Without a message a client is sent away after so long.")
 @click.option("--stall-s", default=5.0, type=_POSITIVE, help="Time that one message may take, in either direction.")
+@click.option(
+    "--keep-warm-ms",
+    default=KEEP_WARM_MS,
+    type=click.FloatRange(min=0),
+    help="An engine that is idle for so long segments a frame of noise, so that the next frame is not cold; 0 never"
+    " does.",
+)
+@click.option(
+    "--hang-ms",
+    default=HANG_MS,
+    type=click.FloatRange(min=SHORTEST_HANG_MS),
+    help="An engine without a sign of life for so long is killed and started again; has to be longer than any frame"
+    " takes.",
+)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
@@ -83,6 +109,7 @@ def serve_mrd(
     stale_ms: float,
     slices: int | None,
     queue: int,
+    fresh_slices: int | None,
     budget_ms: float,
     max_clients: int,
     max_slices: int,
@@ -92,6 +119,8 @@ def serve_mrd(
     max_images_per_s: float,
     idle_s: float,
     stall_s: float,
+    keep_warm_ms: float,
+    hang_ms: float,
     device: str,
     threads: int | None,
 ) -> None:
@@ -99,7 +128,8 @@ def serve_mrd(
 
     A client sends configuration, XML header, optional text, images and close. Each frame gets one answer: mask images
     in a new series, or a text that declares it dropped or failed. Nobody is authenticated and nothing is encrypted, so
-    listen on loopback or on a network that is closed. Runs until it is interrupted.
+    listen on loopback or on a network that is closed. The engine has a process of its own: if it crashes or hangs,
+    frames are answered as failed and it is started again. Runs until it is interrupted.
     """
     from xsdata.exceptions import ConverterWarning
 
@@ -127,14 +157,32 @@ def serve_mrd(
         stall_s=stall_s,
     )
     with contextlib.ExitStack() as stack:
-        runners = stack.enter_context(PipelineRunners(bundle, device=device, threads=threads, budget_ms=budget_ms))
+        runners = stack.enter_context(
+            PipelineRunners(
+                bundle,
+                device=device,
+                threads=threads,
+                budget_ms=budget_ms,
+                keep_warm_ms=keep_warm_ms,
+                hang_ms=hang_ms,
+                log=_say,
+            )
+        )
         link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
 
         def watch(place: int, frame: Frame | None, answer: Answer) -> None:
             if link is not None:
                 link.publish(place, frame, answer)
 
-        service = Service(open_runner=runners.open, limits=limits, bundle=bundle.digest, slices=slices, queue=queue)
+        service = Service(
+            open_runner=runners.open,
+            limits=limits,
+            bundle=bundle.digest,
+            slices=slices,
+            queue=queue,
+            fresh_slices=fresh_slices,
+            stale_ms=stale_ms,
+        )
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
         stack.enter_context(server)
         where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))

@@ -1,4 +1,4 @@
-"""What becomes of frames, processes and memory when the engine or its server is killed, stands still or cannot start."""
+"""What becomes of frames, processes and memory when an engine or its server is killed, hangs or cannot start."""
 
 import os
 import signal
@@ -141,7 +141,7 @@ with PipelineRunners(open_bundle(Path(sys.argv[1])), device="cpu", threads=1, bu
 
 @pytest.mark.parametrize("hanging", [False, True])
 def test_a_killed_server_leaves_no_process_and_no_memory(ort_bundle: Path, tmp_path: Path, hanging: bool) -> None:
-    shared = set(os.listdir("/dev/shm"))
+    shared = set(Path("/dev/shm").iterdir())
     (tmp_path / "server.py").write_text(SERVER)
     server = psutil.Popen(
         [sys.executable, tmp_path / "server.py", ort_bundle],
@@ -158,7 +158,7 @@ def test_a_killed_server_leaves_no_process_and_no_memory(ort_bundle: Path, tmp_p
 
     psutil.wait_procs([engine], timeout=60)
     assert not engine.is_running()
-    assert set(os.listdir("/dev/shm")) <= shared
+    assert set(Path("/dev/shm").iterdir()) <= shared
 
 
 class Dying:
@@ -209,10 +209,12 @@ class TestBackOff:
             return started[-1]
 
         with Watchdog(start, hang_s=60, log=lines.append) as dog:
-            for number in range(4):
-                wait_for(lambda: len(started) == number + 1)
+            for _ in range(4):
+                before = len(dog.outages)
                 started[-1].ended.set()
-            wait_for(lambda: len(dog.outages) == 4)
+                wait_for(lambda before=before: len(dog.outages) == before + 1)
+
+        assert len(started) == 5
 
     def test_waits_longer_from_crash_to_crash(self, monkeypatch, lines) -> None:
         monkeypatch.setattr(watchdog, "DELAYS_S", (0.0, 600.0))
