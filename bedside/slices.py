@@ -34,7 +34,7 @@ class SliceUpdater:
 
     def __init__(self, stack: Frame, arrived_ns: list[int]) -> None:
         self.geometry = stack.geometry
-        self._slices_ZYX: NDArray[Any] = np.ascontiguousarray(stack.image.T)
+        self._slices_ZYX: NDArray[Any] = np.array(stack.image.T, order="C")
         self._arrived_ns = list(arrived_ns)
 
     def replace(self, number: int, pixels_YX: NDArray[Any], geometry: Geometry, arrived_ns: int) -> None:
