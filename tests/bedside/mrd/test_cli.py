@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pyigtl
 import pytest
 from click.testing import CliRunner, Result
@@ -195,3 +196,21 @@ class TestBadInput:
         assert_refused(
             run(serve_mrd, make_bundle("ort"), "--port", port, "--threads", 1), 2, f"cannot listen on 127.0.0.1:{port}"
         )
+
+
+def test_a_crash_of_the_engine_costs_masks_and_not_the_server(make_bundle, served, ball, tmp_path: Path) -> None:
+    image, affine = ball
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "cine.nii.gz")
+    server = served(make_bundle("ort"), "--hang-ms", 60_000)
+    (engine,) = psutil.Process(server.process.pid).children()
+    assert "torch" not in Path(f"/proc/{engine.pid}/maps").read_text()
+    engine.kill()
+    server.wait_for("engine: was ended by SIGKILL; ready again after")
+
+    sent = run(send_mrd, tmp_path / "cine.nii.gz", "--port", server.port)
+    said = server.stop()
+
+    assert sent.exit_code == 0, sent.output + said
+    assert "6 frames answered, 6 with a mask" in sent.output
+    assert "being started again (try 1 of 5)" in said
+    assert "Traceback" not in said
