@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.engine_protocol import Forget, Segment, Start
+from bedside.engine_protocol import Expect, Forget, Segment, Start
 from bedside.frame_memory import FrameMemory
 from bedside.pipeline import FramePipeline, FrameResult
 from cinert.data.nifti import Geometry
@@ -50,14 +50,18 @@ class Pipelines:
 
     def segment(self, request: Segment, image: NDArray[Any], mask: NDArray[np.uint8]) -> FrameResult:
         """Segment a frame into `mask`; one on another geometry than the source's last binds the pipeline anew."""
-        if request.source not in self._sources:
-            self._sources[request.source] = _Source(self.first.fork())
+        self.expect(request.source)
         source = self._sources[request.source]
         if source.bound is None or not source.bound.same_grid(request.geometry):
             source.bound = None
             source.pipeline.bind(request.geometry)
             source.bound = request.geometry
         return dataclasses.replace(source.pipeline.segment(image, out=mask), mask=_ELSEWHERE)
+
+    def expect(self, source: int) -> None:
+        """Make the buffers of a source."""
+        if source not in self._sources:
+            self._sources[source] = _Source(self.first.fork())
 
     def forget(self, source: int) -> None:
         """Release the buffers of a source; the engine stays loaded."""
@@ -66,7 +70,12 @@ class Pipelines:
 
 
 def serve(connection: Connection, memory: FrameMemory, start: Start) -> None:
-    """Load the engine, warm it up, say so, and answer until the other side is gone."""
+    """Load the engine, warm it up, say so, and answer until the other side is gone.
+
+    Raises:
+        EOFError: the other side is gone.
+        Exception: the engine fails even on what it could do before, so that only another process can help.
+    """
     try:
         pipelines = Pipelines(start.load())
         noise = _warm_up(pipelines.first)
@@ -81,7 +90,9 @@ def serve(connection: Connection, memory: FrameMemory, start: Start) -> None:
     while True:
         memory.beat()
         if connection.poll(BEAT_S):
-            _answer(connection, memory, pipelines)
+            if not _answer(connection, memory, pipelines):
+                # The frame may be to blame, or the engine: a GPU that met an error once fails from then on.
+                pipelines.first.segment(noise)
         elif start.keep_warm_s and time.monotonic() - used_s >= start.keep_warm_s:
             # A frame that comes meanwhile waits for the rest of this one: for one frame's time at most.
             pipelines.first.segment(noise)
@@ -90,18 +101,25 @@ def serve(connection: Connection, memory: FrameMemory, start: Start) -> None:
         used_s = time.monotonic()
 
 
-def _answer(connection: Connection, memory: FrameMemory, pipelines: Pipelines) -> None:
+def _answer(connection: Connection, memory: FrameMemory, pipelines: Pipelines) -> bool:
+    """Do what is asked; whether that went well."""
     request = connection.recv()
-    if isinstance(request, Forget):
-        pipelines.forget(request.source)
-        return
     memory.beat()
     try:
-        result: FrameResult | Exception = pipelines.segment(request, *memory.arrays(request.layout))
+        if isinstance(request, Expect):
+            pipelines.expect(request.source)
+        elif isinstance(request, Forget):
+            pipelines.forget(request.source)
+        else:
+            connection.send(pipelines.segment(request, *memory.arrays(request.layout)))
+    except (EOFError, ConnectionError):
+        raise
     except Exception as error:
         # Whatever an engine raises, the next frame has to be served.
-        result = _in_words(error)
-    connection.send(result)
+        if isinstance(request, Segment):
+            connection.send(_in_words(error))
+        return False
+    return True
 
 
 def _in_words(error: Exception) -> RuntimeError:
@@ -133,6 +151,8 @@ def main() -> None:
         serve(Connection(connection), FrameMemory(memory), pickle.loads(document))
     except (EOFError, ConnectionError):
         return
+    except Exception as error:
+        sys.exit(f"engine: {_in_words(error)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.engine_protocol import Forget, Segment, Start
+from bedside.engine_protocol import Expect, Forget, Segment, Start
 from bedside.frame_memory import FrameMemory, Layout
 from bedside.frames import Frame
 from bedside.pipeline import FrameResult
@@ -127,10 +127,10 @@ class EngineProcess:
             raise reply
         return reply, mask.copy(order="K")
 
-    def forget(self, source: int) -> None:
-        """Release what the process holds of a source."""
+    def tell(self, word: Expect | Forget) -> None:
+        """Say that a source comes or goes; a process that is gone need not know."""
         with self._asking, contextlib.suppress(OSError):
-            self._connection.send(Forget(source))
+            self._connection.send(word)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the process to end; whether it did."""

@@ -29,6 +29,13 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Expect:
+    """Says that frames of a new source will come, so that none of them waits for its buffers. It is not answered."""
+
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Says that a source has left. It is not answered."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS
 from bedside.engine_process import Document, EngineGoneError, EngineProcess
-from bedside.engine_protocol import Start
+from bedside.engine_protocol import Expect, Forget, Start
 from bedside.frame_memory import FrameMemory
 from bedside.frames import Answer, Frame
 from bedside.pipeline import FramePipeline, FrameResult
@@ -85,7 +85,9 @@ class PipelineRunners:
 
     def open(self) -> PipelineRunner:
         """A runner that knows nothing of the other sources."""
-        return PipelineRunner(self, next(self._sources))
+        source = next(self._sources)
+        self._tell(Expect(source))
+        return PipelineRunner(self, source)
 
     def segment(self, source: int, frame: Frame) -> tuple[FrameResult, NDArray[np.uint8]]:
         """Wait for a turn and segment a frame; raises as `EngineProcess.segment`."""
@@ -98,8 +100,11 @@ class PipelineRunners:
 
     def forget(self, source: int) -> None:
         """Release what the engine process holds of a source."""
+        self._tell(Forget(source))
+
+    def _tell(self, word: Expect | Forget) -> None:
         with self._turns.turn(), contextlib.suppress(EngineGoneError):
-            self._watchdog.engine().forget(source)
+            self._watchdog.engine().tell(word)
 
     def __enter__(self) -> Self:
         return self
