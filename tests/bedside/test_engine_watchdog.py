@@ -104,7 +104,7 @@ class TestAKilledEngine:
 
 def test_an_engine_that_hangs_is_killed_and_replaced(ort_bundle: Path, frame, lines) -> None:
     with PipelineRunners(
-        open_bundle(ort_bundle), device="cpu", threads=1, budget_ms=1e6, hang_ms=1500, log=lines.append
+        open_bundle(ort_bundle), device="cpu", threads=1, budget_ms=1e6, hang_ms=3000, log=lines.append
     ) as runners:
         runner = runners.open()
         runner.submit(frame)
@@ -114,13 +114,13 @@ def test_an_engine_that_hangs_is_killed_and_replaced(ort_bundle: Path, frame, li
         again, _ = masked(runner, frame)
 
     assert answer.state == "failed"
-    assert "gave no sign of life for 1.5 s and was killed" in answer.reason
+    assert "gave no sign of life for 3 s and was killed" in answer.reason
     assert again.state == "live"
-    assert runners.outages[0].down_s >= 1.5
+    assert runners.outages[0].down_s >= 3
 
 
 def test_an_idle_engine_that_hangs_is_replaced_before_a_frame_needs_it(ort_bundle: Path, frame) -> None:
-    with PipelineRunners(open_bundle(ort_bundle), device="cpu", threads=1, budget_ms=1e6, hang_ms=1500) as runners:
+    with PipelineRunners(open_bundle(ort_bundle), device="cpu", threads=1, budget_ms=1e6, hang_ms=3000) as runners:
         os.kill(runners.pid, signal.SIGSTOP)
         wait_for(lambda: runners.outages)
 
