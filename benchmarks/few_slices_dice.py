@@ -81,7 +81,7 @@ def _summary(by_class: dict[str, list[dict[str, float]]], rows: dict[str, list[f
         result[way]["mean"] = round(float(np.mean(rows[way])), 4)
     for count in FRESH:
         difference = np.subtract(rows[f"slices_{count}"], rows[f"stack_{count}"])
-        error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else None
+        error = round(float(difference.std(ddof=1) / np.sqrt(len(difference))), 4) if len(difference) > 1 else None
         result[f"slices_less_stack_{count}"] = {"mean": round(float(difference.mean()), 4), "standard_error": error}
     return result
 
