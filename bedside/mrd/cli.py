@@ -34,6 +34,7 @@ SEND_EXAMPLES = """
 send-mrd cine.nii.gz -o mask.nii.gz
 send-mrd cine.nii.gz --fps 22 --repeat 10
 send-mrd dicom/ --series 5 -o mask.nii.gz --port 9002
+send-mrd cine.nii.gz --fresh-slices 1 --fps 22 --repeat 10
 """
 
 _PORTS = click.IntRange(0, 65535)
@@ -206,6 +207,12 @@ def serve_mrd(
 @click.option("--config", default=CONFIG, help="Configuration to ask for.")
 @click.option("--fps", type=_POSITIVE, help="Frames a second. [default: a frame goes out when the last is answered]")
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine.")
+@click.option(
+    "--fresh-slices",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send the first phase whole and then N slices of each, in turn, to a server with the same option.",
+)
 @click.option("--timeout-s", default=30.0, type=_POSITIVE, help="How long the server may be silent.")
 def send_mrd(
     cine_path: Path,
@@ -216,6 +223,7 @@ def send_mrd(
     config: str,
     fps: float | None,
     repeat: int,
+    fresh_slices: int | None,
     timeout_s: float,
 ) -> None:
     """Replay a cine to an MRD server as a scanner would, and save the masks that come back.
@@ -223,7 +231,7 @@ def send_mrd(
     CINE is a 4D NIfTI file, or the folder of a DICOM series. Exit code 1 where a phase of the first pass got no mask:
     then no file is written.
     """
-    from bedside.mrd.client import ReplayClient
+    from bedside.mrd.client import ReplayClient, scanner_axes
     from bedside.mrd.server import Address
 
     if output is not None:
@@ -231,9 +239,14 @@ def send_mrd(
             raise BadInputError(f"-o is {output}; its name has to end in .nii or .nii.gz.")
         if output.resolve() == cine_path.resolve():
             raise BadInputError(f"-o {output} would overwrite the cine.")
+        if fresh_slices is not None:
+            raise BadInputError("-o takes whole phases, and --fresh-slices sends parts of them.", hint="leave one out.")
         check_writable(output)
     cine = open_cine(cine_path, series)
-    client = ReplayClient(Address(host, port), config=config, fps=fps, timeout_s=timeout_s)
+    depth = cine.geometry.shape[scanner_axes(cine.geometry)[2]]
+    if fresh_slices is not None and fresh_slices > depth:
+        raise BadInputError(f"--fresh-slices is {fresh_slices}, and {cine_path} has {depth} slices.")
+    client = ReplayClient(Address(host, port), config=config, fps=fps, timeout_s=timeout_s, fresh_slices=fresh_slices)
     with progress_bar() as progress:
         task = progress.add_task("replaying", total=cine.image.shape[3] * repeat)
         result = client.replay(cine, passes=repeat, on_answer=lambda: progress.advance(task))

@@ -216,3 +216,26 @@ def test_a_crash_of_the_engine_costs_masks_and_not_the_server(make_bundle, serve
     assert "6 frames answered, 6 with a mask" in sent.output
     assert "being started again (try 1 of 5)" in said
     assert "Traceback" not in said
+
+
+def test_fresh_slices_are_replayed_and_answered(make_bundle, served, cine, tmp_path: Path) -> None:
+    server = served(make_bundle("ort"), "--fresh-slices", 2)
+
+    sent = run(send_mrd, cine[0], "--fresh-slices", 2, "--repeat", 2, "--port", server.port)
+    said = server.stop()
+
+    assert sent.exit_code == 0, sent.output + said
+    assert "12 frames answered, 12 with a mask" in sent.output
+    # The first phase is whole: 9 slices, then 11 times two.
+    assert "31 images, 12 frames" in said
+
+
+def test_fresh_slices_make_no_whole_mask(cine, tmp_path: Path) -> None:
+    refused = run(send_mrd, cine[0], "--fresh-slices", 2, "-o", tmp_path / "mask.nii.gz")
+
+    assert_refused(refused, 2, "-o takes whole phases", "leave one out")
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_more_fresh_slices_than_the_cine_has(cine) -> None:
+    assert_refused(run(send_mrd, cine[0], "--fresh-slices", 10), 2, "--fresh-slices is 10", "has 9 slices")
