@@ -50,10 +50,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("slices", type=Path, help="arch.yaml of a 2D network, with weights.safetensors beside it")
     parser.add_argument("--data", type=Path, help="folder of labelled patients")
     parser.add_argument("--fold", type=int, default=0, help="fold whose patients neither network saw")
+    parser.add_argument("--patients", type=int, help="of the fold, at most")
     parser.add_argument("--cine", type=Path, help="4D NIfTI with labels of every phase")
     parser.add_argument("--labels", type=Path, help="its labels")
     parser.add_argument("--cine-slices", type=int, nargs=2, metavar=("FIRST", "LAST"), help="that the labels hold for")
-    parser.add_argument("--backends", default="ort,openvino", help="engines to time")
+    parser.add_argument("--backends", default="ort,openvino", help="engines to time; empty times none")
     parser.add_argument("--repeats", type=int, default=200, help="frames timed of each way and engine")
     parser.add_argument("--note", default="", help="what a reader has to know, e.g. of the weights")
     parser.add_argument("--tiny", action="store_true", help="one patient, two phases, few repeats: to see it work")
@@ -82,7 +83,7 @@ def main() -> None:
         for seen in (bundle.seen_patients, trained.seen_patients):
             if seen is not None:
                 refuse_seen(seen_among(held_out, seen, on_patient=lambda: None), bundle=words.bundle)
-        document["patients"] = dice_on_patients(held_out[:1] if words.tiny else held_out, stack, slices)
+        document["patients"] = dice_on_patients(held_out[: 1 if words.tiny else words.patients], stack, slices)
     if words.cine is not None:
         cine = read_cine(words.cine)
         phases = 2 if words.tiny else cine.image.shape[3]
@@ -94,7 +95,7 @@ def main() -> None:
             "fingerprint": fingerprint(get_backend(name), device="cpu", threads=default_threads(), precision="fp32"),
             **latencies_ms(name, bundle, arch, trained.network, FRESH, repeats=3 if words.tiny else words.repeats),
         }
-        for name in words.backends.split(",")
+        for name in filter(None, words.backends.split(","))
     }
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     path = words.output or RESULTS / f"{today}-few-slices.json"

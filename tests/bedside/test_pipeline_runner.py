@@ -101,6 +101,18 @@ def test_a_frame_on_another_grid_is_segmented_on_that_grid(runners, stream) -> N
     ]
 
 
+def test_a_frame_of_one_slice_is_a_frame(runners, stream) -> None:
+    frame = stream[0]
+    affine = frame.geometry.affine.copy()
+    affine[:3, 3] += 4 * affine[:3, 2]
+    alone = Frame(frame.image[:, :, 4:5], Geometry((*frame.image.shape[:2], 1), affine), 0)
+
+    mask = runners.open().submit(alone).mask
+
+    assert mask.shape == (40, 36, 1)
+    assert (mask[:, :, 0] == (frame.image[:, :, 4] > 750) * 3).mean() > 0.97
+
+
 def test_a_frame_that_cannot_be_segmented_is_answered_and_the_next_is_served(runners, stream) -> None:
     runner = runners.open()
     frame = stream[0]
