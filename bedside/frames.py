@@ -24,11 +24,14 @@ class Frame:
         image: stored axes, of the geometry's shape; finite, any real type.
         geometry: where it lies.
         arrived_ns: `time.perf_counter_ns()` when its last slice was there.
+        slice_arrived_ns: the same of each slice along the third axis, where slices are refreshed one by one; None where
+            the frame was acquired as a whole.
     """
 
     image: NDArray[Any]
     geometry: Geometry
     arrived_ns: int
+    slice_arrived_ns: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +44,7 @@ class Answer:
         total_ms: arrival of the frame to this answer, waiting included.
         reason: in words, why the state is not `live`; empty if it is.
         quality: 0 to 1, how far the mask can be relied on; None where nobody asked.
+        slice_age_ms: arrival of each slice to this answer, where slices are refreshed one by one; else None.
     """
 
     state: State
@@ -48,6 +52,7 @@ class Answer:
     total_ms: float
     reason: str = ""
     quality: float | None = None
+    slice_age_ms: tuple[float, ...] | None = None
 
 
 class FrameRunner(Protocol):

@@ -57,6 +57,8 @@ def image_message(
         "frame_to_mask_ms": f"{answer.total_ms:.3f}",
         "classes": ", ".join(f"{number} {name}" for number, name in enumerate(CLASSES)),
     }
+    if answer.slice_age_ms is not None:
+        message.metadata["slice_age_ms"] = ", ".join(f"{age_ms:.0f}" for age_ms in answer.slice_age_ms)
     return message
 
 

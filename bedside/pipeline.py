@@ -86,6 +86,7 @@ class FramePipeline:
         self.spec = spec
         self.localiser = localiser
         self._grid: GridMap | None = None
+        self._x_BCDHW = np.zeros((1, 1, *spec.shape_DHW), np.float32)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Self:
@@ -117,11 +118,12 @@ class FramePipeline:
         """
         return self._bound().kept_share(label_stored)
 
-    def segment(self, image_stored: NDArray[np.generic]) -> FrameResult:
+    def segment(self, image_stored: NDArray[np.generic], *, out: NDArray[np.uint8] | None = None) -> FrameResult:
         """Segment one frame.
 
         Args:
             image_stored: stored axes, any real type, of the bound geometry's shape.
+            out: where to write the mask, of the same shape; None makes an array.
 
         Raises:
             RuntimeError: `bind` was not called.
@@ -134,11 +136,11 @@ class FramePipeline:
             if location.moved:
                 grid = self._grid = GridMap(grid.geometry, self.spec, location.centre_mm)
         located = time.perf_counter_ns()
-        x_DHW = grid.to_network(image_stored)
+        grid.to_network(image_stored, out=self._x_BCDHW[0, 0])
         ready = time.perf_counter_ns()
-        logits_BCDHW = self.runner.run(x_DHW[None, None])
+        logits_BCDHW = self.runner.run(self._x_BCDHW)
         done = time.perf_counter_ns()
-        mask = grid.logits_to_stored(logits_BCDHW[0])
+        mask = grid.logits_to_stored(logits_BCDHW[0], out=out)
         end = time.perf_counter_ns()
         return FrameResult(
             mask=mask,

@@ -1,105 +1,149 @@
-"""Frame runners on one engine: every source has its own pipeline, and all of them take turns in one thread."""
+"""Frame runners on one engine in a process of its own: sources take turns, and an engine that dies is replaced."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.frames import Answer, Frame, State
-from bedside.pipeline import FramePipeline
+from bedside.engine_limits import HANG_MS, KEEP_WARM_MS
+from bedside.engine_process import Document, EngineGoneError, EngineProcess
+from bedside.engine_protocol import Expect, Forget, Start
+from bedside.frame_memory import FrameMemory
+from bedside.frames import Answer, Frame
+from bedside.pipeline import FramePipeline, FrameResult
+from bedside.turns import Turns
+from bedside.watchdog import Log, Outage, Watchdog
 from cinert.bundle import Bundle
-from cinert.data.nifti import Geometry
 
-WARMUP_FRAMES = 10
-"""Frames of noise segmented before the first source: the first ones allocate memory and wake the cores."""
+
+def _to_nobody(_: str) -> None:
+    """The log of those who read `outages` alone."""
 
 
 class PipelineRunners:
-    """Loads a bundle once and opens a runner per source. A context manager that closes the engine.
+    """Starts an engine process for a bundle and opens a runner per source. A context manager that ends the process.
 
-    Engines belong to the thread that loaded them, so one thread computes for all sources. A source has one frame in it
-    at a time, hence turns are fair.
+    Sources take turns, one frame each. The process starts with what was read and checked when the bundle was opened,
+    after a crash too: a folder that has changed since changes nothing.
 
     Args:
         bundle: opened, that is, checked.
         device: `auto`, `cpu` or `cuda:N`.
         threads: CPU threads of the engine.
         budget_ms: arrival of a frame to its answer; a slower answer is `late`.
+        keep_warm_ms: an engine that is idle for so long segments a frame of noise; 0 never does.
+        hang_ms: an engine without a sign of life for so long is killed and replaced.
+        log: takes a line when the engine is lost and when it is back.
 
     Raises:
-        BackendUnavailableError: the engine's back end is not available here.
+        CineRTError: the engine's back end is not available here, or the engine cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str, threads: int, budget_ms: float) -> None:
-        self._budget_ms = budget_ms
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        try:
-            self._pipeline = self._thread.submit(
-                lambda: FramePipeline.from_bundle(bundle, device=device, threads=threads)
-            ).result()
-            self._thread.submit(_warm_up, self._pipeline).result()
-        except BaseException:
-            self._thread.shutdown()
-            raise
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str,
+        threads: int,
+        budget_ms: float,
+        keep_warm_ms: float = KEEP_WARM_MS,
+        hang_ms: float = HANG_MS,
+        log: Log = _to_nobody,
+    ) -> None:
+        self.budget_ms = budget_ms
+        self._turns = Turns()
+        self._sources = itertools.count(1)
+        load = functools.partial(FramePipeline.from_bundle, bundle, device=device, threads=threads)
+        with contextlib.ExitStack() as stack:
+            document = Document(Start(load, keep_warm_ms / 1e3))
+            stack.callback(document.close)
+            memory = FrameMemory()
+            stack.callback(memory.close)
+            start = functools.partial(EngineProcess, document, memory)
+            self._watchdog = stack.enter_context(Watchdog(start, hang_s=hang_ms / 1e3, log=log))
+            self._resources = stack.pop_all()
+
+    @property
+    def outages(self) -> tuple[Outage, ...]:
+        """Times without an engine that are over."""
+        return self._watchdog.outages
+
+    @property
+    def pid(self) -> int:
+        """Of the engine process.
+
+        Raises:
+            EngineGoneError: there is none now.
+        """
+        return self._watchdog.engine().pid
 
     def open(self) -> PipelineRunner:
         """A runner that knows nothing of the other sources."""
-        return PipelineRunner(self._thread.submit(self._pipeline.fork).result(), self._thread, self._budget_ms)
+        source = next(self._sources)
+        self._tell(Expect(source))
+        return PipelineRunner(self, source)
+
+    def segment(self, source: int, frame: Frame) -> tuple[FrameResult, NDArray[np.uint8]]:
+        """Wait for a turn and segment a frame; raises as `EngineProcess.segment`."""
+        with self._turns.turn():
+            try:
+                return self._watchdog.engine().segment(source, frame)
+            except EngineGoneError:
+                self._watchdog.count_lost()
+                raise
+
+    def forget(self, source: int) -> None:
+        """Release what the engine process holds of a source."""
+        self._tell(Forget(source))
+
+    def _tell(self, word: Expect | Forget) -> None:
+        with self._turns.turn(), contextlib.suppress(EngineGoneError):
+            self._watchdog.engine().tell(word)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._thread.submit(self._pipeline.__exit__, *error).result()
-        self._thread.shutdown()
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
 
 
-@dataclass(slots=True)
 class PipelineRunner:
     """The `FrameRunner` of one source; `PipelineRunners.open` makes it."""
 
-    pipeline: FramePipeline
-    thread: ThreadPoolExecutor
-    budget_ms: float
-    bound: Geometry | None = None
+    def __init__(self, runners: PipelineRunners, source: int) -> None:
+        self._runners, self._source = runners, source
+        self._masked_ns = time.perf_counter_ns()
 
     def submit(self, frame: Frame) -> Answer:
-        """Segment a frame; a frame on another geometry than the last binds the pipeline anew, within its budget."""
+        """Segment a frame; a frame on another geometry than the last is segmented on its own, within its budget."""
         try:
-            mask = self.thread.submit(self._segment, frame).result()
+            _, mask = self._runners.segment(self._source, frame)
+        except EngineGoneError as error:
+            reason = f"the engine {error}; no mask for {_since_ms(self._masked_ns) / 1e3:.2f} s"
+            return Answer("failed", None, _since_ms(frame.arrived_ns), reason)
         except Exception as error:
-            # Whatever an engine raises, the next frame has to be served.
-            return Answer("failed", None, _since_ms(frame), f"{type(error).__name__}: {' '.join(str(error).split())}")
-        total_ms = _since_ms(frame)
-        state: State = "live" if total_ms <= self.budget_ms else "late"
-        late = "" if state == "live" else f"{total_ms:.1f} ms after arrival, the budget is {self.budget_ms:g} ms"
-        return Answer(state, mask, total_ms, late)
+            # Whatever happens to a frame, the next one has to be served.
+            return Answer("failed", None, _since_ms(frame.arrived_ns), " ".join(str(error).split()))
+        self._masked_ns = time.perf_counter_ns()
+        return _answer(mask, _since_ms(frame.arrived_ns), self._runners.budget_ms)
 
     def close(self) -> None:
         """Release the buffers of this source; the engine stays loaded."""
-        self.thread.submit(self.pipeline.__exit__, None, None, None).result()
-
-    def _segment(self, frame: Frame) -> NDArray[np.uint8]:
-        if self.bound is None or not self.bound.same_grid(frame.geometry):
-            self.pipeline.bind(frame.geometry)
-            self.bound = frame.geometry
-        return self.pipeline.segment(frame.image).mask
+        self._runners.forget(self._source)
 
 
-def _since_ms(frame: Frame) -> float:
-    return (time.perf_counter_ns() - frame.arrived_ns) / 1e6
+def _answer(mask: NDArray[np.uint8], total_ms: float, budget_ms: float) -> Answer:
+    """The state that a mask travels with."""
+    if total_ms > budget_ms:
+        return Answer("late", mask, total_ms, f"{total_ms:.1f} ms after arrival, the budget is {budget_ms:g} ms")
+    return Answer("live", mask, total_ms)
 
 
-def _warm_up(pipeline: FramePipeline) -> None:
-    depth, height, width = pipeline.spec.shape_DHW
-    affine = np.diag([*pipeline.spec.spacing_mm[::-1], 1.0])
-    geometry = Geometry((width, height, depth), affine)
-    pipeline.bind(geometry)
-    noise = np.random.default_rng(0).normal(size=geometry.shape).astype(np.float32)
-    for _ in range(WARMUP_FRAMES):
-        pipeline.segment(noise)
+def _since_ms(moment_ns: int) -> float:
+    return (time.perf_counter_ns() - moment_ns) / 1e6

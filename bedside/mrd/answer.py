@@ -33,15 +33,19 @@ def mask_images(gathered: Gathered, answer: Answer, *, bundle: str) -> list[Any]
         raise ValueError(f"a frame that {answer.state} has no mask to send")
     # (slice, row, column), the order of MRD's pixels.
     slices_ZYX = np.ascontiguousarray(answer.mask.T, dtype=np.uint16)
+    places = range(len(slices_ZYX)) if gathered.fresh is None else gathered.fresh
+    slices_ZYX = slices_ZYX[list(places)]
     result, start = [], 0
     for image in gathered.images:
         depth = image.matrix_size[2]
         head = image.getHead()
         head.image_type = ismrmrd.IMTYPE_MAGNITUDE
         head.image_series_index = (head.image_series_index + SERIES_STEP) % 2**16
-        result.append(
-            ismrmrd.Image(head, data=slices_ZYX[None, start : start + depth], meta=_attributes(image, answer, bundle))
-        )
+        meta = _attributes(image, answer, bundle)
+        if answer.slice_age_ms is not None:
+            meta["CineRT_slice_age_ms"] = f"{answer.slice_age_ms[places[start]]:.3f}"
+            meta["CineRT_oldest_slice_ms"] = f"{max(answer.slice_age_ms):.3f}"
+        result.append(ismrmrd.Image(head, data=slices_ZYX[None, start : start + depth], meta=meta))
         start += depth
     return result
 
@@ -78,7 +82,8 @@ def _given(value: Any) -> Any:
 
 def declaration(drop: Drop, state: str = "dropped") -> str:
     """The text that answers a frame without a mask: JSON in one line, with the frame's numbers, state and reason."""
-    return json.dumps({"cinert": "frame", "state": state, "reason": drop.reason, **drop.key._asdict()})
+    slices = {"slices": drop.slices} if drop.slices else {}
+    return json.dumps({"cinert": "frame", "state": state, "reason": drop.reason, **drop.key._asdict(), **slices})
 
 
 def read_declaration(text: str) -> tuple[FrameKey, str, str] | None:

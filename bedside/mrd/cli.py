@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
 from cinert.cli import command, console, progress_bar, share
@@ -27,11 +28,13 @@ serve-mrd bundle
 serve-mrd bundle --slices 3 --igtl 18944
 serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
 serve-mrd bundle --queue 40
+serve-mrd bundle --fresh-slices 1 --igtl 18944
 """
 SEND_EXAMPLES = """
 send-mrd cine.nii.gz -o mask.nii.gz
 send-mrd cine.nii.gz --fps 22 --repeat 10
 send-mrd dicom/ --series 5 -o mask.nii.gz --port 9002
+send-mrd cine.nii.gz --fresh-slices 1 --fps 22 --repeat 10
 """
 
 _PORTS = click.IntRange(0, 65535)
@@ -46,7 +49,10 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     "--igtl", type=_PORTS, metavar="PORT", help="Show the masks by OpenIGTLink too; 3D Slicer asks for 18944."
 )
 @click.option(
-    "--stale-ms", default=500.0, type=_POSITIVE, help="OpenIGTLink says `stale` without a new mask for so long."
+    "--stale-ms",
+    default=500.0,
+    type=_POSITIVE,
+    help="Viewers are told `stale` without a new mask for so long, or where a slice of the stack is older.",
 )
 @click.option(
     "--slices", type=click.IntRange(min=1), help="2D images in a frame. [default: what the client's header says]"
@@ -57,6 +63,13 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     type=click.IntRange(min=1),
     help="Frames that may wait; the oldest is dropped for a newer one. 1 is for live images; a gated cine, whose frames"
     " are all complete at the end of the scan, takes as many as it has phases.",
+)
+@click.option(
+    "--fresh-slices",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="After a first whole stack clients send single slices; N of them, put into the stack, are a frame and get its"
+    " answer. [default: every frame is a whole stack]",
 )
 @click.option("--budget-ms", default=50.0, type=_POSITIVE, help="Last slice in to mask ready; a slower mask is `late`.")
 @click.option("--max-clients", default=4, type=click.IntRange(min=1), help="Clients at one time.")
@@ -71,6 +84,20 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--idle-s", default=60.0, type=_POSITIVE, help="Without a message a client is sent away after so long.")
 @click.option("--stall-s", default=5.0, type=_POSITIVE, help="Time that one message may take, in either direction.")
+@click.option(
+    "--keep-warm-ms",
+    default=KEEP_WARM_MS,
+    type=click.FloatRange(min=0),
+    help="An engine that is idle for so long segments a frame of noise, so that the next frame is not cold; 0 never"
+    " does.",
+)
+@click.option(
+    "--hang-ms",
+    default=HANG_MS,
+    type=click.FloatRange(min=SHORTEST_HANG_MS),
+    help="An engine without a sign of life for so long is killed and started again; has to be longer than any frame"
+    " takes.",
+)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
@@ -83,6 +110,7 @@ def serve_mrd(
     stale_ms: float,
     slices: int | None,
     queue: int,
+    fresh_slices: int | None,
     budget_ms: float,
     max_clients: int,
     max_slices: int,
@@ -92,6 +120,8 @@ def serve_mrd(
     max_images_per_s: float,
     idle_s: float,
     stall_s: float,
+    keep_warm_ms: float,
+    hang_ms: float,
     device: str,
     threads: int | None,
 ) -> None:
@@ -99,7 +129,8 @@ def serve_mrd(
 
     A client sends configuration, XML header, optional text, images and close. Each frame gets one answer: mask images
     in a new series, or a text that declares it dropped or failed. Nobody is authenticated and nothing is encrypted, so
-    listen on loopback or on a network that is closed. Runs until it is interrupted.
+    listen on loopback or on a network that is closed. The engine has a process of its own: if it crashes or hangs,
+    frames are answered as failed and it is started again. Runs until it is interrupted.
     """
     from xsdata.exceptions import ConverterWarning
 
@@ -127,14 +158,32 @@ def serve_mrd(
         stall_s=stall_s,
     )
     with contextlib.ExitStack() as stack:
-        runners = stack.enter_context(PipelineRunners(bundle, device=device, threads=threads, budget_ms=budget_ms))
+        runners = stack.enter_context(
+            PipelineRunners(
+                bundle,
+                device=device,
+                threads=threads,
+                budget_ms=budget_ms,
+                keep_warm_ms=keep_warm_ms,
+                hang_ms=hang_ms,
+                log=_say,
+            )
+        )
         link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
 
         def watch(place: int, frame: Frame | None, answer: Answer) -> None:
             if link is not None:
                 link.publish(place, frame, answer)
 
-        service = Service(open_runner=runners.open, limits=limits, bundle=bundle.digest, slices=slices, queue=queue)
+        service = Service(
+            open_runner=runners.open,
+            limits=limits,
+            bundle=bundle.digest,
+            slices=slices,
+            queue=queue,
+            fresh_slices=fresh_slices,
+            stale_ms=stale_ms,
+        )
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
         stack.enter_context(server)
         where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
@@ -158,6 +207,12 @@ def serve_mrd(
 @click.option("--config", default=CONFIG, help="Configuration to ask for.")
 @click.option("--fps", type=_POSITIVE, help="Frames a second. [default: a frame goes out when the last is answered]")
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine.")
+@click.option(
+    "--fresh-slices",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send the first phase whole and then N slices of each, in turn, to a server with the same option.",
+)
 @click.option("--timeout-s", default=30.0, type=_POSITIVE, help="How long the server may be silent.")
 def send_mrd(
     cine_path: Path,
@@ -168,6 +223,7 @@ def send_mrd(
     config: str,
     fps: float | None,
     repeat: int,
+    fresh_slices: int | None,
     timeout_s: float,
 ) -> None:
     """Replay a cine to an MRD server as a scanner would, and save the masks that come back.
@@ -175,7 +231,7 @@ def send_mrd(
     CINE is a 4D NIfTI file, or the folder of a DICOM series. Exit code 1 where a phase of the first pass got no mask:
     then no file is written.
     """
-    from bedside.mrd.client import ReplayClient
+    from bedside.mrd.client import ReplayClient, scanner_axes
     from bedside.mrd.server import Address
 
     if output is not None:
@@ -183,9 +239,14 @@ def send_mrd(
             raise BadInputError(f"-o is {output}; its name has to end in .nii or .nii.gz.")
         if output.resolve() == cine_path.resolve():
             raise BadInputError(f"-o {output} would overwrite the cine.")
+        if fresh_slices is not None:
+            raise BadInputError("-o takes whole phases, and --fresh-slices sends parts of them.", hint="leave one out.")
         check_writable(output)
     cine = open_cine(cine_path, series)
-    client = ReplayClient(Address(host, port), config=config, fps=fps, timeout_s=timeout_s)
+    depth = cine.geometry.shape[scanner_axes(cine.geometry)[2]]
+    if fresh_slices is not None and fresh_slices > depth:
+        raise BadInputError(f"--fresh-slices is {fresh_slices}, and {cine_path} has {depth} slices.")
+    client = ReplayClient(Address(host, port), config=config, fps=fps, timeout_s=timeout_s, fresh_slices=fresh_slices)
     with progress_bar() as progress:
         task = progress.add_task("replaying", total=cine.image.shape[3] * repeat)
         result = client.replay(cine, passes=repeat, on_answer=lambda: progress.advance(task))

@@ -52,14 +52,23 @@ class ReplayClient:
         address: of the server.
         config: name of the configuration to ask for.
         fps: frames a second; None sends a frame when the one before is answered.
+        fresh_slices: after the first phase, send so many slices of each, in turn; None sends whole phases.
         timeout_s: without a message from the server while answers are due.
 
     Raises:
         BadInputError: nobody listens there.
     """
 
-    def __init__(self, address: Address, *, config: str, fps: float | None, timeout_s: float) -> None:
-        self._config, self._fps, self._timeout_s = config, fps, timeout_s
+    def __init__(
+        self,
+        address: Address,
+        *,
+        config: str,
+        fps: float | None,
+        timeout_s: float,
+        fresh_slices: int | None = None,
+    ) -> None:
+        self._config, self._fps, self._timeout_s, self._fresh = config, fps, timeout_s, fresh_slices
         try:
             self._socket = socket.create_connection((address.host, address.port), timeout=timeout_s)
         except OSError as error:
@@ -127,6 +136,8 @@ class ReplayClient:
             if self._fps is not None and (left_s := start + number / self._fps - time.monotonic()) > 0:
                 time.sleep(left_s)
             images = frame_images(cine, frame[1], repetition=frame[0], time_ms=(time.monotonic() - start) * 1e3)
+            if self._fresh is not None and number:
+                images = [images[(number * self._fresh + place) % len(images)] for place in range(self._fresh)]
             sent_s[frame] = time.perf_counter()
             writer.send(*images)
             if self._fps is None:
@@ -160,7 +171,7 @@ class ReplayClient:
                 if frame not in sent_s or message.slice >= depth or message.data.shape != (1, 1, rows, columns):
                     raise PeerError(f"slice {message.slice} of phase {frame[1]} and pass {frame[0]} was never sent")
                 slices.setdefault(frame, []).append(message)
-                if len(slices[frame]) < result.mask.shape[2]:
+                if len(slices[frame]) < (depth if self._fresh is None or frame == (0, 0) else self._fresh):
                     continue
                 images = slices.pop(frame)
                 result.round_trip_ms.append((time.perf_counter() - sent_s[frame]) * 1e3)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import ismrmrd
 import numpy as np
+from numpy.typing import NDArray
 
 from bedside.frames import Frame
 from bedside.mrd.geometry import GeometryError, sorted_stack
@@ -55,6 +56,13 @@ class Gathered:
     key: FrameKey
     images: list[Any]
     frame: Frame
+    fresh: tuple[int, ...] | None = None
+    """Places of `images` along the frame's third axis, where the other slices are older; None: they are all of it."""
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        """Numbers of the fresh slices; empty for a frame that was acquired as a whole."""
+        return () if self.fresh is None else tuple(image.slice for image in self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,8 @@ class Drop:
 
     key: FrameKey
     reason: str
+    slices: tuple[int, ...] = ()
+    """Numbers of the slices, where they were sent one by one to be answered one by one."""
 
 
 @dataclass(slots=True)
@@ -95,7 +105,7 @@ class Gatherer:
         """Take an `ismrmrd.Image`; give the frames that it completes, refuses or overtakes, oldest first."""
         key = FrameKey.of(image)
         if image.matrix_size[2] > 1:
-            refusal = _unusable(image)
+            refusal = unusable(image)
             return [Drop(key, refusal) if refusal else _frame(key, [image], arrived_ns)]
         events: list[Gathered | Drop] = []
         waiting = self._open.get(key)
@@ -131,7 +141,7 @@ class Gatherer:
             if other.matrix_size != image.matrix_size:
                 ours, theirs = (" x ".join(map(str, each.matrix_size)) for each in (other, image))
                 return f"slices of {ours} and of {theirs} pixels"
-        return _unusable(image)
+        return unusable(image)
 
     def _give_up(self, key: FrameKey, why: str) -> Iterator[Drop]:
         waiting = self._open.pop(key)
@@ -157,7 +167,10 @@ class Gatherer:
         return drops
 
 
-def _unusable(image: Any) -> str:
+NOT_FINITE = "pixels that are NaN or infinite"
+
+
+def unusable(image: Any) -> str:
     """Why an image cannot be segmented; empty if it can."""
     if image.channels != 1:
         return f"an image of {image.channels} channels"
@@ -172,10 +185,18 @@ def _frame(key: FrameKey, images: list[Any], arrived_ns: int) -> Gathered | Drop
     except GeometryError as error:
         return Drop(key, f"not one regular stack: {error}")
     # (slice, row, column) as stored; the frame's axes are (column, row, slice).
-    stack = np.concatenate([image.data[0] for image in ordered])
+    stack = finite_pixels(ordered)
+    if stack is None:
+        return Drop(key, NOT_FINITE)
+    return Gathered(key, ordered, Frame(stack.T, geometry, arrived_ns))
+
+
+def finite_pixels(images: list[Any]) -> NDArray[Any] | None:
+    """Pixels of the images as (slice, row, column), real numbers as float32; None where one is NaN or infinite."""
+    stack = np.concatenate([image.data[0] for image in images])
     if stack.dtype.kind == "f":
         with np.errstate(over="ignore"):  # becomes infinite, which is refused
             stack = stack.astype(np.float32, copy=False)
         if not np.isfinite(stack).all():
-            return Drop(key, "pixels that are NaN or infinite")
-    return Gathered(key, ordered, Frame(stack.T, geometry, arrived_ns))
+            return None
+    return stack

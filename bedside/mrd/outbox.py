@@ -33,10 +33,10 @@ class Outbox:
             if self._closed:
                 return
             self._waiting.append(item)
-            frames = [(place, each.key) for place, each in enumerate(self._waiting) if isinstance(each, Gathered)]
+            frames = [(place, each) for place, each in enumerate(self._waiting) if isinstance(each, Gathered)]
             if len(frames) > self._frames:
-                place, key = frames[0]
-                self._waiting[place] = Drop(key, "a newer frame came before its turn")
+                place, oldest = frames[0]
+                self._waiting[place] = Drop(oldest.key, "a newer frame came before its turn", oldest.slices)
             self._changed.notify_all()
 
     def take(self) -> Item | None:

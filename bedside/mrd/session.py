@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -16,11 +17,13 @@ from bedside.frames import Answer, Frame, FrameRunner, OpenRunner
 from bedside.mrd.answer import declaration, mask_images
 from bedside.mrd.config import check_config, check_parameters
 from bedside.mrd.gather import Drop, Gathered, Gatherer
+from bedside.mrd.gather_slices import SliceGatherer
 from bedside.mrd.limits import Limits
 from bedside.mrd.messages import Close, Config, DisconnectedError, Header, PeerError, Text, Waveform
 from bedside.mrd.outbox import Outbox
 from bedside.mrd.pace import Pace
 from bedside.mrd.wire import MessageReader, MessageWriter
+from bedside.slices import of_whole_stack, with_ages
 
 _KEPT_SAMPLES = 100_000
 
@@ -40,6 +43,10 @@ class Service:
     """In a frame; None takes what the client's header says."""
     queue: int
     """Frames that may wait; 1 serves the freshest."""
+    fresh_slices: int | None = None
+    """So many fresh slices of a stack that is known are a frame; None: every frame is a whole stack."""
+    stale_ms: float = math.inf
+    """A stack with an older slice is `stale` to those who show the whole of it."""
 
 
 @dataclass(slots=True)
@@ -119,7 +126,7 @@ class Session:
             return
         if not isinstance(header, Header):
             raise PeerError(f"the second message is {_kind(header)}; it has to be the XML header")
-        gatherer = Gatherer(self._slices(header), self._service.limits.max_held_bytes)
+        gatherer = self._gatherer(self._slices(header))
         self._answering = threading.Thread(target=self._answer_all, name="mrd-answers", daemon=True)
         self._answering.start()
         self._receive(gatherer)
@@ -132,7 +139,15 @@ class Session:
             raise PeerError(f"{slices} slices in a frame; {self._service.limits.max_slices} are allowed")
         return slices
 
-    def _receive(self, gatherer: Gatherer) -> None:
+    def _gatherer(self, slices: int) -> Gatherer | SliceGatherer:
+        held, fresh = self._service.limits.max_held_bytes, self._service.fresh_slices
+        if fresh is None:
+            return Gatherer(slices, held)
+        if fresh > slices:
+            raise PeerError(f"a stack of {slices} slices, and this server answers {fresh} fresh ones at a time")
+        return SliceGatherer(slices, fresh, held)
+
+    def _receive(self, gatherer: Gatherer | SliceGatherer) -> None:
         pace = Pace(self._service.limits.max_images_per_s)
         parameters = True
         while True:
@@ -178,12 +193,12 @@ class Session:
         if isinstance(item, Drop):
             answer, frame = Answer("dropped", None, 0.0, item.reason), None
         else:
-            answer, frame = runner.submit(item.frame), item.frame
-        self._publish(frame, answer)
+            answer, frame = with_ages(runner.submit(item.frame), item.frame), item.frame
+        self._publish(frame, of_whole_stack(answer, stale_ms=self._service.stale_ms))
         if isinstance(item, Gathered) and answer.mask is not None:
             self._writer.send(*mask_images(item, answer, bundle=self._service.bundle))
         else:
-            self._writer.send(declaration(Drop(item.key, answer.reason), answer.state))
+            self._writer.send(declaration(Drop(item.key, answer.reason, item.slices), answer.state))
         self.tally.count(answer)
 
     def _hang_up(self, why: str) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,17 +144,18 @@ class GridMap:
         self._filled = (filled[0], filled[1], filled[2])
         self._seen = (seen[0], seen[1], seen[2])
 
-    def to_network(self, image_stored: NDArray[Any]) -> NDArray[np.float32]:
+    def to_network(self, image_stored: NDArray[Any], *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Resample, crop or pad, then z-score over the voxels that the image fills; padding is 0.
 
         Args:
             image_stored: stored axes, any real type.
+            out: x_DHW to write to; None makes one.
 
         Returns:
             x_DHW, float32. All 0 if the image is constant.
         """
         self._expect(image_stored)
-        x_DHW = np.zeros(self.spec.shape_DHW, dtype=np.float32)
+        x_DHW = _cleared(out, self.spec.shape_DHW, np.float32)
         values = self._resampled(image_stored)
         mean = values.mean(dtype=np.float64)
         values -= np.float32(mean)
@@ -182,11 +183,14 @@ class GridMap:
         y_DHW[self._filled] = _argmax(shares)
         return y_DHW
 
-    def logits_to_stored(self, logits_CDHW: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    def logits_to_stored(
+        self, logits_CDHW: NDArray[np.floating[Any]], *, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
         """Interpolate logits linearly at every stored voxel in the field of view and take the largest class.
 
         Args:
             logits_CDHW: on the network's grid.
+            out: mask in the stored shape to write to; None makes one.
 
         Returns:
             Mask in the stored shape, uint8; background outside the field of view.
@@ -205,13 +209,13 @@ class GridMap:
             source = tuple(columns for _, columns in wider)
             matrices = [matrix for matrix, _ in wider]
             seen[target] = _argmax([_apply(matrices, np.ascontiguousarray(channel[source])) for channel in logits])
-        return self._placed(seen)
+        return self._placed(seen, out)
 
     def mask_to_stored(self, mask_DHW: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Give every stored voxel in the field of view the class of the nearest network voxel."""
         if mask_DHW.shape != self.spec.shape_DHW:
             raise ValueError(f"a mask of shape {mask_DHW.shape} does not lie on the grid {self.spec.shape_DHW}")
-        return self._placed(mask_DHW.astype(np.uint8)[np.ix_(*self._nearest)])
+        return self._placed(mask_DHW.astype(np.uint8)[np.ix_(*self._nearest)], None)
 
     def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
         """Share of the labelled voxels that lie inside the field of view; 1 if nothing is labelled."""
@@ -250,10 +254,24 @@ class GridMap:
         seen = stored.transpose(self._orientation.stored_axis)[tuple(self._source)]
         return _apply(self._forward, np.ascontiguousarray(seen, dtype=np.float32))
 
-    def _placed(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        mask = np.zeros([self.geometry.shape[axis] for axis in self._orientation.stored_axis], dtype=np.uint8)
+    def _placed(self, seen: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        turned = None if out is None else out.transpose(self._orientation.stored_axis)
+        mask = _cleared(turned, tuple(self.geometry.shape[axis] for axis in self._orientation.stored_axis), np.uint8)
         mask[self._seen] = seen
         return mask.transpose(self._to_stored)
+
+
+_Number = TypeVar("_Number", np.float32, np.uint8)
+
+
+def _cleared(out: NDArray[_Number] | None, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_Number]:
+    """The array to write to, all 0."""
+    if out is None:
+        return np.zeros(shape, dtype)
+    if out.shape != shape:
+        raise ValueError(f"an output of shape {out.shape} does not lie on the grid {shape}")
+    out.fill(0)
+    return out
 
 
 def _columns(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], slice]:

@@ -60,6 +60,7 @@ class Localiser:
                 hint="export the bundle again.",
             )
         self.runner = runner
+        self._x_BCDHW = np.zeros(expected, np.float32)
         self._view: GridMap | None = None
         self._heart: NDArray[np.float32] | None = None
         self._centre: NDArray[np.float64] | None = None
@@ -84,7 +85,8 @@ class Localiser:
         """
         if self._view is None:
             raise RuntimeError("bind the localiser to a geometry before locating")
-        logits = self.runner.run(self._view.to_network(image_stored)[None, None])[0, 0]
+        self._view.to_network(image_stored, out=self._x_BCDHW[0, 0])
+        logits = self.runner.run(self._x_BCDHW)[0, 0]
         heart = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         self._heart = heart if self._heart is None else _MEMORY * self._heart + (1 - _MEMORY) * heart
         middle = heart_middle(self._heart)

@@ -67,6 +67,12 @@ def make_bundle(tmp_path: Path):
     return lambda backend: write_bright_bundle(tmp_path / f"bundle-{backend}", backend)
 
 
+@pytest.fixture(scope="session")
+def ort_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle to be read only."""
+    return write_bright_bundle(tmp_path_factory.mktemp("bundles") / "bundle-ort", "ort")
+
+
 @pytest.fixture(params=["ort", "openvino"])
 def bundle_folder(request: pytest.FixtureRequest, make_bundle) -> Path:
     return make_bundle(request.param)

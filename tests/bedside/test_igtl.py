@@ -1,5 +1,6 @@
 """OpenIGTLink: pyigtl's own client sees every voxel where it lies, and a state that is never better than the truth."""
 
+import dataclasses
 import socket
 import struct
 import time
@@ -50,6 +51,16 @@ def test_ijk_to_ras_is_the_affine_of_the_grid() -> None:
     assert message.device_name == "CineRT_mask_2"
     assert message.metadata["state"] == "live"
     assert message.metadata["classes"] == "0 background, 1 RV, 2 MYO, 3 LV"
+
+
+def test_the_age_of_each_slice_is_in_the_metadata() -> None:
+    frame, answer = frame_and_answer()
+    aged = dataclasses.replace(answer, slice_age_ms=(12.4, 31_000.0))
+
+    message = unpacked(image_message(answer.mask, frame.geometry, aged, place=1, timestamp=0.0).pack())
+
+    assert message.metadata["slice_age_ms"] == "12, 31000"
+    assert "slice_age_ms" not in image_message(answer.mask, frame.geometry, answer, place=1, timestamp=0.0).metadata
 
 
 def test_the_bytes_are_those_of_the_specification() -> None:

@@ -239,7 +239,17 @@ def serve(monkeypatch):
 
     monkeypatch.setattr("bedside.mrd.session.Outbox", Watched)
 
-    def serve(*, slices=None, queue=1, max_clients=4, open_runner=None, bundle="b" * 64, **limits) -> Running:
+    def serve(
+        *,
+        slices=None,
+        queue=1,
+        fresh_slices=None,
+        stale_ms=1e6,
+        max_clients=4,
+        open_runner=None,
+        bundle="b" * 64,
+        **limits,
+    ) -> Running:
         lines, seen, runners = [], [], []
 
         def open_brightness():
@@ -252,6 +262,8 @@ def serve(monkeypatch):
             bundle=bundle,
             slices=slices,
             queue=queue,
+            fresh_slices=fresh_slices,
+            stale_ms=stale_ms,
         )
         server = MrdServer(
             Address("127.0.0.1", 0),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pyigtl
 import pytest
 from click.testing import CliRunner, Result
@@ -38,7 +39,9 @@ class Served:
             "import sys; sys.modules.update(dict.fromkeys(['torch', 'monai', 'onnx', 'matplotlib', 'safetensors']));"
             "from bedside.mrd.cli import serve_mrd; serve_mrd(sys.argv[1:])"
         )
-        command = [sys.executable, "-c", code, *map(str, words), "--port", "0", "--threads", "1", "--device", "cpu"]
+        # On a machine that is busy with other tests an engine may stand still for seconds.
+        fixed = ["--port", "0", "--threads", "1", "--device", "cpu", "--hang-ms", "60000"]
+        command = [sys.executable, "-c", code, *map(str, words), *fixed]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.lines: list[str] = []
         self.port = self.port_of("serving MRD on 127.0.0.1:")
@@ -195,3 +198,44 @@ class TestBadInput:
         assert_refused(
             run(serve_mrd, make_bundle("ort"), "--port", port, "--threads", 1), 2, f"cannot listen on 127.0.0.1:{port}"
         )
+
+
+def test_a_crash_of_the_engine_costs_masks_and_not_the_server(make_bundle, served, ball, tmp_path: Path) -> None:
+    image, affine = ball
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "cine.nii.gz")
+    server = served(make_bundle("ort"))
+    (engine,) = psutil.Process(server.process.pid).children()
+    assert "torch" not in Path(f"/proc/{engine.pid}/maps").read_text()
+    engine.kill()
+    server.wait_for("engine: was ended by SIGKILL; ready again after")
+
+    sent = run(send_mrd, tmp_path / "cine.nii.gz", "--port", server.port)
+    said = server.stop()
+
+    assert sent.exit_code == 0, sent.output + said
+    assert "6 frames answered, 6 with a mask" in sent.output
+    assert "being started again (try 1 of 5)" in said
+    assert "Traceback" not in said
+
+
+def test_fresh_slices_are_replayed_and_answered(make_bundle, served, cine, tmp_path: Path) -> None:
+    server = served(make_bundle("ort"), "--fresh-slices", 2)
+
+    sent = run(send_mrd, cine[0], "--fresh-slices", 2, "--repeat", 2, "--port", server.port)
+    said = server.stop()
+
+    assert sent.exit_code == 0, sent.output + said
+    assert "12 frames answered, 12 with a mask" in sent.output
+    # The first phase is whole: 9 slices, then 11 times two.
+    assert "31 images, 12 frames" in said
+
+
+def test_fresh_slices_make_no_whole_mask(cine, tmp_path: Path) -> None:
+    refused = run(send_mrd, cine[0], "--fresh-slices", 2, "-o", tmp_path / "mask.nii.gz")
+
+    assert_refused(refused, 2, "-o takes whole phases", "leave one out")
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_more_fresh_slices_than_the_cine_has(cine) -> None:
+    assert_refused(run(send_mrd, cine[0], "--fresh-slices", 10), 2, "--fresh-slices is 10", "has 9 slices")

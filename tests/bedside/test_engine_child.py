@@ -1,0 +1,165 @@
+"""The engine's process from the inside, with stand-ins for the engine: what it answers, and when it gives up."""
+
+import threading
+import time
+from multiprocessing.connection import Pipe
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bedside.engine_child import WARMUP_FRAMES, serve
+from bedside.engine_protocol import Expect, Forget, Segment, Start
+from bedside.frame_memory import FrameMemory, Layout
+from bedside.pipeline import FrameResult
+from cinert.data.nifti import Geometry
+from cinert.errors import BadInputError
+
+LAYOUT = Layout((2, 2, 2), "<f4", "F")
+GEOMETRY = Geometry((2, 2, 2), np.eye(4))
+
+
+class Fake:
+    """Stands for a pipeline: marks the voxels above 0, and fails where a voxel is 13."""
+
+    spec = SimpleNamespace(shape_DHW=(2, 2, 2), spacing_mm=(1.0, 1.0, 1.0))
+
+    def __init__(self, log: list, *, breaks: bool = False) -> None:
+        self.log, self.breaks, self.broken = log, breaks, False
+
+    def fork(self) -> "Fake":
+        self.log.append("fork")
+        other = Fake(self.log, breaks=self.breaks)
+        other.parent = self
+        return other
+
+    def bind(self, geometry: Geometry) -> None:
+        self.log.append("bind")
+
+    def segment(self, image, *, out=None) -> FrameResult:
+        self.log.append("segment")
+        if self.broken:
+            raise RuntimeError("the device is lost")
+        if (image == 13).any():
+            self.parent.broken = self.breaks
+            raise ValueError("13")
+        if out is not None:
+            out[:] = image > 0
+        return FrameResult(mask=out, localise_ms=1.0, preprocess_ms=2.0, engine_ms=3.0, inverse_ms=4.0, total_ms=10.0)
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append("close")
+
+
+class Served:
+    """`serve` in a thread."""
+
+    def __init__(self, load, keep_warm_s: float = 0) -> None:
+        self.ours, theirs = Pipe()
+        self.memory = FrameMemory()
+        self.raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                serve(theirs, self.memory, Start(load, keep_warm_s))
+            except BaseException as error:
+                self.raised.append(error)
+            theirs.close()
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def segment(self, value: float, source: int = 1):
+        image, mask = self.memory.arrays(LAYOUT)
+        image[:] = value
+        self.ours.send(Segment(source, GEOMETRY, LAYOUT))
+        return self.ours.recv(), mask
+
+    def end(self) -> BaseException:
+        self.ours.close()
+        self.thread.join(60)
+        return self.raised[0]
+
+
+def test_frames_are_answered_with_times_and_the_mask_in_the_memory() -> None:
+    log = []
+    served = Served(lambda: Fake(log))
+    assert served.ours.recv() is None
+    result, mask = served.segment(1)
+
+    assert (result.total_ms, result.engine_ms, result.mask.size) == (10.0, 3.0, 0)
+    assert (mask == 1).all()
+    assert isinstance(served.end(), EOFError)
+
+
+def test_sources_have_pipelines_that_are_made_ahead_and_released() -> None:
+    log = []
+    served = Served(lambda: Fake(log))
+    served.ours.recv()
+    log.clear()
+    for word in (Expect(1), Expect(1), Forget(1), Forget(9)):
+        served.ours.send(word)
+    served.segment(1, source=2)
+    served.segment(1, source=2)
+    served.end()
+
+    assert log == ["fork", "close", "fork", "bind", "segment", "segment"]
+
+
+def test_a_frame_that_fails_is_answered_and_the_engine_tried() -> None:
+    log = []
+    served = Served(lambda: Fake(log))
+    served.ours.recv()
+    error, _ = served.segment(13)
+    result, mask = served.segment(1)
+    served.end()
+
+    assert (type(error), str(error)) == (RuntimeError, "ValueError: 13")
+    assert isinstance(result, FrameResult)
+    assert mask.all()
+    # The frame that failed, noise to try the engine, the next frame.
+    assert log[WARMUP_FRAMES + 1 :] == ["fork", "bind", "segment", "segment", "segment"]
+
+
+def test_an_engine_that_fails_on_noise_too_ends_its_process() -> None:
+    served = Served(lambda: Fake([], breaks=True))
+    served.ours.recv()
+    error, _ = served.segment(13)
+    served.thread.join(60)
+
+    assert str(error) == "ValueError: 13"
+    assert [str(error) for error in served.raised] == ["the device is lost"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (BadInputError("no plan.", hint="build it."), BadInputError, "no plan. Hint: build it."),
+        (KeyError("bias"), RuntimeError, "KeyError: 'bias'"),
+    ],
+)
+def test_what_keeps_it_from_loading_is_told(raised, expected, words) -> None:
+    def load():
+        raise raised
+
+    served = Served(load)
+    told = served.ours.recv()
+    served.thread.join(60)
+
+    assert (type(told), str(told)) == (expected, words)
+    assert not served.raised
+
+
+@pytest.mark.parametrize("keep_warm_s", [0, 0.01])
+def test_noise_keeps_an_idle_engine_warm_and_signs_of_life_come_either_way(keep_warm_s: float) -> None:
+    log = []
+    served = Served(lambda: Fake(log), keep_warm_s)
+    served.ours.recv()
+    beats, warm = served.memory.beats, len(log)
+    deadline = time.monotonic() + 60
+    while served.memory.beats < beats + 8:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    served.end()
+
+    assert (len(log) > warm) == bool(keep_warm_s)
