@@ -47,7 +47,7 @@ def mrd_server(bundle: Path, *, device: str, threads: int, budget_ms: float) -> 
         finally:
             waiting.cancel()
         # Its log has to go somewhere: a full pipe would stop it.
-        threading.Thread(target=process.stdout.read, name="server-log", daemon=True).start()
+        threading.Thread(target=_drain, args=(process.stdout,), name="server-log", daemon=True).start()
         try:
             yield Address("127.0.0.1", port), process.pid
         finally:
@@ -55,6 +55,12 @@ def mrd_server(bundle: Path, *, device: str, threads: int, budget_ms: float) -> 
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)
+
+
+def _drain(output: IO[str]) -> None:
+    with output:
+        for _ in output:
+            pass
 
 
 def _port(output: IO[str]) -> int:

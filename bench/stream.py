@@ -68,10 +68,11 @@ class Stream:
         return sum(latency > budget_ms for latency in self.latency_ms)
 
     def queue_depth(self, fps: float) -> dict[str, float] | None:
-        """Frames that had become due while one was in the pipeline, when it was done; None where none has to wait."""
+        """Frames that were due and waited when one was done; None in a mode in which none has to wait."""
         if self.mode != "paced":
             return None
-        depths = np.floor(np.asarray(self.latency_ms) * fps / 1000)
+        due = np.floor(np.asarray(self.latency_ms) * fps / 1000)
+        depths = np.minimum(due, np.arange(len(due))[::-1])
         return {"p50": float(np.median(depths)), "worst": float(depths.max())}
 
     def to_dict(self, budget_ms: float) -> dict[str, Any]:
