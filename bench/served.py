@@ -76,16 +76,16 @@ class Served:
     def overtaken(self) -> int:
         """Masks of frames that were served though a newer one was there: 0 where the freshest is always served.
 
-        The engine turned to a frame when it had sent the mask before, so a newer frame that had been on its way for
-        longer than the slowest transport of the whole stream was there.
+        The engine turned to a frame when it had sent the mask before, which was at most that mask's transport before it
+        was here. A newer frame that had then been under way for longer than the slowest transport was there.
         """
         served = [place for place, frame in enumerate(self.frames) if frame.round_trip_ms is not None]
         slowest_ms = max((self._transport_ms(self.frames[place]) for place in served), default=0.0)
         count = 0
         for before, place in itertools.pairwise(served):
-            begun_ms = self.frames[before].answered_ms
-            newer = self.frames[place + 1 : place + 2]
-            count += begun_ms is not None and any(frame.sent_ms + slowest_ms < begun_ms for frame in newer)
+            mask = self.frames[before]
+            begun_ms = (mask.answered_ms or 0.0) - self._transport_ms(mask)
+            count += any(frame.sent_ms + slowest_ms < begun_ms for frame in self.frames[place + 1 : place + 2])
         return count
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Soak and overload: a bundle at the scanner's pace for minutes, in one process and through serve-mrd, then at 2x the rate.
+"""Soak and overload: a bundle at the scanner's pace for minutes, alone and through serve-mrd, then at twice the rate.
 
     python benchmarks/soak.py BUNDLE [--seconds 600] [--fps 22] [--threads 2] [--co-load CMD]
 
@@ -63,12 +63,9 @@ def run_stage(name: str, words: list[str], options: argparse.Namespace, folder: 
     if options.cine:
         common += ["--cine", str(options.cine)]
     command = [sys.executable, "-c", _COMMAND, str(options.bundle), *words, *common]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(RESULTS.parent.parent), os.environ.get("PYTHONPATH")])),
-    }
+    path = os.pathsep.join(filter(None, [str(RESULTS.parent.parent), os.environ.get("PYTHONPATH")]))
     print(f"{name}: {' '.join(words)}", flush=True)
-    code = subprocess.run(command, env=environment, check=False).returncode
+    code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
     if code not in {0, 1}:
         raise SystemExit(f"{name}: bench-engine ended with exit code {code}")
     document: dict[str, Any] = json.loads(output.read_text())
@@ -126,7 +123,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"Bundle {result['bundle']['digest'][:12]} on {result['device']}, budget {result['budget_ms']:g} ms,"
         f" {result['source']}; {result['seconds']:g} s at {result['fps']:g} frames/s. `benchmarks/soak.py`, ms.",
         "",
-        "| | frames | p50 | p95 | p99 | p99.9 | worst | jitter | late or no mask | queue, worst | memory, MiB (MiB/h) |",
+        "| | frames | p50 | p95 | p99 | p99.9 | worst | jitter | no mask in time | queue | MiB (MiB/h) |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for words, figures, count, late, queue, memory in rows(result["stages"]):
