@@ -18,6 +18,8 @@ import numpy as np
 
 from cinert.quiet import MachineBusyError, Watch
 
+_WINDOW_ANCHORS = 6
+"""A window takes as long as so many runs of the anchor at least, so that the rows get most of it."""
 _FEWEST_BUSY_WINDOWS = 10
 """A process that was suspended finds one window that took long; that is no busy machine."""
 
@@ -43,7 +45,7 @@ class Protocol:
     cov_limit: float = 0.025
     """Coefficient of variation above which a row is flagged as noisy (as trtexec does)."""
     window_s: float = 0.5
-    """Visits are judged together in windows of this length."""
+    """Visits are judged together in windows of this length, and longer where the anchor is slow."""
     anchor_limit: float = 0.12
     """A window is not quiet if the anchor takes this fraction longer than in the quietest tenth of the windows."""
     patience_s: float = 90.0
@@ -192,7 +194,8 @@ def measure_interleaved(
             return visits
         waiting = [open_rows[position] for position in rng.permutation(len(open_rows))]
         while waiting:
-            rows, anchor_ms, reason = _window(waiting, clocks, protocol, watch, anchor)
+            window_s = max(protocol.window_s, _WINDOW_ANCHORS * floor / 1000)
+            rows, anchor_ms, reason = _window(waiting, clocks, protocol, watch, anchor, window_s)
             for name, samples in rows.items():
                 visits.setdefault(name, []).append(Visit(samples, anchor_ms, reason is not None))
             waiting = waiting[len(rows) :]
@@ -215,11 +218,16 @@ def measure_interleaved(
 
 
 def _window(
-    waiting: Sequence[str], clocks: Mapping[str, Clock], protocol: Protocol, watch: Watch, anchor: Clock | None
+    waiting: Sequence[str],
+    clocks: Mapping[str, Clock],
+    protocol: Protocol,
+    watch: Watch,
+    anchor: Clock | None,
+    window_s: float,
 ) -> tuple[dict[str, list[float]], float, str | None]:
     """Visit rows for the length of a window; their samples, the anchor's time and what disturbed them."""
     watch.begin()
-    deadline = time.perf_counter() + protocol.window_s
+    deadline = time.perf_counter() + window_s
     rows: dict[str, list[float]] = {}
     for name in waiting:
         rows[name] = sample(clocks[name], protocol)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from cinert.backends.base import Array, Availability, Backend, Engine, Model, Precision, Runner, check_inputs
+from cinert.backends.cpu_layers import with_cpu_layers
 from cinert.environment import cpu_device, driver_version
 from cinert.errors import BadInputError
 
@@ -51,7 +52,7 @@ class TorchBackend(Backend):
         """Export the module as a PyTorch program (pt2)."""
         del threads
         self.require(device, precision)
-        module = _module(model).to(_DTYPES[precision])
+        module = _module(model, device).to(_DTYPES[precision])
         inputs = tuple(torch.zeros(shape, dtype=_DTYPES[precision]) for shape in model.input_shapes)
         program = torch.export.export(module, inputs)
         stream = io.BytesIO()
@@ -74,7 +75,7 @@ class TorchBackend(Backend):
     def runner(self, model: Model, *, precision: Precision = "fp32", device: str = "auto", threads: int) -> Runner:
         """Run the module as it is, without the export."""
         self.require(device, precision)
-        return self._runner(_module(model), model.input_shapes, precision, device, threads)
+        return self._runner(_module(model, device), model.input_shapes, precision, device, threads)
 
     def _runner(
         self, module: nn.Module, shapes: tuple[tuple[int, ...], ...], precision: Precision, device: str, threads: int
@@ -109,10 +110,11 @@ class TorchBackend(Backend):
         }
 
 
-def _module(model: Model) -> nn.Module:
+def _module(model: Model, device: str) -> nn.Module:
     if model.make_module is None:
         raise BadInputError(f"{model.name} is ONNX alone, and back end torch needs the module.")
-    return model.make_module().eval()
+    module = model.make_module().eval()
+    return with_cpu_layers(module) if _device(device).type == "cpu" else module
 
 
 def _device(name: str) -> torch.device:

@@ -187,6 +187,23 @@ def test_a_window_is_long_enough_for_the_accounts_of_the_system(now, anchored):
     assert now.s - began == pytest.approx(3 * QUICK.window_s, abs=0.05)
 
 
+def test_a_slow_anchor_makes_windows_longer(now):
+    """Six runs of the anchor: 1.2 seconds hold twelve rows of 100 ms, where half a second held five or six."""
+
+    def slow():
+        now.s += 0.1
+        return 1.0
+
+    def anchor():
+        now.s += 0.2
+        return 200.0
+
+    watch = FakeWatch()
+    measure_interleaved(dict.fromkeys("abcdefghijkl", slow), QUICK, seed=0, watch=watch, anchor=anchor)
+    # What the anchor takes is known from the first window on.
+    assert watch.begun <= 2 + 1 + 1 + 1
+
+
 def test_many_rows_are_judged_in_several_windows(now):
     """Ten rows of 100 ms need two windows a pass, and a disturbance spoils one alone."""
 
