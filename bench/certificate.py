@@ -25,7 +25,7 @@ SCHEMA, VERSION = "cinert.certificate", 1
 CONFIDENCE = 0.99
 QUANTILE = 0.99
 _PERCENTILES = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p999_ms", "worst_ms", "jitter_ms")
-_KEYS = ("claim", "bundle", "budget_ms", "fps", "mode", "through", "frames", "misses", "frame_to_mask", "statistics")
+_KEYS = ("claim", "bundle", "budget_ms", "fps", "mode", "through", "frames", "misses", "frame_to_mask", "round_trip")
 
 
 def certificate_path(folder: Path) -> Path:
@@ -95,6 +95,8 @@ def certificate(document: Mapping[str, Any], *, evidence: str, created: str) -> 
         "frames": frames,
         "misses": stream["misses"],
         "frame_to_mask": {name: percentiles[name] for name in _PERCENTILES},
+        # For people: the budget does not speak of the way to the server and back.
+        "round_trip": stream.get("round_trip"),
         "statistics": {
             "quantile": QUANTILE,
             "confidence": CONFIDENCE,
@@ -119,7 +121,7 @@ def read_certificate(path: Path) -> dict[str, Any]:
     """
     document = read_json(path, "the certificate")
     check_schema(document, schema=SCHEMA, version=VERSION, source=str(path))
-    required = ["schema", "version", *_KEYS, "fingerprint", "source", "evidence", "created"]
+    required = ["schema", "version", *_KEYS, "fingerprint", "source", "statistics", "evidence", "created"]
     check_keys(document, required=required, source=str(path))
     return document
 

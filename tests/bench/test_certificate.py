@@ -106,10 +106,12 @@ def test_no_claim_without_support(own, verify, change, says):
 
 def test_served_frames_count_where_they_were_measured(own, verify):
     served = {"through": "mrd", "frames": 600, "misses": 0, "masks": 600, "frame_to_mask": PERCENTILES}
+    served["round_trip"] = {**PERCENTILES, "worst_ms": 33.0}
     assert reason_for_none(verify(served=served)) is None
     settle(own, verify(served=served))
     document = json.loads(certificate_path(own.folder).read_text())
     assert (document["frames"], document["through"]) == (600, "mrd")
+    assert document["round_trip"]["worst_ms"] == 33.0
     assert "2 of 600 frames" in reason_for_none(verify(served={**served, "misses": 2}))
 
 
