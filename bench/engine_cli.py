@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli_common import describe, device_options, device_used, fingerprint_here
-from bench.stream import MODES, P99_FRAMES, Mode, OnFrame, WallClock
-from cinert.bundle import open_bundle
+from bench.certificate import (
+    certificate_path,
+    describe_certificate,
+    read_certificate,
+    settle_certificate,
+)
+from bench.certificate import check_certificate as hold_certificate
+from bench.cli_common import device_options, device_used, fingerprint_here
+from bench.co_load import check_command
+from bench.stream import MODES, P99_FRAMES, Mode, OnFrame
+from cinert.bundle import Bundle, open_bundle
 from cinert.cli import command, console, data_option, errors, progress_bar, reserve, wait_option
 from cinert.environment import default_threads
-from cinert.errors import VerdictError
-from cinert.files import check_output_file, write_json
+from cinert.errors import BadInputError, VerdictError
+from cinert.files import check_output_file, sha256_of_file, write_json
+
+if TYPE_CHECKING:
+    from bench.engine_run import Through
 
 _COLD_FRAMES = 10
 _STREAM_FRAMES = 500
@@ -26,6 +38,9 @@ bench-engine runs/demo/bundle --lut runs/demo/lut.json -o runs/demo/verify.json
 bench-engine bundle --mode paced --fps 22 --plot verify.png
 bench-engine bundle --mode cold --idle-s 5
 bench-engine bundle --cine patient101_4d.nii.gz --budget-ms 50
+bench-engine bundle --mode paced --fps 22 --frames 13200 --through mrd   # ten minutes, as a scanner would send them
+bench-engine bundle --mode paced --co-load "python reconstruct.py"       # p99 alone, and beside another program
+bench-engine bundle --check-certificate              # does it hold for this bundle on this device?
 bench-engine bundle --data acdc                      # parity with PyTorch here, e.g. of an engine built elsewhere
 """,
 )
@@ -67,6 +82,27 @@ bench-engine bundle --data acdc                      # parity with PyTorch here,
     show_default="noise, 256 x 256 x 10",
     help="4D NIfTI whose frames are used.",
 )
+@click.option(
+    "--through",
+    default="pipeline",
+    type=click.Choice(("pipeline", "mrd")),
+    help="mrd: all frames go through serve-mrd, in a process of its own; few of them are measured in this process.",
+)
+@click.option(
+    "--co-load",
+    metavar="CMD",
+    help="Measure once more while this program runs; it is started without a shell, and ended with its children.",
+)
+@click.option(
+    "--certificate/--no-certificate",
+    default=True,
+    help="Write BUNDLE.certificate.json if --mode paced supports that p99 is within the budget here.",
+)
+@click.option(
+    "--check-certificate",
+    is_flag=True,
+    help="Measure nothing: hold the certificate beside the bundle against the bundle and this device.",
+)
 @data_option()
 @device_options
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of every frame's latency, e.g. verify.png.")
@@ -84,6 +120,10 @@ def bench_engine(
     idle_s: float,
     warmup: int,
     cine: Path | None,
+    through: Through,
+    co_load: str | None,
+    certificate: bool,
+    check_certificate: bool,
     data: Path | None,
     device: str,
     threads: int | None,
@@ -97,80 +137,94 @@ def bench_engine(
     inverse mapping, is held against the budget. An engine that could not run where it was exported is held against
     PyTorch here, and its layers are audited, by the gates of export-engine; so is any engine with --data.
 
-    verify.json is written in any case; the exit code is 1 when the budget is missed, the measured p50 is outside the
-    estimate's interval, or parity or audit fail.
+    verify.json is written in any case; the exit code is 1 when the budget is missed, alone or served or beside another
+    program, the measured p50 is outside the estimate's interval, or parity or audit fail. A certificate takes --mode
+    paced and 459 frames or more, none of them late; one line says why there is none.
     """
+    if check_certificate:
+        _check_certificate(folder, device=device, threads=threads)
+        return
+    if through == "mrd" and mode != "paced":
+        raise BadInputError(f"--through mrd sends frames at --fps, not in --mode {mode}.", hint="add --mode paced.")
+    words = [] if co_load is None else check_command(co_load)
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
     bundle = open_bundle(folder)
+    if certificate and mode == "paced":
+        _check_certificate_path(bundle, output)
     reserve(device_used(bundle, device), "measure", wait=wait)
     threads = threads or default_threads()
     here = fingerprint_here(bundle, device, threads)
 
-    from bedside.pipeline import FramePipeline
+    from bench.engine_run import Order, measure_bundle
     from bench.frames import cine_frames, synthetic_frames
-    from bench.gates import check_audit, check_parity, parity_at_export, parity_inputs
-    from bench.machine import lut_anchor
+    from bench.gates import parity_inputs
+    from bench.measure import Plan
     from bench.plots import save_latency_plot
     from bench.reference import find_reference
-    from bench.tables import gate_lines, verdict_lines, verify_table
-    from bench.verify import Plan, judge, machine_state, measure, verify_document
+    from bench.served_run import proof_lines
+    from bench.tables import VERDICT, gate_lines, verdict_lines, verify_table
 
     reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
-    source = synthetic_frames() if cine is None else cine_frames(cine)
-    inputs = parity_inputs(bundle, data)
-    plan = Plan(
-        mode=mode,
-        frames=frames or (_COLD_FRAMES if mode == "cold" else _STREAM_FRAMES),
-        budget_ms=budget_ms,
-        fps=fps,
-        idle_s=idle_s,
-        warmup=warmup,
+    order = Order(
+        plan=Plan(
+            mode=mode,
+            frames=frames or (_COLD_FRAMES if mode == "cold" else _STREAM_FRAMES),
+            budget_ms=budget_ms,
+            fps=fps,
+            idle_s=idle_s,
+            warmup=warmup,
+        ),
+        through=through,
+        co_load=co_load,
+        co_load_words=words,
+        source=synthetic_frames() if cine is None else cine_frames(cine),
+        reference=reference,
+        parity_inputs=parity_inputs(bundle, data),
+        device=device,
+        threads=threads,
+        fingerprint=here,
     )
-    with contextlib.ExitStack() as stack:
-        pipeline = stack.enter_context(FramePipeline.from_bundle(bundle, device=device, threads=threads))
-        lut = None if reference is None else reference.lut_with_anchor
-        anchor = None if lut is None else stack.enter_context(lut_anchor(lut, device=device))
-        bar = stack.enter_context(progress_bar())
+    with progress_bar() as bar:
 
         def progress(stage: str, total: int) -> OnFrame:
             task = bar.add_task(stage, total=total)
             return lambda: bar.advance(task)
 
-        measurement = measure(pipeline, source, plan, clock=WallClock(), progress=progress, anchor=anchor)
-        # After the measurement, which PyTorch's threads would disturb.
-        if inputs is not None:
-            bar.add_task("parity with PyTorch", total=None)
-        parity = parity_at_export(bundle) if inputs is None else check_parity(bundle, pipeline, inputs)
-        audit = check_audit(bundle, pipeline)
-    estimate = None if reference is None else reference.values
-    machine = machine_state(measurement, lut)
-    verdict = judge(measurement, plan, estimate, machine)
-    document = verify_document(
-        measurement,
-        plan,
-        verdict,
-        parity=parity,
-        audit=audit,
-        estimate=estimate,
-        lut=None if reference is None else reference.to_dict(),
-        machine=machine,
-        fingerprint=here,
-        # The architecture too, so that `latency calibrate` needs nothing but this file.
-        bundle={**describe(bundle), "arch": bundle.arch.to_dict()},
-        source=source.name,
-    )
+        document = measure_bundle(bundle, order, progress)
     write_json(output, document)
     if plot is not None:
-        save_latency_plot(
-            plot, measurement.frame_to_mask.latency_ms, budget_ms=budget_ms, title=f"{mode}: {source.name}"
-        )
+        frames_ms, title = document["frame_to_mask"]["latency_ms"], f"{mode}: {order.source.name}"
+        save_latency_plot(plot, frames_ms, budget_ms=budget_ms, title=title)
     console.print(verify_table(document))
     if reference is not None and reference.differences:
         errors.print(f"The estimate is of another device: {'; '.join(reference.differences)}.", markup=False)
-    for line in (*verdict_lines(document), *gate_lines(document)):
+    for line in (*verdict_lines(document), *proof_lines(document, VERDICT), *gate_lines(document)):
         console.print(line)
     console.print(f"wrote {output}", markup=False)
+    if certificate:
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        line = settle_certificate(bundle, document, evidence=sha256_of_file(output), created=created)
+        console.print(line, markup=False)
     if document["failures"]:
         raise VerdictError("; ".join(document["failures"]) + ".")
+
+
+def _check_certificate_path(bundle: Bundle, output: Path) -> None:
+    path = certificate_path(bundle.folder)
+    try:
+        check_output_file(path)
+    except BadInputError as error:
+        raise BadInputError(error.message, hint="measure without it: --no-certificate.") from error
+    if output.resolve() == path:
+        raise BadInputError(f"-o {output} is where the certificate goes.", hint="name another file.")
+
+
+def _check_certificate(folder: Path, *, device: str, threads: int | None) -> None:
+    bundle = open_bundle(folder)
+    path = certificate_path(bundle.folder)
+    if threads is None and path.is_file():
+        threads = int(read_certificate(path)["fingerprint"]["threads"])
+    here = fingerprint_here(bundle, device, threads or default_threads())
+    console.print(f"{path} holds: {describe_certificate(hold_certificate(bundle, here))}", markup=False)

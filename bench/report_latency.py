@@ -42,6 +42,12 @@ def _measurement(run: Run, name: str, document: Document) -> list[Block]:
     run.judge(
         "budget", f"frame to mask within {budget_ms:g} ms ({title})", outcome(document["budget_met"]), figures, name
     )
+    for part, words in (("served", "served by MRD"), ("co_load", "beside another program")):
+        if (told := document[part]) is not None:
+            p99_ms = "no mask" if told["frame_to_mask"] is None else f"p99 {told['frame_to_mask']['p99_ms']:.1f} ms"
+            late = told["misses"] if part == "served" else told["frame_to_mask"]["misses"]
+            what = f"frame to mask within {budget_ms:g} ms, {words} ({title})"
+            run.judge("budget", what, outcome(told["budget_met"]), f"{p99_ms}, {late} frames not in time", name)
     figures = f"{frames['throughput_fps']:.1f} frames/s, frame to mask"
     run.judge("rate", f"{document['fps']:g} frames/s sustained ({title})", outcome(document["fps_met"]), figures, name)
     rows: list[list[Words]] = [

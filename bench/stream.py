@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
+import numpy as np
+
 from cinert.timing import percentiles_ms
 
 Mode = Literal["burst", "paced", "cold"]
@@ -64,6 +66,14 @@ class Stream:
     def misses(self, budget_ms: float) -> int:
         """Frames that took longer than the budget."""
         return sum(latency > budget_ms for latency in self.latency_ms)
+
+    def queue_depth(self, fps: float) -> dict[str, float] | None:
+        """Frames that were due and waited when one was done; None in a mode in which none has to wait."""
+        if self.mode != "paced":
+            return None
+        due = np.floor(np.asarray(self.latency_ms) * fps / 1000)
+        depths = np.minimum(due, np.arange(len(due))[::-1])
+        return {"p50": float(np.median(depths)), "worst": float(depths.max())}
 
     def to_dict(self, budget_ms: float) -> dict[str, Any]:
         """Plain numbers for verify.json."""

@@ -11,69 +11,24 @@ of the quiet machine, so the quiet time of that burst counts; its p50 stands bes
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bedside.pipeline import STAGES, FramePipeline, FrameResult
-from bench.frames import FrameSource
 from bench.gates import AuditCheck, ParityCheck
-from bench.machine import AnchorWatch, Machine
-from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced
-from cinert.backends.base import Runner
-from cinert.data.grid import GridMap
-from cinert.timing import sustained_fps
+from bench.machine import Machine
+from bench.measure import Measurement, Plan, measure
+from bench.stream import Stream
 
 if TYPE_CHECKING:
     from latency.lut import Lut
 
 SCHEMA, VERSION = "cinert.verify", 1
-LANES = 2
-"""Frames in flight while throughput is measured."""
-_DEVICE_RUNS = 50
 _QUIET_BLOCK = 10
-_THROUGHPUT_FRAMES = 200
-_BURST_FRAMES = 100
-"""Frames of the burst that the estimate is held against, where the chosen mode is another."""
 
-Progress = Callable[[str, int], OnFrame]
-"""Called with a stage's name and its number of frames; returns what to call after each frame."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """How to measure."""
-
-    mode: Mode
-    frames: int
-    budget_ms: float
-    fps: float
-    idle_s: float
-    warmup: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """What was measured."""
-
-    engine: Stream
-    """In the chosen mode."""
-    engine_burst: Stream
-    """Back to back; the same stream in burst mode."""
-    engine_fps: float
-    device_p50_ms: float
-    """Median time of the engine on the device alone, without the copies, back to back."""
-    frame_to_mask: Stream
-    frame_device_p50_ms: float
-    """The same for all that a frame has on the device: `device_p50_ms`, and the localiser's."""
-    frame_to_mask_fps: float
-    anchor_ms: float | None = None
-    """Quiet time of the LUT's anchor, just before and after `engine_burst`; None without a LUT of this device."""
-    stages_p50_ms: Mapping[str, float]
-    """{localise, preprocess, engine, inverse}: medians within `frame_to_mask`."""
+__all__ = ["Measurement", "Plan", "Verdict", "judge", "machine_state", "measure", "quiet_ms", "verify_document"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,108 +43,6 @@ class Verdict:
     """Frame to mask: the sustained rate reaches the scanner's. Told, but no reason to fail."""
     failures: list[str] = field(default_factory=list)
     """A line per failed verdict; empty when the exit code is 0."""
-
-
-def run_stream(work: Work, plan: Plan, *, clock: Clock, on_frame: OnFrame) -> Stream:
-    """Warm up, then send the frames in the plan's mode."""
-    for number in range(plan.warmup):
-        work(number)
-    if plan.mode == "burst":
-        return burst(work, plan.frames, clock=clock, on_frame=on_frame)
-    if plan.mode == "paced":
-        return paced(work, plan.frames, fps=plan.fps, clock=clock, on_frame=on_frame)
-    return cold(work, plan.frames, idle_s=plan.idle_s, clock=clock, on_frame=on_frame)
-
-
-def measure(
-    pipeline: FramePipeline,
-    source: FrameSource,
-    plan: Plan,
-    *,
-    clock: Clock,
-    progress: Progress,
-    anchor: AnchorWatch | None = None,
-) -> Measurement:
-    """Measure engine and frame-to-mask latency and throughput.
-
-    Args:
-        pipeline: with the engine; is bound to the frames' geometry and stays open.
-        source: frames in stored axes.
-        plan: how.
-        clock: the time.
-        progress: makes a bar for each stage.
-        anchor: of the LUT, loaded; timed beside the engine back to back.
-    """
-    runner = pipeline.bind(source.geometry).runner
-    grid = GridMap(source.geometry, pipeline.spec)
-    images = [grid.to_network(frame)[None, None] for frame in source.frames]
-
-    def engine(own: Runner) -> Work:
-        return lambda number: own.run(images[number % len(images)])
-
-    results: list[FrameResult] = []
-    with contextlib.ExitStack() as stack:
-        second_pipeline = stack.enter_context(pipeline.fork()).bind(source.geometry)
-        second = second_pipeline.runner
-        beside = contextlib.nullcontext() if anchor is None else anchor
-        in_mode = progress(f"engine, {plan.mode}", plan.frames)
-        if plan.mode == "burst":
-            with beside:
-                engine_stream = engine_burst = run_stream(engine(runner), plan, clock=clock, on_frame=in_mode)
-        else:
-            engine_stream = run_stream(engine(runner), plan, clock=clock, on_frame=in_mode)
-            advance = progress("engine, back to back", _BURST_FRAMES)
-            with beside:
-                engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=advance)
-        device_ms = _device_p50_ms(runner)
-        localiser_ms = 0.0 if pipeline.localiser is None else _device_p50_ms(pipeline.localiser.runner)
-        frame_stream = run_stream(
-            lambda number: results.append(pipeline.segment(source.frame(number))),
-            plan,
-            clock=clock,
-            on_frame=progress(f"frame to mask, {plan.mode}", plan.frames),
-        )
-        lanes = {
-            "engine": [engine(runner), engine(second)],
-            "frame to mask": [_segmenter(own, source) for own in (pipeline, second_pipeline)],
-        }
-        fps = {
-            name: _throughput(works, progress(f"{name}, {LANES} frames in flight", _THROUGHPUT_FRAMES))
-            for name, works in lanes.items()
-        }
-    counted = results[plan.warmup :]
-    return Measurement(
-        engine=engine_stream,
-        engine_burst=engine_burst,
-        engine_fps=fps["engine"],
-        device_p50_ms=device_ms,
-        frame_to_mask=frame_stream,
-        frame_device_p50_ms=device_ms + localiser_ms,
-        frame_to_mask_fps=fps["frame to mask"],
-        anchor_ms=None if anchor is None else anchor.quiet_ms,
-        stages_p50_ms={stage: float(np.median([result.stage_ms(stage) for result in counted])) for stage in STAGES},
-    )
-
-
-def _device_p50_ms(runner: Runner) -> float:
-    return float(np.median([runner.device_ms() for _ in range(_DEVICE_RUNS)]))
-
-
-def _segmenter(pipeline: FramePipeline, source: FrameSource) -> Work:
-    return lambda number: pipeline.segment(source.frame(number))
-
-
-def _throughput(lanes: list[Work], on_frame: OnFrame) -> float:
-    def counted(work: Work) -> Work:
-        def run(number: int) -> None:
-            work(number)
-            on_frame()
-
-        return run
-
-    for work in lanes:
-        work(0)
-    return sustained_fps([counted(work) for work in lanes], _THROUGHPUT_FRAMES)
 
 
 def quiet_ms(stream: Stream) -> float:
@@ -259,6 +112,8 @@ def verify_document(
     estimate: Mapping[str, float] | None,
     lut: Mapping[str, Any] | None,
     machine: Machine | None = None,
+    served: Mapping[str, Any] | None = None,
+    co_load: Mapping[str, Any] | None = None,
     fingerprint: Mapping[str, Any],
     bundle: Mapping[str, Any],
     source: str,
@@ -283,9 +138,14 @@ def verify_document(
             "throughput_fps": measurement.frame_to_mask_fps,
             "device_p50_ms": measurement.frame_device_p50_ms,
             "stages_p50_ms": dict(measurement.stages_p50_ms),
+            "stages_p99_ms": dict(measurement.stages_p99_ms),
+            "queue_depth": measurement.frame_to_mask.queue_depth(plan.fps),
+            "memory": measurement.memory,
             "source": source,
             "latency_ms": [round(value, 4) for value in measurement.frame_to_mask.latency_ms],
         },
+        "served": None if served is None else dict(served),
+        "co_load": None if co_load is None else dict(co_load),
         "budget_ms": plan.budget_ms,
         "fps": plan.fps,
         "within_interval": verdict.within_interval,
@@ -293,6 +153,11 @@ def verify_document(
         "fps_met": verdict.fps_met,
         "parity": parity.to_dict(),
         "audit": None if audit is None else audit.to_dict(),
-        "failures": [*verdict.failures, *parity.failures, *([] if audit is None else audit.failures)],
+        "failures": [
+            *verdict.failures,
+            *parity.failures,
+            *([] if audit is None else audit.failures),
+            *(line for part in (served, co_load) if part is not None for line in part["failures"]),
+        ],
         "fingerprint": dict(fingerprint),
     }

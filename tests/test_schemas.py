@@ -24,6 +24,7 @@ WRITTEN = (
     "accuracy",
     "arch",
     "baseline",
+    "certificate",
     "cine-report",
     "lut",
     "manifest",
@@ -109,6 +110,8 @@ def documents(work):
     run("evaluate-bundle", bundle, "--data", data, "--threads", 1, "-o", work / "accuracy.json")
     # A verdict may fail on a busy machine; the file is written all the same.
     run("bench-engine", bundle, "--lut", lut, "--threads", 1, "--frames", 20, "-o", work / "verify.json", expect=(0, 1))
+    paced = ["--mode", "paced", "--fps", 500, "--frames", 459, "--budget-ms", 60000, "-o", work / "paced.json"]
+    run("bench-engine", bundle, "--threads", 1, *paced, expect=(0, 1))
     cine = data / "patient901" / "patient901_4d.nii.gz"
     run("segment-cine", bundle, cine, "--threads", 1, "-o", work / "mask.nii.gz", "--report", work / "segment.json")
     with safe_open(folder / "weights.safetensors", framework="np") as stream:
@@ -123,6 +126,7 @@ def documents(work):
         "preprocessing": bundle / "preprocessing.json",
         "accuracy": work / "accuracy.json",
         "verify": work / "verify.json",
+        "certificate": folder / "bundle.certificate.json",
         "cine-report": work / "segment.json",
     }
     found = {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
@@ -177,6 +181,11 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("manifest", ["parity", "status"], "failed"),
         ("verify", ["measured", "mode"], "sprint"),
         ("verify", ["estimate", "ms"], "fast"),
+        ("verify", ["machine", "changed"], None),
+        ("verify", ["frame_to_mask", "memory", "samples"], 0),
+        ("certificate", ["frames"], 458),
+        ("certificate", ["misses"], 1),
+        ("certificate", ["statistics", "confidence"], 0.5),
         ("accuracy", ["patients", 0, "dice", "lv"], 1.5),
         ("accuracy", ["mean", "hd95_mm", "rv"], None),
         ("accuracy", ["clinical", "patients", 0, "predicted", "lv_ef_percent"], 101),

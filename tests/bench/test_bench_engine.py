@@ -1,7 +1,11 @@
 import json
+import shlex
+import shutil
+import sys
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -9,6 +13,7 @@ from bench.cli import bench_engine
 from cinert.backends import get_backend
 from cinert.bundle_manifest import ESTIMATE_KEYS
 from cinert.environment import device_name, fingerprint
+from cinert.files import sha256_of_file
 from latency.estimate import estimate
 from latency.lut import load_lut
 
@@ -181,6 +186,9 @@ def test_the_users_cine(bundle_folder, output, tmp_path):
         (["BUNDLE", "--lut", "nowhere.json"], "nowhere.json"),
         (["BUNDLE", "--cine", "nowhere.nii.gz"], "nowhere.nii.gz"),
         (["BUNDLE", "-o", "."], "it is a folder"),
+        (["BUNDLE", "--through", "mrd"], "not in --mode burst"),
+        (["BUNDLE", "--co-load", "no-such-program"], "no program 'no-such-program'"),
+        (["BUNDLE", "--check-certificate"], "has no certificate"),
         (["BUNDLE", "--plot", "."], "it is a folder"),
     ],
 )
@@ -191,6 +199,67 @@ def test_bad_input_gives_one_line_and_writes_nothing(bundle_folder, tmp_path, mo
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ten_minutes_in_small_and_a_certificate_that_holds(bundle_folder, tmp_path, output):
+    bundle = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    certificate = tmp_path / "bundle.certificate.json"
+    paced = [bundle, "--mode", "paced", "--fps", 1000, "-o", output]
+    few = run(*paced)
+    assert "no certificate: 12 frames without a miss do not support a claim about p99; it takes 459" in few.stdout
+    assert not certificate.exists()
+    result = run(*paced, "--frames", 459)
+    assert result.exit_code == 0, result.output
+    assert f"wrote {certificate}: at 99 % confidence fewer than 1.00% of frames are late" in result.stdout
+    frames = json.loads(output.read_text())["frame_to_mask"]
+    assert frames["memory"]["start_mib"] > 0
+    assert frames["queue_depth"]["worst"] < 459
+    assert frames["stages_p99_ms"]["engine"] >= frames["stages_p50_ms"]["engine"] > 0
+    assert json.loads(certificate.read_text())["evidence"]["verify_sha256"] == sha256_of_file(output)
+    held = CliRunner().invoke(bench_engine, [str(bundle), "--check-certificate", "--device", "cpu"])
+    assert held.exit_code == 0, held.output
+    # A frame slower than what is certified: no budget is missed here, and the claim is refuted all the same.
+    document = json.loads(certificate.read_text())
+    certificate.write_text(json.dumps({**document, "budget_ms": 1e-6}))
+    assert "no longer holds" in run(*paced).stdout
+    assert not certificate.exists()
+
+
+def test_frames_through_the_server_in_another_process(bundle_folder, output):
+    words = ["--mode", "paced", "--fps", 20, "--frames", 10, "--through", "mrd", "--no-certificate", "-o", output]
+    result = run(bundle_folder, *words)
+    document = json.loads(output.read_text())
+    served = document["served"]
+    assert served["frames"] == 10
+    assert sum(served["states"].values()) == 10
+    assert "unanswered" not in served["states"]
+    assert served["masks"] > 0
+    # Frame to mask has the engine in it, the round trip the transport too.
+    assert 0 < served["frame_to_mask"]["p50_ms"] < served["round_trip"]["p50_ms"]
+    assert served["memory"]["worst_mib"] > 10
+    assert "served by MRD: p99" in result.stdout
+    # A frame may be dropped where other programs take the core; then the verdict is told, and no other.
+    assert result.exit_code == (0 if served["misses"] == 0 else 1), result.output
+    assert not [each for each in psutil.Process().children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_both_streams_beside_another_program(bundle_folder, output):
+    command = shlex.join([sys.executable, "-c", "while True: pass"])
+    result = run(bundle_folder, "--co-load", command, "-o", output)
+    assert result.exit_code == 0, result.output
+    document = json.loads(output.read_text())
+    assert document["co_load"]["command"] == command
+    assert document["co_load"]["cpu_cores"] > 0
+    assert document["co_load"]["frame_to_mask"]["frames"] == document["frame_to_mask"]["frames"] == 12
+    assert "beside the other program" in result.stdout
+    assert psutil.Process().children() == []
+
+
+def test_a_load_that_ends_early_is_told_and_nothing_is_written(bundle_folder, output):
+    result = run(bundle_folder, "--co-load", "sh -c 'echo out of memory >&2; exit 3'", "-o", output)
+    assert result.exit_code == 2
+    assert "ended with exit code 3 before the measurement did: out of memory" in result.stderr
+    assert list(output.parent.iterdir()) == []
 
 
 def test_a_run_that_fails_midway_leaves_nothing(bundle_folder, output, monkeypatch):

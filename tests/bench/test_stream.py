@@ -56,6 +56,14 @@ def test_a_pipeline_that_is_too_slow_falls_further_and_further_behind():
     assert stream.latency_ms == pytest.approx([60, 70, 80, 90, 100, 110])
 
 
+def test_the_queue_holds_what_was_due_and_waited():
+    # As above: when frame 1 is done at 170 ms, frames 2 and 3 (100 and 150 ms) wait; at 180 ms frame 3 does.
+    assert Stream("paced", [10, 120, 80, 40, 10]).queue_depth(20) == {"p50": 0, "worst": 2}
+    # There is no queue behind the last frame.
+    assert Stream("paced", [10, 1000]).queue_depth(20) == {"p50": 0, "worst": 0}
+    assert Stream("burst", [10, 1000]).queue_depth(20) is None
+
+
 def test_paced_frames_are_due_at_absolute_times():
     clock = FakeClock()
     paced(worker(clock, [10, 30, 10, 10]), 4, fps=25, clock=clock, on_frame=lambda: None)
