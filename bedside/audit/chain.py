@@ -48,7 +48,7 @@ class Chain:
         self._path = path
         self._file_bytes = max_bytes // FILES
         self._last = START
-        self._torn = b""
+        self._torn, self._ended = b"", True
         try:
             self._file = self._open()
         except BlockingIOError as error:
@@ -78,7 +78,7 @@ class Chain:
         last = self._last
         if mending:
             line, last = seal("torn", Moment.now(), {"bytes": len(self._torn), "sha256": sha256_of(self._torn)}, last)
-            lines.append((b"\n" + line, last))
+            lines.append((line, last))
         for kind, moment, content in entries:
             line, last = seal(kind, moment, content, last)
             lines.append((line, last))
@@ -99,22 +99,25 @@ class Chain:
 
     def _write(self, lines: Sequence[tuple[bytes, Link]]) -> tuple[int, OSError | None]:
         """Write sealed lines; how many are in the file as a whole, and what kept the others out."""
-        data = b"".join(line for line, _ in lines)
+        start = b"" if self._ended else b"\n"
+        pieces = [start + lines[0][0], *(line for line, _ in lines[1:])]
+        data = b"".join(pieces)
         written, problem = 0, None
         try:
             while written < len(data):
                 written += os.write(self._file, data[written:])
         except OSError as error:
             problem = error
+        self._ended = data[:written].endswith(b"\n") if written else self._ended
         done = 0
-        for line, link in lines:
-            if written < len(line):
-                break
-            written -= len(line)
+        # A line that lacks nothing but its end is a line.
+        while done < len(pieces) and written >= len(pieces[done]) - 1:
+            written -= min(written, len(pieces[done]))
+            self._last, self._torn = lines[done][1], b""
             done += 1
-            self._last, self._torn = link, b""
         if written:
-            self._torn += lines[done][0][:written]
+            # A line end in front of what comes next is no part of a half line.
+            self._torn = (self._torn + pieces[done][:written]).removesuffix(b"\n")
         return done, problem
 
     def _open(self) -> int:
@@ -129,16 +132,16 @@ class Chain:
     def _resume(self) -> None:
         """Find the line to go on from: the last whole one, in this file or in the one before."""
         for path in (self._path, *reversed(rotated(self._path))):
-            last, torn = _end_of(path)
+            last, torn, ended = _end_of(path)
             if path == self._path:
-                self._torn = torn
+                self._torn, self._ended = torn, ended
             if last is not None:
                 self._last = last.link
                 return
 
     def _rotate_if_full(self) -> None:
         # Half a line is mended in the file that it is in.
-        if self._torn or os.fstat(self._file).st_size < self._file_bytes:
+        if self._torn or not self._ended or os.fstat(self._file).st_size < self._file_bytes:
             return
         older = rotated(self._path)
         if self._path.exists():
@@ -154,7 +157,7 @@ class Chain:
     def _remove(self, path: Path) -> None:
         """Remove the oldest file; a line says so first, so that a file that somebody else removed is missed."""
         try:
-            last, _ = _end_of(path)
+            last, *_ = _end_of(path)
         except BadInputError:
             last = None
         content = {"file": path.name, "last_number": None if last is None else last.link.number}
@@ -164,26 +167,30 @@ class Chain:
         path.unlink(missing_ok=True)
 
 
-def _end_of(path: Path) -> tuple[Line | None, bytes]:
-    """The last whole line of a file, if there is one, and what follows it: the pieces of lines that were not finished.
+def _end_of(path: Path) -> tuple[Line | None, bytes, bool]:
+    """The last line of a file, if there is one; the half lines that follow it; whether the file ends with a line end.
 
     Raises:
         BadInputError: what is at the end was not written by an audit log, or was changed.
     """
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - 4 * MAX_LINE))
-        lines = stream.read().split(b"\n")
-    torn = [lines.pop()]
-    while lines:
-        line = read_line(lines[-1])
+        rows = stream.read().split(b"\n")
+    if (whole := read_line(rows[-1])) is not None and whole.holds:
+        # Nothing but its line end is missing.
+        return whole, b"", False
+    torn = [rows.pop()]
+    while rows:
+        line = read_line(rows[-1])
         if line is not None and line.holds:
-            return line, b"\n".join(torn)
-        if line is not None or not is_piece(lines[-1]):
+            return line, b"\n".join(torn), not torn[-1]
+        # A row that was ended and is no line is one that was changed, unless half a line follows it.
+        if not torn[-1] or not is_piece(rows[-1]):
             break
-        torn.insert(0, lines.pop())
-    if lines or not is_piece(torn[0]):
+        torn.insert(0, rows.pop())
+    if rows or not all(map(is_piece, torn)):
         raise BadInputError(
             f"{path} is no audit log, or its last line was changed.",
             hint="name another file; cinert audit-verify says what is wrong with this one.",
         )
-    return None, b"\n".join(torn)
+    return None, b"\n".join(torn), not torn[-1]

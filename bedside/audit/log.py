@@ -117,7 +117,8 @@ class AuditLog:
                 self._write([self._entry(each) for each in batch])
             if closing:
                 self._write([("closed", Moment.now(), {})], frames=0)
-                self._report(self._chain.sync())
+                if not self._failing:
+                    self._report(self._chain.sync())
                 self._chain.close()
                 return
             if time.monotonic() - synced_s > _SYNC_S and not self._failing:

@@ -117,7 +117,7 @@ def read_line(line: bytes) -> Line | None:
 
 def is_piece(data: bytes) -> bool:
     """Whether this may be the beginning of a line that was not finished."""
-    return data[: len(BEGINS)] == BEGINS[: len(data)]
+    return data[: len(BEGINS)] == BEGINS[: len(data)] and not _TAIL.fullmatch(data[-_TAIL_BYTES:])
 
 
 def mask_digest(mask: NDArray[np.uint8]) -> str:

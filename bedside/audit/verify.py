@@ -77,16 +77,19 @@ class _Reader:
         self._removed_up_to = 0
 
     def read(self, path: Path) -> None:
-        self._torn = []
+        self._torn, ended = [], True
         for row, data, ended in _lines(path):
             where = f"{path.name} line {row}"
-            line = read_line(data) if ended else None
+            line = read_line(data)
+            if line is not None and not ended and not line.holds:
+                line = None
             if line is None:
                 self._torn_at = self._torn_at if self._torn else where
                 self._torn.append(data)
             else:
                 self._take(line, where)
-        if self._torn and (path.name != self.report.files[-1] or not all(map(is_piece, self._torn))):
+        at_the_end = path.name == self.report.files[-1] and len(self._torn) == 1 and not ended
+        if self._torn and not (at_the_end and is_piece(self._torn[0])):
             self._torn = []
             self._problem(f"{self._torn_at} is no line of an audit log")
 
