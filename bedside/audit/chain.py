@@ -116,8 +116,8 @@ class Chain:
             self._last, self._torn = lines[done][1], b""
             done += 1
         if written:
-            # A line end in front of what comes next is no part of a half line.
-            self._torn = (self._torn + pieces[done][:written]).removesuffix(b"\n")
+            # A half line begins and ends without the line ends around it.
+            self._torn = (self._torn + pieces[done][:written]).strip(b"\n")
         return done, problem
 
     def _open(self) -> int:
