@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +27,8 @@ def said() -> list[str]:
 
 @pytest.fixture
 def open_log(path: Path, said: list[str]):
-    def open_log(max_bytes: int = 2**30) -> AuditLog:
-        return AuditLog(path, max_bytes=max_bytes, opened={"service": "test"}, identity=IDENTITY, tell=said.append)
+    def open_log(max_bytes: int = 2**30, opened: Mapping[str, Any] = {"service": "test"}) -> AuditLog:
+        return AuditLog(path, max_bytes=max_bytes, opened=opened, identity=IDENTITY, tell=said.append)
 
     return open_log
 

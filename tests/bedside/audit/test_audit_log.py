@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 import bedside.audit.log
 from bedside.audit.chain import FILES, Chain, rotated
@@ -49,6 +50,28 @@ def test_the_hash_of_a_line_is_that_of_the_line_without_it(written: Path) -> Non
         assert hashlib.sha256(f"{start}}}".encode()).hexdigest() == digest
         assert json.loads(line)["previous"] == before
         before = digest
+
+
+def test_lines_are_as_the_schema_says(path: Path, open_log, answer, repository: Path) -> None:
+    schema = json.loads((repository / "docs" / "schemas" / "audit-line.schema.json").read_text())
+    validator = Draft202012Validator(schema)
+    settings = {"service": "test", "cinert": "0", "bundle": "b" * 64, "engine": "e" * 64, "engine_files": {}}
+    for number in range(FILES + 2):
+        with open_log(FILES * 700, {**settings, "device": "CPU", "budget_ms": 50.0}) as log:
+            log.note(1, answer(quality=0.5))
+            log.note(1, Answer("dropped", None, 0.0, "a newer frame came"))
+            log._count_lost(number % 2)
+        with path.open("ab") as stream:
+            stream.write(b'{"number":')
+
+    seen = [line for each in [*rotated(path), path] for line in lines(each)]
+    assert {each["kind"] for each in seen} == {"opened", "frame", "lost", "torn", "removed", "closed"}
+    for each in seen:
+        assert [error.message for error in validator.iter_errors(each)] == []
+        for key in each:
+            assert not validator.is_valid({other: value for other, value in each.items() if other != key}), key
+        assert not validator.is_valid({**each, "surprise": 1})
+    assert not validator.is_valid({**seen[-1], "kind": "ended"})
 
 
 def test_frames_without_mask_and_odd_figures(path: Path, open_log, answer) -> None:
