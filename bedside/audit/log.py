@@ -16,7 +16,7 @@ from bedside.frames import Answer
 from cinert.errors import BadInputError
 
 QUEUE_FRAMES = 256
-"""Frames that may wait for the disk, with their masks: 12 s at 22 frames/s, 170 MiB of 256 x 256 x 10 at most."""
+"""Frames that may wait for the disk, with their masks: 12 s at 22 frames/s, 160 MiB of 256 x 256 x 10 at most."""
 _SYNC_S = 1.0
 _CLOSE_S = 10.0
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cinert.errors import BadInputError
 from cinert.files import sha256_of_file
 from cinert.trust.keys import is_encrypted
 from cinert.trust.opening import check_signed_file, open_signed, open_trusted
-from cinert.trust.signature import HASHES, signature_path
+from cinert.trust.signature import HASHES, read_signature, signature_path
 from cinert.trust.signing import sign
 
 FILES = ("arch.yaml", "manifest.json", "model.onnx", "ort-fp32.onnx", "preprocessing.json", "weights.safetensors")
@@ -149,6 +150,23 @@ def test_anything_else_in_its_place_is_refused(folder: Path, keys, signed: Path,
 
     with pytest.raises(BadInputError, match="is no signature of a bundle"):
         open_trusted(folder, keys.public)
+
+
+def test_a_spoiled_signature_never_signs_something_else(folder: Path, keys, signed: Path) -> None:
+    """Some bytes carry nothing (the key's name, white space): with them changed it may hold, for the same files."""
+    good, expected = signed.read_bytes(), read_signature(signed, keys.public)
+    chance = random.Random(0)
+    refused = 0
+    for _ in range(400):
+        data = bytearray(good)
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        signed.write_bytes(data)
+        try:
+            assert read_signature(signed, keys.public) == expected
+        except BadInputError:
+            refused += 1
+    assert refused > 300
 
 
 def test_no_signature_and_one_without_end(folder: Path, keys, signed: Path) -> None:
