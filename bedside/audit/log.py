@@ -41,7 +41,8 @@ class AuditLog:
         max_bytes: of all files of the log together; the oldest is removed for a new one.
         opened: what the first line says of the service: bundle, engine, device.
         identity: is written into every frame's line: {bundle, engine}.
-        tell: takes a line for the operator, once when writing fails and once when it works again.
+        tell: takes a line for the operator: once when writing fails, once when it works again, and after a time in
+            which the disk stood still.
 
     Raises:
         BadInputError: the file cannot be written, is no audit log, or another process writes it.
@@ -112,7 +113,9 @@ class AuditLog:
                 batch, closing = list(self._waiting), self._closing
                 self._waiting.clear()
                 overrun, self._overrun = self._overrun, 0
-            self._count_lost(overrun)
+            if overrun:
+                self._count_lost(overrun)
+                self._tell(f"audit log {self._path}: {overrun} frames were not logged, the disk was too slow for them")
             if batch or (closing and self._lost):
                 self._write([self._entry(each) for each in batch])
             if closing:

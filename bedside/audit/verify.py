@@ -154,7 +154,9 @@ class _Reader:
                 # A machine that was started again counts its steady clock from zero.
                 return
         if self._before is not None and (step_s := _clock_step_s(self._before.content, content)) is not None:
-            report.notes.append(f"{where}: the clock was set by {step_s:+.1f} s")
+            report.notes.append(
+                f"{where}: the clock moved by {step_s:+.1f} s: it was set, or the machine was suspended"
+            )
 
     def _problem(self, text: str, *, first: bool = False) -> None:
         problems = self.report.problems

@@ -22,6 +22,7 @@ from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_output_file, check_writable
 from cinert.open_recon import CONFIG, PORT
 from cinert.trust.opening import open_trusted, trust_option
+from cinert.trust.signature import key_id, load_public_key
 
 SERVE_EXAMPLES = """
 serve-mrd bundle
@@ -141,7 +142,8 @@ def serve_mrd(
         where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
         audit = None
         if audit_log is not None:
-            settings = {"device": where, "budget_ms": budget_ms}
+            key = None if trust is None else key_id(load_public_key(trust))
+            settings = {"device": where, "budget_ms": budget_ms, "key": key}
             audit = stack.enter_context(
                 service_log(
                     audit_log, max_mib=audit_mib, service="serve-mrd", bundle=bundle, settings=settings, tell=_say

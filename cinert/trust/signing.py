@@ -37,11 +37,16 @@ def sign(target: Path, private_key: Path, password: str | None = None, *, output
     path = output or signature_path(target)
     if target.is_dir() and path.resolve().parent == target.resolve():
         raise BadInputError(f"{path} lies in the bundle, which may hold what its manifest lists and nothing else.")
+    if path.resolve() in {target.resolve(), private_key.resolve()}:
+        raise BadInputError(f"the signature {path} would overwrite what it is made of.", hint="name another with -o.")
     with atomic_path(path) as partial:
         # The package hands the password on to `cryptography`, which takes bytes.
         secret: str | None = None if password is None else password.encode()  # type: ignore[assignment]
         config = signing.Config()  # type: ignore[no-untyped-call]
-        config.use_elliptic_key_signer(private_key=private_key, password=secret).sign(target, partial)
+        try:
+            config.use_elliptic_key_signer(private_key=private_key, password=secret).sign(target, partial)
+        except ValueError as error:
+            raise BadInputError(f"cannot sign {target}: {error}.") from error
         # What is written is what a verifier will find, also if a file was changed meanwhile.
         verifying = partial.with_suffix(".pem")
         verifying.write_bytes(public)

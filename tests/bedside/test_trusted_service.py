@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 import cinert.backends.onnxruntime
 from bedside.audit.verify import verify_audit
@@ -18,6 +19,7 @@ from bedside.cli import segment_cine
 from bedside.mrd.cli import send_mrd, serve_mrd
 from cinert.bundle import open_bundle
 from cinert.trust.keys import PRIVATE, PUBLIC, make_keys
+from cinert.trust.signature import key_id, load_public_key
 from cinert.trust.signing import sign
 
 
@@ -63,7 +65,9 @@ def serve(tmp_path: Path):
         process.communicate()
 
 
-def test_every_frame_that_was_served_is_in_the_log(signed: Path, key: Path, serve, cine, tmp_path: Path) -> None:
+def test_every_frame_that_was_served_is_in_the_log(
+    signed: Path, key: Path, serve, cine, tmp_path: Path, repository: Path
+) -> None:
     log = tmp_path / "audit.jsonl"
     process, port = serve(signed, "--trust", key, "--audit-log", log)
 
@@ -78,6 +82,10 @@ def test_every_frame_that_was_served_is_in_the_log(signed: Path, key: Path, serv
     assert report.states.total() == 6
     opened, *frames, closed = map(json.loads, log.read_text().splitlines())
     assert (opened["service"], opened["budget_ms"], closed["kind"]) == ("serve-mrd", 50.0, "closed")
+    assert opened["key"] == key_id(load_public_key(key))
+    schema = json.loads((repository / "docs" / "schemas" / "audit-line.schema.json").read_text())
+    for each in (opened, *frames, closed):
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(each)] == []
     assert {each["bundle"] for each in frames} == {open_bundle(signed).digest}
     assert {each["place"] for each in frames} == {1}
     files = sorted(signed.glob("ort-*"))

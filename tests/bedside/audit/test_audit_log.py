@@ -57,7 +57,7 @@ def test_lines_are_as_the_schema_says(path: Path, open_log, answer, repository: 
     validator = Draft202012Validator(schema)
     settings = {"service": "test", "cinert": "0", "bundle": "b" * 64, "engine": "e" * 64, "engine_files": {}}
     for number in range(FILES + 2):
-        with open_log(FILES * 700, {**settings, "device": "CPU", "budget_ms": 50.0}) as log:
+        with open_log(FILES * 700, {**settings, "device": "CPU", "budget_ms": 50.0, "key": None}) as log:
             log.note(1, answer(quality=0.5))
             log.note(1, Answer("dropped", None, 0.0, "a newer frame came"))
             log._count_lost(number % 2)
@@ -234,7 +234,7 @@ class Stuck:
 
 
 def test_a_disk_that_stands_still_delays_no_frame_and_what_is_lost_is_counted(
-    path: Path, open_log, answer, monkeypatch: pytest.MonkeyPatch
+    path: Path, open_log, answer, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bedside.audit.log, "QUEUE_FRAMES", 5)
     with open_log() as log:
@@ -249,6 +249,7 @@ def test_a_disk_that_stands_still_delays_no_frame_and_what_is_lost_is_counted(
     assert not report.problems
     assert report.states["live"] == 6
     assert report.lost == 7
+    assert [line.partition(": ")[2] for line in said] == ["7 frames were not logged, the disk was too slow for them"]
 
 
 def test_a_full_disk_is_told_once_and_the_gap_is_in_the_log(path: Path, open_log, answer, said: list[str]) -> None:

@@ -175,7 +175,7 @@ def test_a_clock_that_was_set_is_noted(written: Path) -> None:
 
     report = verify_audit(written)
     assert not report.problems
-    assert any("line 13: the clock was set by +" in note for note in report.notes)
+    assert any("line 13: the clock moved by +" in note for note in report.notes)
 
 
 def test_what_is_no_log_is_bad_input(tmp_path: Path) -> None:

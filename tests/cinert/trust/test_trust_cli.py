@@ -76,6 +76,24 @@ def test_a_signature_may_not_lie_in_the_bundle(folder: Path, keys) -> None:
     assert not (folder / "bundle.sig").exists()
 
 
+def test_a_signature_does_not_take_the_place_of_what_it_signs(keys, tmp_path: Path) -> None:
+    certificate = tmp_path / "bundle.certificate.json"
+    certificate.write_text("{}")
+    before = keys.private.read_bytes()
+
+    for place in (certificate, keys.private):
+        assert_refused(run(sign_bundle, certificate, "--key", keys.private, "-o", place), "would overwrite")
+    assert (certificate.read_text(), keys.private.read_bytes()) == ("{}", before)
+
+
+def test_a_link_is_not_signed(keys, tmp_path: Path) -> None:
+    (tmp_path / "certificate.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to(tmp_path / "certificate.json")
+
+    assert_refused(run(sign_bundle, tmp_path / "link.json", "--key", keys.private), "cannot sign", "link.json")
+    assert not (tmp_path / "link.json.sig").exists()
+
+
 @pytest.mark.parametrize("command", [sign_bundle, verify_bundle])
 def test_what_is_not_there_is_one_line(command, keys, tmp_path: Path) -> None:
     key = keys.private if command is sign_bundle else keys.public
