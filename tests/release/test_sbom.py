@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-validation = pytest.importorskip("cyclonedx.validation.json", reason="cyclonedx-bom is not installed")
+validation = pytest.importorskip("cyclonedx.validation.json", reason="cyclonedx-python-lib is not installed")
 
 
 @pytest.fixture(scope="module")
