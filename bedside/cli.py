@@ -15,7 +15,7 @@ from bedside.pipeline import FramePipeline
 from bedside.summary import write_summary
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
-from cinert.bundle import Bundle, open_bundle
+from cinert.bundle import Bundle
 from cinert.cli import command, console, progress_bar, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
@@ -23,6 +23,7 @@ from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.trust.opening import open_trusted, trust_option
 
 SCHEMA, VERSION = "cinert.cine-report", 1
 EXAMPLES = """
@@ -72,6 +73,7 @@ _STAGE_WORDS = {
     "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
 )
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine, for more samples.")
+@trust_option()
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
@@ -87,6 +89,7 @@ def segment_cine(
     dicom_seg: Path | None,
     budget_ms: float,
     repeat: int,
+    trust: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -105,7 +108,7 @@ def segment_cine(
             "--report": (report, (".json",)),
         },
     )
-    bundle = open_bundle(bundle_path)
+    bundle = open_trusted(bundle_path, trust)
     archive = None
     if dicom_seg is not None:
         from bedside.archive import SegArchive

@@ -203,7 +203,11 @@ class Arch:
 
 def load_arch(path: FilePath) -> Architecture:
     """Read the file of a searched network or of a baseline; raises BadInputError naming the file and the key."""
-    document, source = read_yaml(path, "the architecture"), str(path)
+    return arch_from_dict(read_yaml(path, "the architecture"), source=str(path))
+
+
+def arch_from_dict(document: Mapping[str, Any], *, source: str) -> Architecture:
+    """The same for what was read before."""
     if document.get("schema") == baseline.SCHEMA:
         return read_baseline(document, source=source)
     return Arch.from_dict(document, source=source)

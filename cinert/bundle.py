@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cinert.arch import load_arch, save_arch
+from cinert.arch import arch_from_dict, save_arch
 from cinert.architecture import Architecture
 from cinert.backends import resolve_backend
 from cinert.backends.base import Engine, Precision, Runner
@@ -36,7 +36,17 @@ from cinert.bundle_manifest import (
 from cinert.data.grid import PreprocessingSpec
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
-from cinert.files import atomic_folder, check_writable, read_json, sha256_of, sha256_of_file, write_json
+from cinert.files import (
+    atomic_folder,
+    check_writable,
+    parse_json,
+    parse_yaml,
+    read_bytes,
+    read_json,
+    sha256_of,
+    sha256_of_file,
+    write_json,
+)
 from cinert.space import CLASSES
 
 _LOCALISER_PREFIX = "localiser-"
@@ -216,8 +226,13 @@ def _builds(network: Engine, localiser: Engine | None) -> dict[str, Mapping[str,
     return {part: engine.build for part, engine in engines.items() if engine.build}
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
     """Check a bundle and read it; no engine is loaded yet.
+
+    Args:
+        folder: the bundle.
+        digest: SHA-256 that manifest.json has to have: of a signature, or of a bundle that was opened before. It pins
+            every file, and each file is hashed as it is read, so nobody can exchange one in between.
 
     Raises:
         BadInputError: no bundle, another version, a file that is missing, changed or not listed, or one that its
@@ -228,17 +243,24 @@ def open_bundle(folder: Path) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise BadInputError(f"{folder} is no bundle: it has no {MANIFEST}.", hint="export-engine writes one.")
     source = folder / MANIFEST
-    manifest = Manifest.from_dict(read_json(source, "the manifest"), source=str(source))
-    engine_bytes = _check_files(folder, manifest)
-    arch = load_arch(folder / ARCH)
+    manifest_bytes = read_bytes(source, "the manifest")
+    found = sha256_of(manifest_bytes)
+    if digest is not None and found != digest:
+        raise BadInputError(
+            f"{source} is not the expected one: its SHA-256 is {found[:12]}..., expected {digest[:12]}....",
+            hint="it was changed, or the bundle was exported again.",
+        )
+    manifest = Manifest.from_dict(parse_json(manifest_bytes, source, "the manifest"), source=str(source))
+    content = _check_files(folder, manifest)
+    arch = arch_from_dict(parse_yaml(content[ARCH], folder / ARCH, "the architecture"), source=str(folder / ARCH))
     preprocessing = PreprocessingSpec.from_dict(
-        read_json(folder / PREPROCESSING, "the preprocessing"), folder / PREPROCESSING
+        parse_json(content[PREPROCESSING], folder / PREPROCESSING, "the preprocessing"), folder / PREPROCESSING
     )
     _check_agreement(folder, manifest, arch, preprocessing)
 
     def engine(names: tuple[str, ...], prefix: str, part: str) -> Engine:
         start = f"{prefix}{manifest.backend}-{manifest.precision}"
-        files = {name.removeprefix(start)[1:]: engine_bytes[name] for name in names}
+        files = {name.removeprefix(start)[1:]: content[name] for name in names}
         return Engine(manifest.backend, manifest.precision, files, build=manifest.build.get(part, {}))
 
     return Bundle(
@@ -248,28 +270,28 @@ def open_bundle(folder: Path) -> Bundle:
         preprocessing=preprocessing,
         engine=engine(manifest.engine, "", "network"),
         localiser=engine(manifest.localiser, _LOCALISER_PREFIX, "localiser") if manifest.localiser else None,
-        digest=sha256_of_file(source),
+        digest=found,
     )
 
 
 def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Compare folder and manifest; return the engines' files, read once, so that what runs is what was hashed."""
+    """Compare folder and manifest; return the files that are used, read once, so that what runs is what was hashed."""
     present = {path.name: path for path in folder.iterdir()}
     if extra := sorted(present.keys() - manifest.files.keys() - {MANIFEST}):
         raise BadInputError(
             f"bundle {folder} holds {extra[0]}, which its manifest does not list.",
             hint="a bundle is used as it was exported; keep other files elsewhere.",
         )
-    executable = {*manifest.engine, *manifest.localiser}
-    engine = {}
+    used = {ARCH, PREPROCESSING, *manifest.engine, *manifest.localiser}
+    content = {}
     for name, expected in manifest.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise BadInputError(f"bundle {folder} lacks the file {name}.", hint="copy the whole folder again.")
         try:
-            if name in executable:
-                engine[name] = path.read_bytes()
-                digest = sha256_of(engine[name])
+            if name in used:
+                content[name] = path.read_bytes()
+                digest = sha256_of(content[name])
             else:
                 digest = sha256_of_file(path)
         except OSError as error:
@@ -280,7 +302,7 @@ def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
                 f" {expected[:12]}....",
                 hint="copy the bundle again, or export it again.",
             )
-    return engine
+    return content
 
 
 def _check_agreement(folder: Path, manifest: Manifest, arch: Architecture, spec: PreprocessingSpec) -> None:

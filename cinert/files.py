@@ -133,12 +133,23 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def _read_text(path: Path, what: str) -> str:
+def read_bytes(path: Path, what: str) -> bytes:
+    """Read a whole file; `what` names it in errors.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BadInputError(f"cannot read {what} {path}: {reason}.") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {what} {path}: {error.strerror}.") from error
+
+
+def _decoded(data: bytes, path: Path, what: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"cannot read {what} {path}: it is not UTF-8 text.") from error
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
@@ -147,8 +158,13 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     Raises:
         BadInputError: the file is missing, is not JSON, or holds something else than an object.
     """
+    return parse_json(read_bytes(path, what), path, what)
+
+
+def parse_json(data: bytes, path: Path, what: str) -> dict[str, Any]:
+    """The same for content that was read before, so that what is used is what was hashed."""
     try:
-        document = json.loads(_read_text(path, what))
+        document = json.loads(_decoded(data, path, what))
     except json.JSONDecodeError as error:
         raise BadInputError(f"{what} {path} is not JSON: {error}.") from error
     return _expect_mapping(document, path, what)
@@ -156,8 +172,13 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """Read a YAML mapping; raises as `read_json` does."""
+    return parse_yaml(read_bytes(path, what), path, what)
+
+
+def parse_yaml(data: bytes, path: Path, what: str) -> dict[str, Any]:
+    """The same for content that was read before."""
     try:
-        document = yaml.safe_load(_read_text(path, what))
+        document = yaml.safe_load(_decoded(data, path, what))
     except yaml.YAMLError as error:
         raise BadInputError(f"{what} {path} is not YAML: {error}.") from error
     return _expect_mapping(document, path, what)

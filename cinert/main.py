@@ -18,6 +18,8 @@ _SUBCOMMANDS = {
         "cinert.backends.tensorrt.cli:layers",
         "Time every layer of a TensorRT engine, and show what TensorRT made of the network.",
     ),
+    "keygen": ("cinert.trust.cli:keygen", "Make a key pair to sign bundles with."),
+    "audit-verify": ("bedside.audit.cli:audit_verify", "Say whether an audit log is whole and unchanged."),
     "report": ("bench.report:report", "One page about a run folder: every verdict, pictures, how it was made."),
 }
 

@@ -24,6 +24,7 @@ from export.engine import export_bundle, spec_of
 from export.localiser import find_localiser, load_trained_localiser
 from export.parity import random_images, real_images
 from export.pricing import load_matching_lut, price
+from export.triton import check_triton, write_triton
 from export.weights import find_weights, load_trained
 
 _INPUTS = {"random": "random inputs", "frames": "real frames"}
@@ -31,6 +32,7 @@ EXAMPLES = """
 export-engine arch.yaml
 export-engine runs/demo/arch.yaml --lut runs/demo/lut.json --data phantom -o runs/demo/bundle
 export-engine arch.yaml --weights weights.safetensors --backend ort -o bundle-ort
+export-engine arch.yaml --backend trt --precision fp16 --data acdc --triton /srv/triton/models
 export-engine arch.yaml --backend trt-rtx --precision fp16 --compute-capability 8.6,8.9,12.0
 """
 
@@ -74,6 +76,12 @@ export-engine arch.yaml --backend trt-rtx --precision fp16 --compute-capability 
     help="Describe the bundle's server for Open Recon, as JSON.",
 )
 @click.option(
+    "--triton",
+    type=click.Path(path_type=Path),
+    metavar="REPO",
+    help="Write the network into this model repository of a Triton server too; with --backend ort or trt.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write. [default: bundle/ beside ARCH.yaml]"
 )
 def export_engine(
@@ -88,6 +96,7 @@ def export_engine(
     lut_path: Path | None,
     data: Path | None,
     open_recon: Path | None,
+    triton: Path | None,
     output: Path | None,
     **tensorrt: Any,
 ) -> None:
@@ -107,6 +116,8 @@ def export_engine(
     check_bundle_target(folder)
     if open_recon is not None:
         check_output_file(open_recon)
+    if triton is not None:
+        check_triton(triton, engine_backend.name)
     lut = (
         None
         if lut_path is None
@@ -142,6 +153,9 @@ def export_engine(
         )
     if open_recon is not None:
         write_open_recon(open_recon, bundle)
+    if triton is not None:
+        for model in write_triton(triton, bundle):
+            console.print(f"wrote {model}", markup=False)
     _print_summary(bundle)
 
 

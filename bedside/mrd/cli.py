@@ -11,17 +11,19 @@ from pathlib import Path
 import click
 import numpy as np
 
+from bedside.audit.service import audit_options, service_log
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
 from cinert.backends import get_backend
-from cinert.bundle import open_bundle
 from cinert.cli import command, console, progress_bar, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import write_mask
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.errors import BadInputError, VerdictError
-from cinert.files import check_writable
+from cinert.files import check_output_file, check_writable
 from cinert.open_recon import CONFIG, PORT
+from cinert.trust.opening import open_trusted, trust_option
+from cinert.trust.signature import key_id, load_public_key
 
 SERVE_EXAMPLES = """
 serve-mrd bundle
@@ -29,6 +31,7 @@ serve-mrd bundle --slices 3 --igtl 18944
 serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
 serve-mrd bundle --queue 40
 serve-mrd bundle --fresh-slices 1 --igtl 18944
+serve-mrd bundle --trust public.pem --audit-log audit.jsonl
 """
 SEND_EXAMPLES = """
 send-mrd cine.nii.gz -o mask.nii.gz
@@ -98,6 +101,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     help="An engine without a sign of life for so long is killed and started again; has to be longer than any frame"
     " takes.",
 )
+@trust_option()
+@audit_options()
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
@@ -122,6 +127,9 @@ def serve_mrd(
     stall_s: float,
     keep_warm_ms: float,
     hang_ms: float,
+    trust: Path | None,
+    audit_log: Path | None,
+    audit_mib: float,
     device: str,
     threads: int | None,
 ) -> None:
@@ -144,7 +152,7 @@ def serve_mrd(
     # What is wrong with a client's header is told to that client; xsdata would fill the terminal with it too.
     warnings.filterwarnings("ignore", category=ConverterWarning)
     logging.getLogger("xsdata").setLevel(logging.ERROR)
-    bundle = open_bundle(bundle_path)
+    bundle = open_trusted(bundle_path, trust)
     backend = get_backend(bundle.backend)
     share(device_of(backend, device))
     threads = threads or default_threads()
@@ -157,6 +165,8 @@ def serve_mrd(
         idle_s=idle_s,
         stall_s=stall_s,
     )
+    if audit_log is not None:
+        check_output_file(audit_log)
     with contextlib.ExitStack() as stack:
         runners = stack.enter_context(
             PipelineRunners(
@@ -170,10 +180,22 @@ def serve_mrd(
             )
         )
         link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
+        where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
+        audit = None
+        if audit_log is not None:
+            key = None if trust is None else key_id(load_public_key(trust))
+            settings = {"device": where, "budget_ms": budget_ms, "key": key}
+            audit = stack.enter_context(
+                service_log(
+                    audit_log, max_mib=audit_mib, service="serve-mrd", bundle=bundle, settings=settings, tell=_say
+                )
+            )
 
         def watch(place: int, frame: Frame | None, answer: Answer) -> None:
             if link is not None:
                 link.publish(place, frame, answer)
+            if audit is not None:
+                audit.note(place, answer)
 
         service = Service(
             open_runner=runners.open,
@@ -186,7 +208,6 @@ def serve_mrd(
         )
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
         stack.enter_context(server)
-        where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
         _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")
         if link is not None:
             _say(f"serving OpenIGTLink on {Address(host, link.port)}")

@@ -75,7 +75,7 @@ def nothing_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a file was read before its hash was checked")
 
-    monkeypatch.setattr(cinert.bundle, "load_arch", refuse)
+    monkeypatch.setattr(cinert.bundle, "arch_from_dict", refuse)
     monkeypatch.setattr(cinert.bundle.PreprocessingSpec, "from_dict", refuse)
     monkeypatch.setattr(cinert.bundle, "Engine", refuse)
 

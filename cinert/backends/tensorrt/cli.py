@@ -9,10 +9,10 @@ from rich.table import Table
 
 from cinert.backends.tensorrt.inspection import LAYERS_CSV, LAYERS_JSON, write_layers
 from cinert.backends.tensorrt.runner import TensorRtRunner
-from cinert.bundle import open_bundle
 from cinert.cli import command, console, reserve, wait_option
 from cinert.errors import BadInputError
 from cinert.files import check_writable
+from cinert.trust.opening import open_trusted, trust_option
 
 EXAMPLES = """
 cinert layers runs/demo/bundle -o runs/demo/layers
@@ -25,15 +25,16 @@ _SHOWN = 10
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--device", default="auto", metavar="auto|cuda:N", help="GPU that the engine runs on.")
 @click.option("--runs", default=50, type=click.IntRange(min=1), help="Executions behind each median.")
+@trust_option()
 @wait_option()
-def layers(*, folder: Path, output: Path, device: str, runs: int, wait: bool) -> None:
+def layers(*, folder: Path, output: Path, device: str, runs: int, trust: Path | None, wait: bool) -> None:
     """Time every layer of a TensorRT engine (layers.csv), and write what its inspector says (layers.json).
 
     The profiler stops between layers, so that their sum is more than the engine takes as a whole: read the shares.
     """
     for name in (LAYERS_CSV, LAYERS_JSON):
         check_writable(output / name)
-    bundle = open_bundle(folder)
+    bundle = open_trusted(folder, trust)
     if not bundle.backend.startswith("trt"):
         raise BadInputError(
             f"{folder} holds an engine of {bundle.backend}: layers are known of TensorRT engines alone.",

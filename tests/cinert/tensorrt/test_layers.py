@@ -30,7 +30,7 @@ class Bundle:
 
 @pytest.fixture
 def opens(monkeypatch):
-    return lambda bundle: monkeypatch.setattr("cinert.backends.tensorrt.cli.open_bundle", lambda folder: bundle)
+    return lambda bundle: monkeypatch.setattr("cinert.backends.tensorrt.cli.open_trusted", lambda folder, trust: bundle)
 
 
 def test_shares_add_up_to_one():

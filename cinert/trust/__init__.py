@@ -1,0 +1,1 @@
+"""Signed bundles: keys, signing, and opening only what the owner of a key has signed."""
