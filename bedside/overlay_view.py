@@ -89,8 +89,9 @@ def _cut(
     orientation = orientation_of(geometry)
     image_ZYXT, mask_ZYXT = turned(image, orientation), turned(mask, orientation)
     spacing = [geometry.spacing_mm[axis] for axis in orientation.stored_axis]
-    hit_YX = mask_ZYXT.any(axis=(0, 3))
-    rows, columns = square_around(hit_YX.any(axis=1), hit_YX.any(axis=0), spacing[1], spacing[2])
+    hit_YX = np.asarray(mask_ZYXT.any(axis=(0, 3)))
+    lines = np.asarray(hit_YX.any(axis=1)), np.asarray(hit_YX.any(axis=0))
+    rows, columns = square_around(*lines, spacing[1], spacing[2])
     cut_image = np.asarray(image_ZYXT[chosen][:, rows, columns], dtype=np.float32)
     stored = tuple(len(image_ZYXT) - 1 - z if orientation.flipped[0] else z for z in chosen)
     numbers = [f"slice {index + 1}" for index in stored]

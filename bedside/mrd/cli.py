@@ -27,6 +27,7 @@ serve-mrd bundle
 serve-mrd bundle --slices 3 --igtl 18944
 serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
 serve-mrd bundle --queue 40
+serve-mrd bundle --web 8080
 """
 SEND_EXAMPLES = """
 send-mrd cine.nii.gz -o mask.nii.gz
@@ -45,8 +46,13 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--igtl", type=_PORTS, metavar="PORT", help="Show the masks by OpenIGTLink too; 3D Slicer asks for 18944."
 )
+@click.option("--web", type=_PORTS, metavar="PORT", help="Show the masks on a web page too.")
+@click.option("--web-host", default="127.0.0.1", help="Address of the page; whoever reaches it sees the images.")
 @click.option(
-    "--stale-ms", default=500.0, type=_POSITIVE, help="OpenIGTLink says `stale` without a new mask for so long."
+    "--stale-ms",
+    default=500.0,
+    type=_POSITIVE,
+    help="OpenIGTLink and the page say `stale` without a new mask for so long.",
 )
 @click.option(
     "--slices", type=click.IntRange(min=1), help="2D images in a frame. [default: what the client's header says]"
@@ -80,6 +86,8 @@ def serve_mrd(
     host: str,
     port: int,
     igtl: int | None,
+    web: int | None,
+    web_host: str,
     stale_ms: float,
     slices: int | None,
     queue: int,
@@ -109,6 +117,8 @@ def serve_mrd(
     from bedside.mrd.server import Address, MrdServer
     from bedside.mrd.session import Service
     from bedside.pipeline_runner import PipelineRunners
+    from bedside.web.board import Facts
+    from bedside.web.server import WebView
 
     # What is wrong with a client's header is told to that client; xsdata would fill the terminal with it too.
     warnings.filterwarnings("ignore", category=ConverterWarning)
@@ -117,6 +127,8 @@ def serve_mrd(
     backend = get_backend(bundle.backend)
     share(device_of(backend, device))
     threads = threads or default_threads()
+    where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
+    facts = Facts(bundle=bundle.digest, device=where, budget_ms=budget_ms, stale_ms=stale_ms, source="MRD")
     limits = Limits(
         max_text_bytes=round(max_text_kib * 2**10),
         max_image_bytes=round(max_image_mib * 2**20),
@@ -129,18 +141,22 @@ def serve_mrd(
     with contextlib.ExitStack() as stack:
         runners = stack.enter_context(PipelineRunners(bundle, device=device, threads=threads, budget_ms=budget_ms))
         link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
+        page = None if web is None else stack.enter_context(WebView(web_host, web, facts))
 
         def watch(place: int, frame: Frame | None, answer: Answer) -> None:
             if link is not None:
                 link.publish(place, frame, answer)
+            if page is not None:
+                page.publish(place, frame, answer)
 
         service = Service(open_runner=runners.open, limits=limits, bundle=bundle.digest, slices=slices, queue=queue)
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
         stack.enter_context(server)
-        where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
         _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")
         if link is not None:
             _say(f"serving OpenIGTLink on {Address(host, link.port)}")
+        if page is not None:
+            _say(f"showing masks on {page.url}")
         threading.Event().wait()
 
 

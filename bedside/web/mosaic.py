@@ -147,4 +147,4 @@ class Mosaic:
 
 
 def _rows(layout: _Layout) -> int:
-    return layout.rows.stop - layout.rows.start
+    return int(layout.rows.stop - layout.rows.start)

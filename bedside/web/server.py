@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import socketserver
 import sys
 import threading
-from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -23,7 +23,6 @@ from bedside.frames import Answer, Frame
 from bedside.web.board import Board, Facts
 from cinert.errors import BadInputError
 
-PORT = 8080
 MAX_VIEWERS = 8
 _WAKE_S = 0.1
 _BEAT_S = 1.0
@@ -104,8 +103,7 @@ class WebView(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without asking a name server for the host's name, as the standard library's server does."""
-        socket_server_bind: Callable[[Any], None] = super(ThreadingHTTPServer.__bases__[1], self).server_bind
-        socket_server_bind()
+        socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own, if there is room."""
