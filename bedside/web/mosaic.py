@@ -117,10 +117,10 @@ class Mosaic:
         if not known.y.any() or not self._layout.holds(heart):
             self._layout = self._laid_out(seen)
         if self._frames == _REMEMBERED:
-            self._before, self._recent, self._frames = self._recent, self._nowhere, 0
-            smaller = self._laid_out(seen)
-            if seen.y.any() and _rows(smaller) < _SHRINK * _rows(self._layout):
+            smaller = self._laid_out(self._recent)
+            if self._recent.y.any() and _rows(smaller) < _SHRINK * _rows(self._layout):
                 self._layout = smaller
+            self._before, self._recent, self._frames = self._recent, self._nowhere, 0
         return self._layout
 
     def _laid_out(self, heart: _Heart) -> _Layout:

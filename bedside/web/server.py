@@ -54,12 +54,10 @@ def is_own_host(host: str | None) -> bool:
 
     A page of somewhere else that made its own name point here (DNS rebinding) still sends that name.
     """
-    name = urlsplit(f"//{host}").hostname if host else None
-    if name is None:
-        return False
     with contextlib.suppress(ValueError):
-        return bool(ipaddress.ip_address(name))
-    return name == "localhost"
+        name = urlsplit(f"//{host}").hostname if host else None
+        return name is not None and (name == "localhost" or bool(ipaddress.ip_address(name)))
+    return False
 
 
 class WebView(ThreadingHTTPServer):
@@ -149,12 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_own_host(self.headers.get("Host")):
             self._say(HTTPStatus.MISDIRECTED_REQUEST, "ask by address or as localhost; names may be somebody else's")
             return
-        url = urlsplit(self.path)
+        path, _, query = self.path.partition("?")
         if self.server.board.closing:
             self._say(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends")
-        elif url.path == "/newest":
-            self._newest(url.query)
-        elif (file := self.server.page.get(url.path)) is not None:
+        elif path == "/newest":
+            self._newest(query)
+        elif (file := self.server.page.get(path)) is not None:
             self._send(HTTPStatus.OK, *file)
         else:
             self._say(HTTPStatus.NOT_FOUND, "no such page")

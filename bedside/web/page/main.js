@@ -79,16 +79,22 @@ function draw() {
   drawStrip(element("strip"), story?.latencies ?? [], facts.budget_ms);
 }
 
-/** Let the veils come down when the picture gets stale, by the browser's own clock: no script is needed for that. */
-function arm(verdict) {
+/**
+ * Lift the veils until the picture gets stale. They are down by the style sheet and come down by the browser's own
+ * clock: no script has to run for that.
+ */
+function lift(verdict) {
   falling.forEach((animation) => animation.cancel());
-  const leftMs = verdict.veiled ? 0 : Math.max(0, message.facts.stale_ms - verdict.ageMs);
-  const fall = (target, from, to) => target.animate([from, to], { delay: leftMs, duration: 1, fill: "both" });
+  // While the veil is down the script's word counts.
+  element("state").lastElementChild.hidden = verdict.veiled;
+  if (verdict.veiled) {
+    return;
+  }
+  const delay = Math.max(0, message.facts.stale_ms - verdict.ageMs);
+  const lifted = (target, up) => target.animate([up, up], { duration: delay, fill: "none" });
   falling = [
-    fall(element("veil"), { opacity: 0 }, { opacity: 1 }),
-    fall(element("mosaic"), { filter: "none" }, { filter: "grayscale(1) brightness(0.45)" }),
-    // The word is the script's as long as it runs.
-    fall(document.querySelector("#state .falls"), { opacity: 0 }, { opacity: verdict.veiled ? 0 : 1 }),
+    ...[...document.querySelectorAll(".falls")].map((veil) => lifted(veil, { opacity: 0 })),
+    lifted(element("mosaic"), { filter: "none" }),
   ];
 }
 
@@ -103,7 +109,7 @@ function show() {
   element("veil-word").textContent = verdict.veiled ? word : "STALE";
   element("veil-age").textContent = verdict.ageMs === null ? "no picture yet"
     : verdict.veiled ? `picture is ${seconds(verdict.ageMs)} old` : "not the heart as it is now";
-  arm(verdict);
+  lift(verdict);
   if (message !== null) {
     figures(verdict);
     drawVolumes(element("volumes"), message.story?.volumes ?? [], nowS(), message.facts.colours);
