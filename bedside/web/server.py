@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bedside.frames import Answer, Frame
+from bedside.mrd.pace import Pace
 from bedside.web.board import Board, Facts
 from cinert.errors import BadInputError
 
@@ -27,6 +28,8 @@ MAX_VIEWERS = 8
 _WAKE_S = 0.1
 _BEAT_S = 1.0
 """Without news a viewer is answered all the same, so that it knows that the server lives."""
+_MOST_PER_S = 40.0
+"""Messages to one connection; a page asks for fewer."""
 _STALL_S = 10.0
 """A viewer that takes longer to say or to take a message is hung up on."""
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -142,6 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     timeout = _STALL_S
 
+    def setup(self) -> None:
+        """Begin a connection."""
+        super().setup()
+        self._pace = Pace(_MOST_PER_S)
+
     def do_GET(self) -> None:
         """A file of the page, or the newest message."""
         if not is_own_host(self.headers.get("Host")):
@@ -164,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.BAD_REQUEST, "after and place are whole numbers")
             return
         after, place = map(int, numbers)
+        self._pace.wait()
         message = self.server.board.newest(run=asked.get("run", ""), after=after, place=place, wait_s=_BEAT_S)
         self._send(HTTPStatus.OK, "application/octet-stream", message)
 

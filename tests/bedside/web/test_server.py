@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 import tracemalloc
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -266,6 +267,22 @@ def test_too_many_viewers_are_told_so(page, viewer) -> None:
     deadline = time.monotonic() + 60
     while viewer(web).get("/")[0] == 503:
         assert time.monotonic() < deadline
+
+
+def test_a_viewer_that_asks_without_end_is_answered_at_a_rate(page, viewer, frame, answer, monkeypatch) -> None:
+    waited = []
+    monkeypatch.setattr("bedside.mrd.pace.time", SimpleNamespace(monotonic=time.monotonic, sleep=waited.append))
+    web, (image, mask) = page(), frame()
+    web.publish(1, image, answer(mask))
+    one = viewer(web)
+    one.wait_for(lambda _, story: story is not None)
+    started = time.monotonic()
+    while not waited:
+        # Without the server's name every request is answered at once.
+        assert one.get("/newest")[0] == 200
+        assert time.monotonic() - started < 60
+
+    assert 0 < waited[0] <= 1 / 40
 
 
 def test_publishing_never_waits_for_the_painter(page, viewer, frame, answer, monkeypatch) -> None:
