@@ -2,9 +2,9 @@
 
     python benchmarks/viewer_cost.py BUNDLE CINE [--fps 22] [--frames 460] [--passes 2] [--viewers 2]
 
-A cine is replayed at a fixed pace; the four cases take turns, pass by pass, so that a busy spell of the machine hits all
-alike. Viewers are processes that ask for the next message at once, as a page does. Run it on a quiet machine. Writes
-benchmarks/results/DATE-viewer-cost.json.
+A cine is replayed at a fixed pace; the four cases take turns, pass by pass, so that a busy spell of the machine hits
+all alike. Viewers are processes that ask for the next message at once, as a page does. Run it on a quiet machine.
+Writes benchmarks/results/DATE-viewer-cost.json.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -62,6 +63,7 @@ def view_cine(
     newest one, as they would at the bedside. Nobody is authenticated: keep the page on loopback, or on a network that
     is closed.
     """
+    from bedside.frames import Answer, Frame
     from bedside.pipeline_runner import PipelineRunners
     from bedside.web.board import Facts
     from bedside.web.replay import Replay
@@ -89,8 +91,15 @@ def view_cine(
     ):
         console.print(f"showing {facts.source} on {page.url}", markup=False)
         runner = runners.open()
-        replay = Replay(cine, fps=fps, passes=repeat, show=lambda frame, answer: page.publish(1, frame, answer))
+        states: Counter[str] = Counter()
+
+        def show(frame: Frame | None, answer: Answer) -> None:
+            states[answer.state] += 1
+            page.publish(1, frame, answer)
+
         try:
-            replay.run(runner)
+            Replay(cine, fps=fps, passes=repeat, show=show).run(runner)
         finally:
             runner.close()
+            counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            console.print(f"{states.total()} frames: {counted}", markup=False)

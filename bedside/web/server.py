@@ -112,6 +112,9 @@ class WebView(ThreadingHTTPServer):
             super().process_request(request, client_address)
             return
         with contextlib.suppress(OSError):
+            # A connection that is closed on an unread request is reset, and the viewer would not see why.
+            request.settimeout(_WAKE_S)
+            request.recv(2**16)
             request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 16\r\nConnection: close\r\n\r\n")
             request.sendall(b"too many viewers")
         self.shutdown_request(request)

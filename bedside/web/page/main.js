@@ -10,6 +10,12 @@ const TICK_MS = 100;
 const LIT_S = 2;
 
 const element = (id) => document.getElementById(id);
+// Words that stay the same are left alone: screen readers say what changes.
+const put = (id, words) => {
+  if (element(id).textContent !== String(words)) {
+    element(id).textContent = words;
+  }
+};
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const drawn = () => (document.hidden ? sleep(RETRY_MS) : new Promise((done) => requestAnimationFrame(done)));
 
@@ -59,18 +65,17 @@ async function follow() {
 }
 
 function take(next, firstMs) {
-  const news = message === null || next.run !== message.run || next.number !== message.number;
+  // Taken as shown only once it is drawn: words of this frame must not stand beside the picture of another.
+  if (message === null || next.run !== message.run || next.number !== message.number) {
+    draw(next);
+  }
   message = next;
   heardMs = firstMs;
   lost = "";
-  if (news) {
-    draw();
-  }
   show();
 }
 
-function draw() {
-  const { story, facts, pixels } = message;
+function draw({ story, facts, pixels }) {
   const picture = story?.picture;
   if (picture) {
     const half = pixels.length / 2;
@@ -102,13 +107,13 @@ function show() {
   const verdict = judge(message, nowS(), silent());
   const { symbol, word } = STATES[verdict.state];
   document.body.className = `state-${verdict.state}`;
-  element("symbol").textContent = symbol;
-  element("word").textContent = word;
-  element("reason").textContent = verdict.reason;
+  put("symbol", symbol);
+  put("word", word);
+  put("reason", verdict.reason);
   document.title = `${symbol} ${word} - CineRT`;
-  element("veil-word").textContent = verdict.veiled ? word : "STALE";
-  element("veil-age").textContent = verdict.ageMs === null ? "no picture yet"
-    : verdict.veiled ? `picture is ${seconds(verdict.ageMs)} old` : "not the heart as it is now";
+  put("veil-word", verdict.veiled ? word : "STALE");
+  put("veil-age", verdict.ageMs === null ? "no picture yet"
+    : verdict.veiled ? `picture is ${seconds(verdict.ageMs)} old` : "not the heart as it is now");
   lift(verdict);
   if (message !== null) {
     figures(verdict);
@@ -123,7 +128,6 @@ function silent() {
 function figures(verdict) {
   const { story, facts, places } = message;
   const fresh = !verdict.veiled, counts = story?.counts ?? {};
-  const put = (id, words) => { element(id).textContent = words; };
   put("fps", fresh && story.fps !== null ? story.fps.toFixed(1) : "–");
   put("latency", fresh ? story.picture.total_ms.toFixed(1) : "–");
   put("quality", fresh && story.picture.quality !== null ? story.picture.quality.toFixed(2) : "–");
@@ -166,7 +170,7 @@ function choose(places) {
   [...nav.children].forEach((button, at) => button.setAttribute("aria-pressed", String(numbers[at] === message.place)));
 }
 
-window.addEventListener("resize", () => message !== null && draw());
+window.addEventListener("resize", () => message !== null && draw(message));
 window.addEventListener("error", () => { lost = "this page failed; load it again"; });
 setInterval(show, TICK_MS);
 follow();
