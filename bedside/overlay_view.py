@@ -48,7 +48,7 @@ def heart_view(image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Ge
         geometry: of one phase.
     """
     orientation = orientation_of(geometry)
-    chosen = _choose_slices(_turned(mask, orientation))
+    chosen = _choose_slices(turned(mask, orientation))
     return _cut(image, mask, geometry, chosen[::-1] if orientation.flipped[0] else chosen, ())
 
 
@@ -65,20 +65,20 @@ def level_view(image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Ge
         geometry: as `heart_view`.
         ed_phase: end diastole, counted from 0.
     """
-    ed_ZYX = _turned(mask, orientation_of(geometry))[..., ed_phase]
+    ed_ZYX = turned(mask, orientation_of(geometry))[..., ed_phase]
     ventricle = np.count_nonzero(ed_ZYX >= _MYO, axis=(1, 2))
     present = np.flatnonzero(ventricle > STRAY_SHARE * ventricle.max()) if ventricle.max() else np.arange(len(ed_ZYX))
     if len(present) < len(LEVELS) or not ventricle.max():
-        return _cut(image, mask, geometry, _evenly(present, min(len(LEVELS), len(present))), ())
+        return _cut(image, mask, geometry, evenly(present, min(len(LEVELS), len(present))), ())
     heart = np.count_nonzero(ed_ZYX, axis=(1, 2))[present]
     third = len(present) // len(LEVELS)
-    chosen = _evenly(present, len(LEVELS))
+    chosen = evenly(present, len(LEVELS))
     upwards = heart[-third:].sum() > heart[:third].sum()
     return _cut(image, mask, geometry, chosen[::-1] if upwards else chosen, LEVELS)
 
 
-def _turned(volume: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
-    """(x, y, z, t) as stored to (z, y, x, t) as the network sees it."""
+def turned(volume: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
+    """View of (x, y, z, t) as stored as (z, y, x, t) as the network sees it."""
     flips = tuple(slice(None, None, -1 if flipped else 1) for flipped in orientation.flipped)
     return volume.transpose((*orientation.stored_axis, 3))[flips]
 
@@ -87,9 +87,11 @@ def _cut(
     image: NDArray[np.float32], mask: NDArray[np.uint8], geometry: Geometry, chosen: list[int], names: tuple[str, ...]
 ) -> View:
     orientation = orientation_of(geometry)
-    image_ZYXT, mask_ZYXT = _turned(image, orientation), _turned(mask, orientation)
+    image_ZYXT, mask_ZYXT = turned(image, orientation), turned(mask, orientation)
     spacing = [geometry.spacing_mm[axis] for axis in orientation.stored_axis]
-    rows, columns = _square(mask_ZYXT, spacing[1], spacing[2])
+    hit_YX = np.asarray(mask_ZYXT.any(axis=(0, 3)))
+    lines = np.asarray(hit_YX.any(axis=1)), np.asarray(hit_YX.any(axis=0))
+    rows, columns = square_around(*lines, spacing[1], spacing[2])
     cut_image = np.asarray(image_ZYXT[chosen][:, rows, columns], dtype=np.float32)
     stored = tuple(len(image_ZYXT) - 1 - z if orientation.flipped[0] else z for z in chosen)
     numbers = [f"slice {index + 1}" for index in stored]
@@ -105,26 +107,33 @@ def _cut(
 def _choose_slices(mask_ZYXT: NDArray[np.uint8]) -> list[int]:
     area = np.count_nonzero(mask_ZYXT, axis=(1, 2)).max(axis=1)
     present = np.flatnonzero(area > STRAY_SHARE * area.max()) if area.max() else np.arange(len(area))
-    return _evenly(present, min(MAX_SLICES, len(present)))
+    return evenly(present, min(MAX_SLICES, len(present)))
 
 
-def _evenly(present: NDArray[np.intp], count: int) -> list[int]:
-    """Inner slices where there is a choice: the outermost ones show little of the heart."""
+def evenly(present: NDArray[np.intp], count: int) -> list[int]:
+    """Choose `count` of the slices, inner ones where there is a choice: the outermost show little of the heart."""
     centres = (np.arange(count) + 0.5) / count * len(present) - 0.5
     return [int(present[round(position)]) for position in centres]
 
 
-def _square(mask_ZYXT: NDArray[np.uint8], height_mm: float, width_mm: float) -> tuple[slice, slice]:
-    """Rows and columns of a square around the mask, moved inwards where it would leave the image."""
-    hit = np.asarray(mask_ZYXT.any(axis=(0, 3)))
-    sizes = hit.shape
-    if not hit.any():
-        return slice(0, sizes[0]), slice(0, sizes[1])
-    ends = [np.flatnonzero(line)[[0, -1]].tolist() for line in (hit.any(axis=1), hit.any(axis=0))]
+def square_around(
+    rows: NDArray[np.bool_], columns: NDArray[np.bool_], height_mm: float, width_mm: float
+) -> tuple[slice, slice]:
+    """Rows and columns of a square around the heart, moved inwards where it would leave the image.
+
+    Args:
+        rows: (y,), where the heart is; with `columns` nowhere, the whole image is taken.
+        columns: (x,), the same.
+        height_mm: of a voxel.
+        width_mm: of a voxel.
+    """
+    if not rows.any():
+        return slice(0, len(rows)), slice(0, len(columns))
+    ends = [np.flatnonzero(line)[[0, -1]].tolist() for line in (rows, columns)]
     spans = [(last - first + 1) * mm for (first, last), mm in zip(ends, (height_mm, width_mm), strict=True)]
     side = max(MIN_SIDE_MM, max(spans) + 2 * MARGIN_MM)
     runs = []
-    for (first, last), size, mm in zip(ends, sizes, (height_mm, width_mm), strict=True):
+    for (first, last), size, mm in zip(ends, (len(rows), len(columns)), (height_mm, width_mm), strict=True):
         length = min(size, math.ceil(side / mm))
         start = min(max(0, round((first + last + 1 - length) / 2)), size - length)
         runs.append(slice(start, start + length))

@@ -32,6 +32,7 @@ serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
 serve-mrd bundle --queue 40
 serve-mrd bundle --fresh-slices 1 --igtl 18944
 serve-mrd bundle --trust public.pem --audit-log audit.jsonl
+serve-mrd bundle --web 8080
 """
 SEND_EXAMPLES = """
 send-mrd cine.nii.gz -o mask.nii.gz
@@ -51,6 +52,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--igtl", type=_PORTS, metavar="PORT", help="Show the masks by OpenIGTLink too; 3D Slicer asks for 18944."
 )
+@click.option("--web", type=_PORTS, metavar="PORT", help="Show the masks on a web page too.")
+@click.option("--web-host", default="127.0.0.1", help="Address of the page; whoever reaches it sees the images.")
 @click.option(
     "--stale-ms",
     default=500.0,
@@ -112,6 +115,8 @@ def serve_mrd(
     host: str,
     port: int,
     igtl: int | None,
+    web: int | None,
+    web_host: str,
     stale_ms: float,
     slices: int | None,
     queue: int,
@@ -148,6 +153,8 @@ def serve_mrd(
     from bedside.mrd.server import Address, MrdServer
     from bedside.mrd.session import Service
     from bedside.pipeline_runner import PipelineRunners
+    from bedside.web.board import Facts
+    from bedside.web.server import WebView
 
     # What is wrong with a client's header is told to that client; xsdata would fill the terminal with it too.
     warnings.filterwarnings("ignore", category=ConverterWarning)
@@ -156,6 +163,8 @@ def serve_mrd(
     backend = get_backend(bundle.backend)
     share(device_of(backend, device))
     threads = threads or default_threads()
+    where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
+    facts = Facts(bundle=bundle.digest, device=where, budget_ms=budget_ms, stale_ms=stale_ms, source="MRD")
     limits = Limits(
         max_text_bytes=round(max_text_kib * 2**10),
         max_image_bytes=round(max_image_mib * 2**20),
@@ -180,7 +189,6 @@ def serve_mrd(
             )
         )
         link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
-        where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
         audit = None
         if audit_log is not None:
             key = None if trust is None else key_id(load_public_key(trust))
@@ -190,12 +198,15 @@ def serve_mrd(
                     audit_log, max_mib=audit_mib, service="serve-mrd", bundle=bundle, settings=settings, tell=_say
                 )
             )
+        page = None if web is None else stack.enter_context(WebView(web_host, web, facts))
 
         def watch(place: int, frame: Frame | None, answer: Answer) -> None:
             if link is not None:
                 link.publish(place, frame, answer)
             if audit is not None:
                 audit.note(place, answer)
+            if page is not None:
+                page.publish(place, frame, answer)
 
         service = Service(
             open_runner=runners.open,
@@ -211,6 +222,8 @@ def serve_mrd(
         _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")
         if link is not None:
             _say(f"serving OpenIGTLink on {Address(host, link.port)}")
+        if page is not None:
+            _say(f"showing masks on {page.url}")
         threading.Event().wait()
 
 

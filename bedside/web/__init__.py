@@ -1,0 +1,1 @@
+"""A web page for the eyes of whoever stands beside the scanner."""
