@@ -72,14 +72,17 @@ def draw_comparison(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _draw_points(axes: Axes, entries: Sequence[Mapping[str, Any]], key: str, *, numbered: bool) -> None:
-    for number, entry in enumerate(entries, start=1):
-        colour, marker, _ = _LOOKS[entry["family"]]
-        place = (entry["ours"]["latency"][key], entry["ours"]["dice"]["mean"]["mean"])
-        axes.plot(*place, marker, color=colour, ms=8 if numbered else 5, alpha=1.0 if numbered else 0.7, zorder=3)
+    places = [(entry["ours"]["latency"][key], entry["ours"]["dice"]["mean"]["mean"]) for entry in entries]
+    # Numbers above and below in turn from left to right, so that those of neighbours do not meet.
+    in_order = sorted(range(len(places)), key=lambda index: places[index])
+    for rank, index in enumerate(in_order):
+        colour, marker, _ = _LOOKS[entries[index]["family"]]
+        axes.plot(
+            *places[index], marker, color=colour, ms=8 if numbered else 5, alpha=0.9 if numbered else 0.7, zorder=3
+        )
         if numbered:
-            # Up and down in turn, since neighbours in the table are often neighbours in the plane.
-            up = number % 2 == 1
-            axes.annotate(str(number), place, (5, 5 if up else -5), textcoords="offset points", fontsize=9,
+            up = rank % 2 == 0
+            axes.annotate(str(index + 1), places[index], (5, 5 if up else -5), textcoords="offset points", fontsize=9,
                           va="bottom" if up else "top", color=INK, zorder=4)  # fmt: skip
 
 

@@ -13,9 +13,9 @@ from bench.compare.markdown import number
 
 def comparison_table(document: Mapping[str, Any]) -> Table:
     """A row per network: Dice, latency and throughput of ours, then the paper's own."""
-    table = Table(title=f"{document['source']}, and ours", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=f"{document['source']}, and ours", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("network", no_wrap=True)
-    for name in ("Dice", "p50 ms", "p99 ms", "frames/s", "in time", "paper: Dice", "ms", "frames/s"):
+    for name in ("Dice", "p50 ms", "p99 ms", "fps", "in time", "paper:\nDice", "paper:\nms", "paper:\nfps"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in document["networks"]:
         ours, paper = entry["ours"], entry["paper"]
