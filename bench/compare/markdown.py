@@ -161,7 +161,7 @@ def _random_words(drawn: Sequence[Entry]) -> list[str]:
     ms = [ours["latency"]["p50_ms"] for ours in measured]
     return [
         "",
-        f"Grey: {len(measured)} random networks of the space, trained for the same minutes: mean Dice {min(dice):.3f}"
+        f"Grey: {len(measured)} random network{'s' if len(measured) > 1 else ''} of the space, trained for the same minutes: mean Dice {min(dice):.3f}"
         f" to {max(dice):.3f}, p50 {min(ms):.2f} to {max(ms):.2f} ms.",
     ]
 
