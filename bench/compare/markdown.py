@@ -159,10 +159,11 @@ def _random_words(drawn: Sequence[Entry]) -> list[str]:
         return []
     dice = [ours["dice"]["mean"]["mean"] for ours in measured]
     ms = [ours["latency"]["p50_ms"] for ours in measured]
+    networks = f"{len(measured)} random network{'s' if len(measured) > 1 else ''} of the space"
     return [
         "",
-        f"Grey: {len(measured)} random network{'s' if len(measured) > 1 else ''} of the space, trained for the same minutes: mean Dice {min(dice):.3f}"
-        f" to {max(dice):.3f}, p50 {min(ms):.2f} to {max(ms):.2f} ms.",
+        f"Grey: {networks}, trained for the same minutes: mean Dice {min(dice):.3f} to {max(dice):.3f},"
+        f" p50 {min(ms):.2f} to {max(ms):.2f} ms.",
     ]
 
 

@@ -138,7 +138,6 @@ def test_random_networks_are_grey_points(copied):
     [
         (["--networks", "unet5d"], "zeng2020-table2 has no such network"),
         (["--threads", 7], "is of another device: threads"),
-        (["--budget-ms", 0.01], "no network of coarse stays within"),
         (["--minutes-per-network", 3], "was begun with other settings: minutes 0.01 there, 3.0 now"),
     ],
 )
@@ -149,6 +148,14 @@ def test_bad_input_is_one_line_and_changes_nothing(copied, content, change, said
     assert result.exit_code == 2
     assert said in result.output
     assert content(run) == before
+
+
+def test_a_budget_that_nothing_meets_is_refused(tmp_path, command):
+    run = tmp_path / "run"
+    result = invoke("--suite", "zeng2020-table2", *command, "--budget-ms", 0.01, "-o", run)
+    assert result.exit_code == 2
+    assert "no network of coarse stays within 0.01 ms" in result.output
+    assert list(run.iterdir()) == []
 
 
 def test_a_search_without_prices_is_refused(tmp_path, phantoms):
