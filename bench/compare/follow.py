@@ -62,7 +62,11 @@ class Report:
     def show(self, document: dict[str, Any]) -> None:
         """Print the table, the paper's figures in columns of their own."""
         console.print(comparison_table(document))
-        console.print(f"wrote {self._setting.folder / self._suite}.md, .json and .png", markup=False)
+        drawn = any(is_measured(entry) for entry in (*document["networks"], *document["random"]))
+        console.print(
+            f"wrote {self._setting.folder / self._suite}.md{', .json and .png' if drawn else ' and .json'}",
+            markup=False,
+        )
 
 
 def _said(entry: dict[str, Any]) -> str:

@@ -39,4 +39,4 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     """Whether it is in time, or why that is not known."""
     if entry["state"] == "finished":
         return "yes" if entry["ours"]["latency"]["in_time"] else "no"
-    return {"unfinished": "open"}.get(entry["state"], entry["state"])
+    return "open" if entry["state"] == "unfinished" else str(entry["state"])
