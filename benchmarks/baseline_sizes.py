@@ -11,14 +11,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from click.testing import CliRunner
-from torch.utils.flop_counter import FlopCounterMode
 
 from cinert.arch import load_arch
 from cinert.baselines.cli import baseline
-from cinert.network import build_network
-from cinert.onnx import network_input_shape
+from cinert.sizes import network_sizes
 
 SPACE = "paper"
 
@@ -70,11 +67,8 @@ def sizes(words: str) -> tuple[int, int]:
         path = Path(folder) / "arch.yaml"
         result = CliRunner().invoke(baseline, [*words.split(), "--space", SPACE, "-o", str(path)])
         assert result.exit_code == 0, result.output
-        arch = load_arch(path)
-    network = build_network(arch).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(network_input_shape(arch), device="meta"))
-    return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()
+        found = network_sizes(load_arch(path))
+    return found.parameters, found.flops
 
 
 if __name__ == "__main__":

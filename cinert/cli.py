@@ -175,6 +175,21 @@ def reserve(device: str, use: Use, *, wait: bool) -> None:
         context.with_resource(hold_device(device, use, str(context.command.name), on_wait=on_wait))
 
 
+@contextlib.contextmanager
+def reserved(device: str, use: Use) -> Iterator[None]:
+    """Hold a device while the block runs, and wait until it is free; for a command that computes and measures in turn.
+
+    Args:
+        device: `cpu` or `cuda:N`.
+        use: what for.
+    """
+    name = str(click.get_current_context().command.name)
+    with contextlib.ExitStack() as held:
+        with _without_locks(device), _waiting() as on_wait:
+            held.enter_context(hold_device(device, use, name, on_wait=on_wait))
+        yield
+
+
 def share(device: str) -> None:
     """Hold a device for computing if nobody measures there, and note who else is there; never refuses nor waits.
 

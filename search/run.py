@@ -155,7 +155,7 @@ def run_search(
                 on_epoch(report)
 
         def decode_at(ms: float) -> Decoded:
-            return _decode(search, lut, data, decoder, ms)
+            return decode_search(search, lut, data, decoder, ms)
 
         decoded = decode_at(budget_ms)
         draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
@@ -174,7 +174,7 @@ def _upper_share(arch: Arch, lut: Lut) -> float:
     return found.high_ms / found.ms
 
 
-def _decode(search: Search, lut: Lut, data: FoldData, decoder: Decoder, budget_ms: float) -> Decoded:
+def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, budget_ms: float) -> Decoded:
     """Decode a finished search within a budget, with the estimate and where the network comes from."""
     settings = search.settings
     hard = settings.loss == "lagrangian"

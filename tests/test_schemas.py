@@ -37,7 +37,7 @@ WRITTEN = (
 )
 SHARED = ("estimate", "fingerprint")
 """Parts that other schemas refer to."""
-ELSEWHERE = ("audit-line",)
+ELSEWHERE = ("audit-line", "comparison")
 """Checked beside the code that writes them."""
 
 

@@ -1,0 +1,215 @@
+"""The command `bench-compare`."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cinert.backends import BACKENDS
+from cinert.backends.base import PRECISIONS
+from cinert.cli import command, console, data_option, reserved, seed_option
+from cinert.errors import BadInputError, VerdictError
+from cinert.files import check_output_file
+
+_SUITES = ("zeng2020-table2", "lu2022-table1", "lu2022-table2", "lu2022-fig2")
+_STAGES = ("arch", "weights", "bundle", "accuracy", "verify")
+
+
+@command(
+    "bench-compare",
+    examples="""
+bench-compare --suite zeng2020-table2 --data acdc --lut lut.json -o runs/tables
+bench-compare --suite lu2022-table2 --data acdc --lut lut.json -o runs/tables   # what both share is trained once
+bench-compare --suite lu2022-fig2 --data acdc --lut lut.json --random 20 --minutes-per-network 60 -o runs/tables
+bench-compare --suite zeng2020-table2 --data acdc --space small --networks 'unet*' --backend openvino -o runs/unets
+bench-compare --suite zeng2020-table2 --data acdc --lut lut.json --until accuracy -o runs/tables    # measure later
+""",
+)
+@click.option("--suite", required=True, type=click.Choice(_SUITES), help="Table, or figure, of a paper.")
+@data_option()
+@click.option(
+    "--fold", default=0, type=click.IntRange(0, 4), help="Fold whose patients are held out and scored (5 folds)."
+)
+@click.option(
+    "--lut",
+    "lut_path",
+    type=click.Path(path_type=Path),
+    help="Latency table of the device that measures; needed where a network is searched.",
+)
+@click.option("--foreign-lut", is_flag=True, help="Search with the LUT of another device too; no estimates then.")
+@click.option("--space", "space_name", metavar="NAME|FILE", help="Search space; the LUT's own if not given.")
+@click.option(
+    "--networks",
+    metavar="NAME,...",
+    help="Only these networks of the suite, e.g. 'unet3d-*,cinert-n2'. [default: all]",
+)
+@click.option(
+    "--random",
+    "random_count",
+    type=click.IntRange(0, 100),
+    help="Random networks to train and draw beside them. [default: 10 for lu2022-fig2, 0 for the tables]",
+)
+@click.option(
+    "--minutes-per-network",
+    "minutes",
+    default=20.0,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Training of each network.",
+)
+@click.option(
+    "--search-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    show_default="as --minutes-per-network",
+    help="Each search.",
+)
+@click.option(
+    "--clock",
+    default="wall",
+    type=click.Choice(["wall", "cpu"]),
+    help="What minutes are counted by; cpu: CPU time over threads, for a machine on which others compute as well.",
+)
+@click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency to stay within.")
+@click.option(
+    "--fps", default=22.0, type=click.FloatRange(min=0, min_open=True), help="Frames per second that the scanner sends."
+)
+@click.option("--frames", default=500, type=click.IntRange(min=1), help="Frames to time.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", *BACKENDS]),
+    help="Of the engines. [default: the LUT's, or the fastest here]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice([name for name in PRECISIONS if name != "int8"]),
+    help="Of the engines. [default: the LUT's, or fp32]",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads of the engines. [default: the LUT's, or the cores]"
+)
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to search and to train.")
+@click.option("--engine-device", default="auto", metavar="auto|cpu|cuda:N", help="Where the engines run.")
+@click.option("--localiser-steps", default=600, type=click.IntRange(min=1), help="Steps of the localiser's training.")
+@seed_option()
+@click.option(
+    "--until",
+    default="verify",
+    type=click.Choice(_STAGES),
+    help="Last stage to do: find, train, export, score, measure. The same command without it goes on from there.",
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Run folder; continued if it exists."
+)
+@click.option("--restart", is_flag=True, help="Throw away all networks and searches that the run folder holds.")
+def bench_compare(
+    *,
+    suite: str,
+    data: Path | None,
+    fold: int,
+    lut_path: Path | None,
+    foreign_lut: bool,
+    space_name: str | None,
+    networks: str | None,
+    random_count: int | None,
+    minutes: float,
+    search_minutes: float | None,
+    clock: Any,
+    budget_ms: float,
+    fps: float,
+    frames: int,
+    backend: str | None,
+    precision: str | None,
+    threads: int | None,
+    device: str,
+    engine_device: str,
+    localiser_steps: int,
+    seed: int,
+    until: Any,
+    output: Path,
+    restart: bool,
+) -> None:
+    """Make a table of a paper again, on your data and device, with the paper's numbers beside yours.
+
+    Every network gets the same minutes of training on the same patients with the same recipe, every search the same
+    minutes. Writes RUN/SUITE.md, SUITE.json and SUITE.png after each network. Files of a network lie in
+    RUN/networks/NAME; what is finished is not made again, so that the same command continues a run that was killed, and
+    another suite takes over what both share. An arch.yaml that you put there is taken instead of a search.
+
+    The command waits for a device that others use. Exit code 1 if a network failed; networks that do not fit the space
+    are listed and are no failure.
+    """
+    from bench.compare.follow import Report
+    from bench.compare.prepare import prepare
+    from bench.compare.run import reason_not_to_run, require_prices, run_all
+    from bench.compare.setting import Terms, open_run
+    from bench.compare.stages import Job
+    from bench.compare.suites import NETWORKS, SUITES, random_networks
+
+    if data is None:
+        raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
+    for suffix in ("md", "json", "png"):
+        check_output_file(output / f"{suite}.{suffix}")
+    chosen = SUITES[suite]
+    drawn = random_networks(chosen.random if random_count is None else random_count)
+    available = {**{row.network: NETWORKS[row.network] for row in chosen.rows}, **drawn}
+    names = _chosen(networks, list(available), suite)
+    terms = Terms(
+        minutes=minutes,
+        search_minutes=search_minutes or minutes,
+        clock=clock,
+        localiser_steps=localiser_steps,
+        seed=seed,
+        budget_ms=budget_ms,
+        fps=fps,
+        frames=frames,
+    )
+    setting = prepare(
+        output,
+        data,
+        fold,
+        terms,
+        lut_path=lut_path,
+        foreign_lut=foreign_lut,
+        space_name=space_name,
+        device=device,
+        engine_device=engine_device,
+        backend=backend,
+        precision=precision,
+        threads=threads,
+    )
+    if restart:
+        open_run(setting, restart=True)
+    jobs = {name: Job(name=name, recipe=available[name], setting=setting) for name in names}
+    not_run = {name: reason for name, job in jobs.items() if (reason := reason_not_to_run(job)) is not None}
+    to_run = [job for name, job in jobs.items() if name not in not_run]
+    require_prices(to_run)
+    open_run(setting, restart=False)
+    for name, reason in not_run.items():
+        console.print(f"{name} is not run: {reason}", markup=False)
+
+    report = Report(suite, setting, jobs, not_run, [name for name in drawn if name in jobs])
+    report.write()
+    run_all(to_run, until=until, hold=reserved, watch=report)
+    document = report.write()
+    report.show(document)
+    failed = [entry["network"] for entry in (*document["networks"], *document["random"]) if entry["state"] == "failed"]
+    if failed:
+        raise VerdictError(
+            f"{len(failed)} of {len(to_run)} networks failed: {', '.join(failed)}.",
+            hint=f"reasons stand in {output / f'{suite}.md'}; the same command tries them again.",
+        )
+
+
+def _chosen(patterns: str | None, available: list[str], suite: str) -> list[str]:
+    if patterns is None:
+        return available
+    wanted = [word for word in re.split(r"[,\s]+", patterns) if word]
+    for word in wanted:
+        if not fnmatch.filter(available, word):
+            raise BadInputError(
+                f"--networks {word}: {suite} has no such network.", hint=f"it has {', '.join(available)}."
+            )
+    return [name for name in available if any(fnmatch.fnmatch(name, word) for word in wanted)]

@@ -1,0 +1,217 @@
+"""What a comparison found, read from the files of its networks: SUITE.json, from which page and picture are made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.compare.plan import PLAN
+from bench.compare.recipes import Designed, Drawn, Searched, Trained
+from bench.compare.run import read_failure
+from bench.compare.searches import read_spent, search_folder
+from bench.compare.setting import Setting
+from bench.compare.stages import ACCURACY, ARCH, MEMORY, VERIFY, Job
+from bench.compare.suites import PaperNumbers, Row, Suite
+from cinert.arch import load_arch
+from cinert.environment import device_name
+from cinert.files import read_json
+from cinert.sizes import Sizes, network_sizes
+from cinert.space import CLASSES
+from search.train_run import METRICS
+
+SCHEMA, VERSION = "cinert.comparison", 1
+SCORES = (*CLASSES[1:], "mean")
+"""Dice by class, and their mean."""
+
+
+def comparison_document(
+    suite: Suite,
+    setting: Setting,
+    jobs: Mapping[str, Job],
+    not_run: Mapping[str, str],
+    random: Iterable[str],
+) -> dict[str, Any]:
+    """What SUITE.json says (docs/schemas/comparison.schema.json).
+
+    Args:
+        suite: the table.
+        setting: of the comparison.
+        jobs: chosen networks by name.
+        not_run: reasons, of networks that do not fit the space.
+        random: names of the random networks among `jobs`.
+    """
+    rows = [
+        {"title": row.title, "paper": _paper(row.paper), **_network(jobs[row.network], not_run.get(row.network))}
+        for row in _chosen(suite.rows, jobs)
+    ]
+    drawn = [{"title": name, "paper": None, **_network(jobs[name], None)} for name in random]
+    measured = [entry for entry in (*rows, *drawn) if is_measured(entry)]
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "suite": suite.name,
+        "source": suite.source,
+        "paper_conditions": suite.conditions,
+        "setting": {
+            **setting.identity(),
+            "device": device_name(setting.fingerprint()),
+            "lut_of_here": setting.lut_is_of_here,
+            "data_folder": setting.data_folder.name,
+            "patients": {"train": len(setting.data.seen), "held_out": len(setting.held_out)},
+        },
+        "networks": rows,
+        "random": drawn,
+        "front": {
+            "latency": pareto_front(measured, lambda entry: entry["ours"]["latency"]["p50_ms"]),
+            "throughput": pareto_front(measured, lambda entry: -entry["ours"]["latency"]["throughput_fps"]),
+        },
+    }
+
+
+def _chosen(rows: Sequence[Row], jobs: Mapping[str, Job]) -> list[Row]:
+    return [row for row in rows if row.network in jobs]
+
+
+def is_measured(entry: Mapping[str, Any]) -> bool:
+    """Whether a network has both a Dice and a latency, and so a point in the picture."""
+    ours = entry["ours"]
+    return ours["dice"] is not None and ours["latency"] is not None
+
+
+def pareto_front(entries: Sequence[Mapping[str, Any]], cost: Any) -> list[str]:
+    """Names of the networks that no other beats in both cost and mean Dice, cheapest first.
+
+    Args:
+        entries: measured networks, as in the document.
+        cost: of an entry; smaller is better.
+    """
+    front: list[str] = []
+    best = -1.0
+    for entry in sorted(entries, key=lambda entry: (cost(entry), -entry["ours"]["dice"]["mean"]["mean"])):
+        dice = entry["ours"]["dice"]["mean"]["mean"]
+        if dice > best:
+            front.append(entry["network"])
+            best = dice
+    return front
+
+
+def _paper(numbers: PaperNumbers | None) -> dict[str, Any] | None:
+    if numbers is None:
+        return None
+    dice = {name: {"mean": mean, "std": std} for name, (mean, std) in numbers.dice.items()}
+    return {"dice": dice, "latency_ms": numbers.latency_ms, "throughput_fps": numbers.throughput_fps}
+
+
+def _network(job: Job, reason: str | None) -> dict[str, Any]:
+    failure = read_failure(job.folder)
+    dice, latency = _dice(job.folder), _latency(job.folder)
+    if reason is not None:
+        state = "not run"
+    elif failure is not None:
+        state, reason = "failed", failure
+    else:
+        state = "finished" if dice is not None and latency is not None else "unfinished"
+    sizes = _sizes(job.folder / ARCH)
+    memory = job.folder / MEMORY
+    return {
+        "network": job.name,
+        "family": _family(job),
+        "how": job.recipe.words,
+        "state": state,
+        "reason": reason,
+        "ours": {
+            "dice": dice,
+            "latency": latency,
+            "memory": read_json(memory, "the memory") if memory.exists() else None,
+            "parameters": None if sizes is None else sizes.parameters,
+            "flops": None if sizes is None else sizes.flops,
+            "training": _training(job.folder),
+            "search": _search(job),
+        },
+    }
+
+
+def _family(job: Job) -> str:
+    recipe = job.recipe
+    match recipe:
+        case Designed():
+            return "designed"
+        case Drawn():
+            return "random"
+        case Trained():
+            return "trained candidates"
+        case Searched():
+            return "ours" if recipe.method == "cinert" else "searched"
+
+
+def _dice(folder: Path) -> dict[str, Any] | None:
+    """Mean and spread over patients, each the mean over its frames; of the classes, and of their mean."""
+    path = folder / ACCURACY
+    if not path.exists():
+        return None
+    frames: defaultdict[str, list[list[float]]] = defaultdict(list)
+    for frame in read_json(path, "the accuracy")["patients"]:
+        frames[frame["id"]].append([frame["dice"][name] for name in CLASSES[1:]])
+    by_class = np.array([np.mean(own, axis=0) for own in frames.values()])
+    scores = np.column_stack([by_class, by_class.mean(axis=1)])
+    return {
+        name: {"mean": float(column.mean()), "std": float(column.std(ddof=1)) if len(column) > 1 else 0.0}
+        for name, column in zip(SCORES, scores.T, strict=True)
+    }
+
+
+def _latency(folder: Path) -> dict[str, Any] | None:
+    path = folder / VERIFY
+    if not path.exists():
+        return None
+    verify = read_json(path, "the measurement")
+    engine, frames, estimate = verify["measured"], verify["frame_to_mask"], verify["estimate"]
+    return {
+        **{name: engine[name] for name in ("p50_ms", "p99_ms", "throughput_fps", "device_p50_ms", "frames")},
+        "frame_to_mask_p50_ms": frames["p50_ms"],
+        "frame_to_mask_p99_ms": frames["p99_ms"],
+        "frame_to_mask_fps": frames["throughput_fps"],
+        "estimate_ms": None if estimate is None else estimate["ms"],
+        "in_time": verify["budget_met"] and verify["fps_met"],
+    }
+
+
+def _sizes(path: Path) -> Sizes | None:
+    return _counted(path, path.stat().st_mtime_ns) if path.exists() else None
+
+
+@lru_cache(maxsize=256)
+def _counted(path: Path, _changed_ns: int) -> Sizes:
+    return network_sizes(load_arch(path))
+
+
+def _training(folder: Path) -> dict[str, Any] | None:
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    metrics = read_json(path, "the metrics")
+    return {
+        "epochs": len(metrics["epochs"]),
+        "minutes": metrics["seconds"] / 60,
+        "cpu_minutes": metrics["cpu_seconds"] / 60,
+    }
+
+
+def _search(job: Job) -> dict[str, Any] | None:
+    if not isinstance(job.recipe, Searched | Trained):
+        return None
+    folder = search_folder(job.recipe, job.setting)
+    spent = read_spent(folder)
+    if spent is None:
+        return None
+    return {
+        "name": job.recipe.search_name,
+        "epochs": read_json(folder / PLAN, "the plan")["epochs"],
+        "minutes": spent["seconds"] / 60,
+        "cpu_minutes": spent["cpu_seconds"] / 60,
+    }

@@ -1,0 +1,167 @@
+"""How many epochs fit into the minutes that every network, and every search, is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.compare.clock import StepTimer
+from bench.compare.setting import Setting
+from cinert.architecture import Architecture
+from cinert.data.dataset import Sample
+from cinert.files import read_json, write_json
+from cinert.schema import check_keys, check_schema
+from cinert.space import Space
+from latency.cost import SpaceCosts
+from latency.estimate import estimate
+from latency.lut import Lut
+from search.data import halve_patients, patients_of
+from search.halving import HalvingSettings, draw_candidates
+from search.loop import Search
+from search.settings import SearchSettings
+from search.training import Training, TrainingSettings
+
+SCHEMA, VERSION = "cinert.comparison-plan", 1
+PLAN = "plan.json"
+PROBE_STEPS = 6
+"""Steps that are timed; the first of them does not count."""
+_PROBE_CANDIDATES = 3
+"""Random networks that stand for all candidates of a search that trains them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Epochs, and what they were fixed from."""
+
+    epochs: int
+    minutes: float
+    """That they fill; one epoch is the least, and may take longer."""
+    steps: int
+    """In an epoch."""
+    step_s: tuple[float, ...]
+    """Seconds of a step by the comparison's clock: of a training, of both phases of a search, or of some candidates."""
+
+
+def stored_plan(folder: Path, make: Callable[[], Plan]) -> Plan:
+    """Read the plan of a folder, or make it and write it: a run that continues trains for as many epochs.
+
+    Raises:
+        BadInputError: what lies there is no plan.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        plan = make()
+        write_json(path, {"schema": SCHEMA, "version": VERSION, **dataclasses.asdict(plan)})
+        return plan
+    document = read_json(path, "the plan")
+    fields = [field.name for field in dataclasses.fields(Plan)]
+    check_schema(document, schema=SCHEMA, version=VERSION, source=str(path))
+    check_keys(document, required=["schema", "version", *fields], source=str(path))
+    return Plan(**{**{name: document[name] for name in fields}, "step_s": tuple(document["step_s"])})
+
+
+def most_epochs(seconds: Callable[[int], float], limit_s: float, *, least: int) -> int:
+    """The largest number of epochs that takes at most `limit_s`, and no fewer than `least`.
+
+    Args:
+        seconds: that a number of epochs takes; grows with it.
+        limit_s: to stay within.
+        least: to return at least.
+    """
+    most = least
+    while seconds(2 * most) <= limit_s:
+        most *= 2
+    step = most
+    while step:
+        if seconds(most + step) <= limit_s:
+            most += step
+        step //= 2
+    return most
+
+
+def plan_training(arch: Architecture, setting: Setting) -> Plan:
+    """Time a few steps of a training on the setting's data, and fill the minutes with epochs."""
+    settings = TrainingSettings(epochs=1, seed=setting.terms.seed)
+    step_s = _training_step_s(arch, setting, setting.data.train, settings)
+    steps = math.ceil(len(setting.data.train) / settings.batch_size)
+    minutes = setting.terms.minutes
+    epochs = most_epochs(lambda count: count * steps * step_s, 60 * minutes, least=1)
+    return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=(step_s,))
+
+
+def _training_step_s(
+    arch: Architecture, setting: Setting, samples: Sequence[Sample], settings: TrainingSettings
+) -> float:
+    few = dataclasses.replace(setting.data, train=list(samples[: PROBE_STEPS * settings.batch_size]), validation=[])
+    training = Training(arch, few, settings, setting.device)
+    timer = StepTimer(setting.terms.clock)
+    training.run_epoch(timer)
+    return timer.step_s
+
+
+def plan_search(space: Space, lut: Lut, settings: SearchSettings, setting: Setting) -> Plan:
+    """Time a few steps of both phases of a search, and fill the minutes with epochs.
+
+    Args:
+        space: with the method's relaxation.
+        lut: prices.
+        settings: of the search; its epochs are not read.
+        setting: of the comparison.
+    """
+    # Two epochs are one of either phase.
+    probe = dataclasses.replace(settings, epochs=2)
+    ids = set(patients_of(setting.data.train)[: 2 * PROBE_STEPS])
+    few = [sample for sample in setting.data.train if sample.patient_id in ids]
+    search = Search(space, SpaceCosts.from_lut(lut, space), few, probe, setting.device)
+    step_s = []
+    while not search.finished:
+        timer = StepTimer(setting.terms.clock)
+        search.run_epoch(timer)
+        step_s.append(timer.step_s)
+    for_weights, _ = halve_patients(setting.data.train, settings.seed)
+    steps = math.ceil(len(for_weights) / settings.batch_size)
+
+    def seconds(epochs: int) -> float:
+        return steps * (epochs // 2 * step_s[0] + (epochs - epochs // 2) * step_s[1])
+
+    minutes = setting.terms.search_minutes
+    epochs = most_epochs(seconds, 60 * minutes, least=2)
+    return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=tuple(step_s))
+
+
+def plan_candidates(space: Space, lut: Lut, settings: HalvingSettings, setting: Setting) -> Plan:
+    """Time a few steps of random candidates, and fill the minutes with the trainings of a search that trains them.
+
+    Args:
+        space: to search.
+        lut: prices.
+        settings: of the search; its epochs are not read.
+        setting: of the comparison.
+
+    Returns:
+        A plan whose epochs are those of the last round (`HalvingSettings.rounds`).
+
+    Raises:
+        BadInputError: too few random networks fit the budget.
+    """
+    samples, _ = halve_patients(setting.data.train, settings.seed)
+    training = TrainingSettings(epochs=1, seed=settings.seed, batch_size=settings.batch_size)
+    candidates = draw_candidates(
+        space,
+        settings,
+        min(_PROBE_CANDIDATES, settings.candidates),
+        budget_ms=setting.terms.budget_ms,
+        estimate_ms=lambda arch: estimate(arch, lut).ms,
+    )
+    taken = [_training_step_s(arch, setting, samples, training) for arch in candidates]
+    step_s, steps = math.fsum(taken) / len(taken), math.ceil(len(samples) / settings.batch_size)
+
+    def seconds(epochs: int) -> float:
+        rounds = dataclasses.replace(settings, epochs=epochs).rounds
+        return sum(count * each for count, each in rounds) * steps * step_s
+
+    minutes = setting.terms.search_minutes
+    return Plan(epochs=most_epochs(seconds, 60 * minutes, least=1), minutes=minutes, steps=steps, step_s=tuple(taken))

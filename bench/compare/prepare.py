@@ -1,0 +1,98 @@
+"""From the options of bench-compare to what its networks share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from bench.compare.setting import Setting, Terms
+from cinert.backends import resolve_backend
+from cinert.cli import progress_bar
+from cinert.environment import binding_differences, default_threads
+from cinert.errors import BadInputError
+from cinert.space import load_space
+from latency.lut import Lut, load_lut
+from search.data import load_fold
+from search.device import resolve_device
+
+
+def prepare(
+    folder: Path,
+    data: Path,
+    fold: int,
+    terms: Terms,
+    *,
+    lut_path: Path | None,
+    foreign_lut: bool,
+    space_name: str | None,
+    device: str,
+    engine_device: str,
+    backend: str | None,
+    precision: str | None,
+    threads: int | None,
+) -> Setting:
+    """Resolve devices, prices and space, and read the data.
+
+    Args:
+        folder: of the run.
+        data: folder of patients.
+        fold: whose patients are held out.
+        terms: what every network is given.
+        lut_path: prices of the device that measures, or None.
+        foreign_lut: take those of another device too.
+        space_name: None for the LUT's own.
+        device: where to search and train.
+        engine_device: where engines run.
+        backend: None for the LUT's, or the fastest here.
+        precision: None for the LUT's, or fp32.
+        threads: None for the LUT's, or the physical cores.
+
+    Raises:
+        BadInputError: a file that cannot be used, a LUT of another device, or options that do not go together.
+        BackendUnavailableError: the back end or the device is not here.
+    """
+    lut = None if lut_path is None else load_lut(lut_path)
+    if lut is None and space_name is None:
+        raise BadInputError("neither --space nor --lut is given.", hint="a LUT brings its space along.")
+    space = load_space(space_name) if space_name is not None else lut.space  # type: ignore[union-attr]
+    chosen_precision: Any = precision or ("fp32" if lut is None else lut.precision)
+    if chosen_precision == "int8":
+        raise BadInputError(
+            "engines in int8 take calibration frames, which no comparison has.", hint="--precision fp16."
+        )
+    engine_backend = resolve_backend(
+        backend or ("auto" if lut is None else lut.backend), engine_device, chosen_precision
+    )
+    where = resolve_device(device)
+    if terms.clock == "cpu" and where.type != "cpu":
+        raise BadInputError(f"--clock cpu says nothing of work on {where}.", hint="count by --clock wall.")
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=None)
+        found = load_fold(data, space, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    setting = Setting(
+        folder=folder,
+        space=space,
+        lut=lut,
+        lut_is_of_here=lut is not None,
+        data_folder=data,
+        data=found,
+        terms=terms,
+        device=where,
+        backend=engine_backend,
+        engine_device=engine_device,
+        precision=chosen_precision,
+        threads=threads or (default_threads() if lut is None else int(lut.fingerprint["threads"])),
+    )
+    return setting if lut is None else _checked(setting, lut, foreign_lut=foreign_lut)
+
+
+def _checked(setting: Setting, lut: Lut, *, foreign_lut: bool) -> Setting:
+    """Hold the LUT's device against the one that will measure."""
+    differences = binding_differences(lut.fingerprint, setting.fingerprint())
+    if differences and not foreign_lut:
+        raise BadInputError(
+            f"LUT {lut.source} is of another device: {'; '.join(differences)}.",
+            hint="give one measured here with bench-ops, or say --foreign-lut to search with it all the same.",
+        )
+    return dataclasses.replace(setting, lut_is_of_here=not differences)

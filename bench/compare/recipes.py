@@ -1,0 +1,142 @@
+"""How a network of a table is got: designed, searched, found by training candidates, or drawn at random."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from cinert import __version__
+from cinert.arch import Arch
+from cinert.baselines.base import Baseline
+from cinert.baselines.ica_unet import IcaUNet
+from cinert.baselines.kinds import KINDS
+from cinert.errors import BadInputError
+from cinert.sampling import random_arch
+from cinert.space import Space
+from search.genetic import require_genes
+from search.longest import require_paths
+from search.methods import METHODS, Decoder, Proposer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Designed:
+    """A baseline, as `cinert baseline` writes it."""
+
+    kind: str
+    widths: tuple[int, ...] | None = None
+    """Channels at each level; None for one level at each scale of the space."""
+    components: int | None = None
+    """Of ica-unet."""
+    fewer_levels: bool = False
+    """Leave out the coarsest levels where the grid does not divide; for networks whose depth the paper leaves open."""
+
+    @property
+    def words(self) -> str:
+        """The command that writes it."""
+        widths = "" if self.widths is None else f" --widths {','.join(map(str, self.widths))}"
+        components = "" if self.components is None else f" --components {self.components}"
+        fewer = ", or as many levels as the grid has" if self.fewer_levels else ""
+        return f"cinert baseline {self.kind}{widths}{components}{fewer}"
+
+    def build(self, space: Space) -> Baseline:
+        """The baseline on the grid of a space.
+
+        Raises:
+            BadInputError: it does not fit.
+        """
+        kind = KINDS[self.kind]
+        widths = kind.default_widths(space.scales) if self.widths is None else self.widths
+        provenance = {
+            "method": "cinert baseline",
+            "space": {"name": space.name, "digest": space.digest},
+            "versions": {"cinert": __version__},
+        }
+        while True:
+            try:
+                made = kind.for_space(space, widths, provenance)
+                break
+            except BadInputError:
+                if not self.fewer_levels or len(widths) == 2:
+                    raise
+                widths = widths[:-1]
+        if isinstance(made, IcaUNet) and self.components is not None:
+            made = dataclasses.replace(made, components=self.components)
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """The network of a differentiable search."""
+
+    method: str
+    paths: int
+    """n: paths that are fused, at most."""
+    decoder: Decoder | None = None
+    """The method's own if None."""
+
+    @property
+    def chosen_decoder(self) -> Decoder:
+        """What decodes it."""
+        return self.decoder or METHODS[self.method].decoder
+
+    @property
+    def words(self) -> str:
+        """The command that finds it."""
+        return f"nas-search --method {self.method} --decoder {self.chosen_decoder} --paths {self.paths}"
+
+    @property
+    def search_reads_paths(self) -> bool:
+        """Whether the number of paths matters before decoding; where not, one search serves any number."""
+        method = METHODS[self.method]
+        return method.mixture != "full" or method.latency_term in {"path-wise", "union"}
+
+    @property
+    def search_name(self) -> str:
+        """Networks of the same name come from one search."""
+        return f"{self.method}-n{self.paths}" if self.search_reads_paths else self.method
+
+    def require_fit(self, space: Space) -> None:
+        """Refuse a space without so many paths.
+
+        Raises:
+            BadInputError: naming both numbers.
+        """
+        require_paths(space, self.paths)
+        if self.chosen_decoder == "genetic":
+            require_genes(self.paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The best of several networks within the budget that were trained."""
+
+    method: Proposer
+
+    @property
+    def words(self) -> str:
+        """The command that finds it."""
+        return f"nas-search --method {self.method}"
+
+    @property
+    def search_name(self) -> str:
+        """As of `Searched`."""
+        return self.method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A random network, whatever it costs: a grey point of the picture."""
+
+    seed: int
+
+    @property
+    def words(self) -> str:
+        """How it was drawn."""
+        return f"random network of 1 to 4 paths, seed {self.seed}"
+
+    def build(self, space: Space) -> Arch:
+        """Draw it."""
+        return random_arch(space, self.seed, cover=True)
+
+
+Recipe = Designed | Searched | Trained | Drawn

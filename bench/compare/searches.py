@@ -1,0 +1,127 @@
+"""Searches of a comparison: each method once, for the same minutes, and as many networks decoded as tables ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.compare.plan import plan_candidates, plan_search, stored_plan
+from bench.compare.recipes import Searched, Trained
+from bench.compare.setting import SEARCHES, Setting
+from cinert.arch import Arch
+from cinert.errors import BadInputError
+from cinert.files import read_json, write_json
+from latency.cost import SpaceCosts
+from latency.lut import Lut
+from search.candidate_run import run_candidate_search
+from search.choose import search_settings
+from search.halving import HalvingSettings
+from search.loop import Search, read_supernet
+from search.methods import METHODS
+from search.run import SUPERNET, decode_search, run_search
+
+SPENT = "spent.json"
+Show = Callable[[str, int, int], None]
+"""Called with (what, done, in all)."""
+
+
+def search_folder(recipe: Searched | Trained, setting: Setting) -> Path:
+    """Where the search of a recipe lies; recipes of one search share it."""
+    return setting.folder / SEARCHES / recipe.search_name
+
+
+def found_arch(recipe: Searched | Trained, setting: Setting, show: Show) -> Arch:
+    """Search, or continue a search, and decode the network of a recipe.
+
+    Raises:
+        BadInputError: no LUT, too few networks within the budget, or the folder holds another search.
+    """
+    if setting.lut is None:
+        raise BadInputError(f"{recipe.words} reads prices, and there is no LUT.", hint="give one with --lut.")
+    if isinstance(recipe, Trained):
+        return _best_candidate(recipe, setting.lut, setting, show)
+    return _decoded(recipe, setting.lut, setting, show)
+
+
+def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
+    method, budget_ms = METHODS[recipe.method], setting.terms.budget_ms
+    space = dataclasses.replace(setting.space, relaxation=method.relaxation)
+    folder = search_folder(recipe, setting)
+    told = {"paths": recipe.paths if recipe.search_reads_paths else 1, "seed": setting.terms.seed}
+    draft = search_settings(recipe.method, method, occurrence=None, budget_ms=budget_ms, **told)
+    show("timing a step of the search", 0, 1)
+    plan = stored_plan(folder, lambda: plan_search(space, lut, draft, setting))
+    settings = dataclasses.replace(draft, epochs=plan.epochs)
+    spent = _Spent(folder)
+    run_search(
+        space,
+        lut,
+        setting.data,
+        settings,
+        budget_ms=budget_ms,
+        decoder=method.decoder,
+        folder=folder,
+        device=setting.device,
+        advance=lambda done, total: show(f"searching, {recipe.search_name}", done, total),
+        on_epoch=lambda _: spent.note(),
+    )
+    search = Search(space, SpaceCosts.from_lut(lut, space), setting.data.train, settings, setting.device)
+    search.restore(read_supernet(folder / SUPERNET))
+    search.settings = dataclasses.replace(settings, paths=recipe.paths)
+    return decode_search(search, lut, setting.data, recipe.chosen_decoder, budget_ms).arch
+
+
+def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Show) -> Arch:
+    folder = search_folder(recipe, setting)
+    draft = HalvingSettings(seed=setting.terms.seed)
+    show("timing a step of some candidates", 0, 1)
+    plan = stored_plan(folder, lambda: plan_candidates(setting.space, lut, draft, setting))
+    spent = _Spent(folder)
+
+    def advance(done: int, total: int) -> None:
+        spent.note()
+        show(f"searching, {recipe.search_name}", done, total)
+
+    result = run_candidate_search(
+        setting.space,
+        lut,
+        setting.data,
+        dataclasses.replace(draft, epochs=plan.epochs),
+        method=recipe.method,
+        budget_ms=setting.terms.budget_ms,
+        folder=folder,
+        device=setting.device,
+        advance=advance,
+    )
+    return result.arch
+
+
+class _Spent:
+    """Adds up what a search took, over all runs that continued it, in spent.json beside it.
+
+    Args:
+        folder: of the search.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SPENT
+        before = read_spent(folder) or {"seconds": 0.0, "cpu_seconds": 0.0}
+        self._seconds = before["seconds"] - time.monotonic()
+        self._cpu_seconds = before["cpu_seconds"] - time.process_time()
+
+    def note(self) -> None:
+        """Write down what was spent until now."""
+        document = {
+            "seconds": round(self._seconds + time.monotonic(), 2),
+            "cpu_seconds": round(self._cpu_seconds + time.process_time(), 2),
+        }
+        write_json(self._path, document)
+
+
+def read_spent(folder: Path) -> dict[str, Any] | None:
+    """{seconds, cpu_seconds} of a search; None where it has not begun."""
+    path = folder / SPENT
+    return read_json(path, "what the search took") if path.exists() else None

@@ -1,0 +1,42 @@
+"""The table that `bench-compare` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from bench.compare.markdown import number
+
+
+def comparison_table(document: Mapping[str, Any]) -> Table:
+    """A row per network: Dice, latency and throughput of ours, then the paper's own."""
+    table = Table(title=f"{document['source']}, and ours", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("network", no_wrap=True)
+    for name in ("Dice", "p50 ms", "p99 ms", "fps", "in time", "paper:\nDice", "paper:\nms", "paper:\nfps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in document["networks"]:
+        ours, paper = entry["ours"], entry["paper"]
+        latency = ours["latency"]
+        table.add_row(
+            entry["title"],
+            number(ours["dice"], lambda dice: f"{dice['mean']['mean']:.3f}"),
+            number(latency, lambda found: f"{found['p50_ms']:.2f}"),
+            number(latency, lambda found: f"{found['p99_ms']:.2f}"),
+            number(latency, lambda found: f"{found['throughput_fps']:.1f}"),
+            _verdict(entry),
+            number(paper, lambda found: f"{found['dice']['mean']['mean']:.3f}"),
+            number(paper, lambda found: f"{found['latency_ms']:g}"),
+            number(paper, lambda found: f"{found['throughput_fps']:g}"),
+        )
+    table.caption = f"the paper's: {document['paper_conditions']}"
+    return table
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    """Whether it is in time, or why that is not known."""
+    if entry["state"] == "finished":
+        return "yes" if entry["ours"]["latency"]["in_time"] else "no"
+    return "open" if entry["state"] == "unfinished" else str(entry["state"])
