@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help install demo test test-full gpu-tiny wheelhouse lint type docs clean
+.PHONY: help install demo test test-full gpu-tiny wheelhouse lint type docs sbom clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -44,6 +44,10 @@ type: install  ## mypy, strict
 docs: install  ## regenerate what README and docs take from benchmarks/results
 	$(BIN)/python benchmarks/readme_status.py
 	$(BIN)/python benchmarks/model_table.py
+	$(BIN)/python release/soup.py
+
+sbom: install  ## bills of materials (CycloneDX) of this version, in sbom/
+	$(BIN)/python release/sbom.py -o sbom
 
 clean:  ## remove what make demo wrote
 	rm -rf $(RUN)

@@ -6,6 +6,7 @@ import click
 import pytest
 
 COMMANDS = (
+    "bench-compare",
     "bench-engine",
     "bench-model",
     "bench-ops",
@@ -18,7 +19,10 @@ COMMANDS = (
     "segment-cine",
     "send-mrd",
     "serve-mrd",
+    "sign-bundle",
     "train-arch",
+    "verify-bundle",
+    "view-cine",
 )
 
 
