@@ -1,7 +1,7 @@
 """A bundle: the folder that carries one network from the lab to the bedside.
 
     manifest.json  arch.yaml  weights.safetensors  model.onnx  preprocessing.json  <backend>-<precision>.<suffix> ...
-    localiser.safetensors  localiser.onnx  localiser-<backend>-<precision>.<suffix> ...
+    localiser.safetensors  localiser.onnx  localiser-<backend>-<precision>.<suffix> ...  quality.json
 
 An engine is executable code, so nothing is deserialised before every file has its SHA-256 and no file is there that the
 manifest does not list. Free of torch.
@@ -10,8 +10,9 @@ manifest does not list. Free of torch.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from cinert.bundle_manifest import (
     MANIFEST,
     ONNX,
     PREPROCESSING,
+    QUALITY,
     SCHEMA,
     WEIGHTS,
     Manifest,
@@ -37,6 +39,7 @@ from cinert.data.grid import PreprocessingSpec
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import atomic_folder, check_writable, read_json, sha256_of, sha256_of_file, write_json
+from cinert.quality import QualityModel
 from cinert.space import CLASSES
 
 _LOCALISER_PREFIX = "localiser-"
@@ -64,6 +67,8 @@ class Bundle:
     engine: Engine
     localiser: Engine | None
     """None: the crop is centred on the image."""
+    quality: QualityModel | None
+    """None: masks get no score, because nobody calibrated it (`add_quality`)."""
     digest: str
     """SHA-256 of manifest.json, which pins every other file."""
 
@@ -248,8 +253,35 @@ def open_bundle(folder: Path) -> Bundle:
         preprocessing=preprocessing,
         engine=engine(manifest.engine, "", "network"),
         localiser=engine(manifest.localiser, _LOCALISER_PREFIX, "localiser") if manifest.localiser else None,
+        quality=(
+            QualityModel.from_dict(read_json(folder / QUALITY, "the calibration"), source=str(folder / QUALITY))
+            if QUALITY in manifest.files
+            else None
+        ),
         digest=sha256_of_file(source),
     )
+
+
+def add_quality(bundle: Bundle, model: QualityModel) -> Bundle:
+    """Put a calibrated score into a bundle, in place of an earlier one; whole or not at all.
+
+    The bundle's digest changes, so a signature or a certificate of it has to be made again.
+
+    Raises:
+        BadInputError: the folder cannot be written, or was changed since it was opened.
+    """
+    folder = bundle.folder
+    if sha256_of_file(folder / MANIFEST) != bundle.digest:
+        raise BadInputError(f"bundle {folder} was changed meanwhile.", hint="start again.")
+    with atomic_folder(folder) as partial:
+        for name in bundle.manifest.files.keys() - {QUALITY}:
+            shutil.copyfile(folder / name, partial / name)
+        write_json(partial / QUALITY, model.to_dict())
+        files = {**bundle.manifest.files, QUALITY: sha256_of_file(partial / QUALITY)}
+        write_json(partial / MANIFEST, replace(bundle.manifest, files=files).to_dict())
+        # What was copied is checked like any other bundle before it takes the place of the old one.
+        open_bundle(partial)
+    return open_bundle(folder)
 
 
 def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
