@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bedside.frames import Answer, Frame, State
-from bedside.pipeline import FramePipeline
+from bedside.frames import Answer, Frame
+from bedside.pipeline import FramePipeline, FrameResult
+from bedside.quality import state_of
 from cinert.bundle import Bundle
 from cinert.data.nifti import Geometry
 
@@ -71,24 +71,24 @@ class PipelineRunner:
     def submit(self, frame: Frame) -> Answer:
         """Segment a frame; a frame on another geometry than the last binds the pipeline anew, within its budget."""
         try:
-            mask = self.thread.submit(self._segment, frame).result()
+            result = self.thread.submit(self._segment, frame).result()
         except Exception as error:
             # Whatever an engine raises, the next frame has to be served.
             return Answer("failed", None, _since_ms(frame), f"{type(error).__name__}: {' '.join(str(error).split())}")
         total_ms = _since_ms(frame)
-        state: State = "live" if total_ms <= self.budget_ms else "late"
-        late = "" if state == "live" else f"{total_ms:.1f} ms after arrival, the budget is {self.budget_ms:g} ms"
-        return Answer(state, mask, total_ms, late)
+        quality = result.quality
+        state, reason = state_of(quality, total_ms=total_ms, budget_ms=self.budget_ms)
+        return Answer(state, result.mask, total_ms, reason, None if quality is None else quality.score)
 
     def close(self) -> None:
         """Release the buffers of this source; the engine stays loaded."""
         self.thread.submit(self.pipeline.__exit__, None, None, None).result()
 
-    def _segment(self, frame: Frame) -> NDArray[np.uint8]:
+    def _segment(self, frame: Frame) -> FrameResult:
         if self.bound is None or not self.bound.same_grid(frame.geometry):
             self.pipeline.bind(frame.geometry)
             self.bound = frame.geometry
-        return self.pipeline.segment(frame.image).mask
+        return self.pipeline.segment(frame.image)
 
 
 def _since_ms(frame: Frame) -> float:

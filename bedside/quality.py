@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bedside.frames import State
 from bedside.quality_features import anatomy, coarse, confidence, network_mask
 from bedside.quality_history import MaskHistory
 from cinert.data.nifti import Geometry
@@ -30,6 +31,23 @@ class Quality:
     def unsure(self) -> bool:
         """Whether the score lies below the bundle's threshold."""
         return bool(self.reason)
+
+
+def state_of(quality: Quality | None, *, total_ms: float, budget_ms: float) -> tuple[State, str]:
+    """The state that a mask travels with, and the reason in words.
+
+    A mask that is late and not to be relied on is `unsure`: whoever acts on it has to know that first. The reason then
+    says both.
+
+    Args:
+        quality: None where the bundle's score was not calibrated.
+        total_ms: arrival of the frame to the answer.
+        budget_ms: at most.
+    """
+    late = f"{total_ms:.1f} ms after arrival, the budget is {budget_ms:g} ms" if total_ms > budget_ms else ""
+    if quality is not None and quality.unsure:
+        return "unsure", "; ".join(filter(None, (quality.reason, late)))
+    return ("late", late) if late else ("live", "")
 
 
 class Scorer(Protocol):

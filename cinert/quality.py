@@ -33,13 +33,20 @@ FEATURES: dict[str, str] = {
 }
 """Name of each feature, and what is said where it weighs most; `bedside.quality_features` computes them."""
 
+OVER_TIME = ("jump", "drift")
+"""Features that need earlier frames; None until there are some."""
+
 STRUCTURES = ("rv", "myo", "lv")
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What a feature adds: weight * (value - mean) / scale is taken off the logit of the score."""
+    """What a feature takes off the logit of the score: weight * (value - mean) / scale.
 
+    A value below the floor counts as the floor: two masks that hardly differ are no proof that both are good.
+    """
+
+    floor: float
     mean: float
     scale: float
     weight: float
@@ -79,7 +86,11 @@ class QualityModel:
     def losses(self, features: Mapping[str, float | None]) -> dict[str, float]:
         """What each feature takes off the logit; 0 for one that is None, not known."""
         return {
-            name: 0.0 if (value := features[name]) is None else term.weight * (value - term.mean) / term.scale
+            name: (
+                0.0
+                if (value := features[name]) is None
+                else term.weight * (max(value, term.floor) - term.mean) / term.scale
+            )
             for name, term in self.terms.items()
         }
 

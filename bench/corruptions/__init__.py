@@ -1,0 +1,24 @@
+"""What goes wrong in the procedure room, simulated: each kind in a file of its own, by its strength."""
+
+from __future__ import annotations
+
+from bench.corruptions.arrhythmia import mixed_phases
+from bench.corruptions.noise import rician_noise
+from bench.corruptions.respiration import breathing, shifted_slices
+from bench.corruptions.scan import Corruption, Scan
+from bench.corruptions.undersampling import undersampled
+from bench.corruptions.void import device_void
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "noise": Corruption(
+        "Rician noise", "standard deviation, % of the brightest 1 % of voxels", (5, 10, 20, 30), rician_noise
+    ),
+    "undersampling": Corruption("undersampled k-space, zero-filled", "acceleration", (2, 4, 6, 8), undersampled),
+    "breathing": Corruption("breathing during the acquisition", "amplitude, mm", (2, 5, 10, 15), breathing),
+    "shift": Corruption("slices shifted against each other", "standard deviation, mm", (2, 5, 10, 15), shifted_slices),
+    "arrhythmia": Corruption("slices from the other phase", "share of the slices, %", (10, 20, 30, 50), mixed_phases),
+    "void": Corruption("signal void of a device", "radius, mm", (4, 8, 12, 16), device_void),
+}
+"""By name; strengths rise."""
+
+__all__ = ["CORRUPTIONS", "Corruption", "Scan"]
