@@ -71,9 +71,7 @@ def fit_quality(samples: Sequence[MaskSample], aim: Aim) -> QualityModel:
     weights, intercept = _fractional_logit(
         centred / scale, np.array([sample.mean_dice for sample, _ in kept]), importance / importance.sum()
     )
-    terms = {
-        name: Term(*map(float, row)) for name, *row in zip(FEATURES, floors, mean, scale, weights, strict=True)
-    }
+    terms = {name: Term(*map(float, row)) for name, *row in zip(FEATURES, floors, mean, scale, weights, strict=True)}
     model = QualityModel(
         intercept=intercept,
         terms=terms,

@@ -12,11 +12,8 @@ from scipy import stats
 
 from bench.quality_fit import Aim, fit_quality, predict
 from bench.robustness import CLEAN, MaskSample
-from cinert.errors import BadInputError
 from cinert.quality import QualityModel
 
-MIN_PATIENTS = 4
-"""Below that, what is left to fit to says nothing about hearts."""
 _BINS = 10
 _stats: Any = stats  # untyped in scipy
 
@@ -28,20 +25,6 @@ class ScoredMask:
     sample: MaskSample
     score: float
     unsure: bool
-
-
-def check_patients(samples: Sequence[MaskSample]) -> None:
-    """Refuse to fit a score to too few patients.
-
-    Raises:
-        BadInputError: fewer than `MIN_PATIENTS`.
-    """
-    count = len({sample.patient_id for sample in samples})
-    if count < MIN_PATIENTS:
-        raise BadInputError(
-            f"{count} patients that the network did not see are too few to calibrate a score.",
-            hint=f"give {MIN_PATIENTS} or more; --fold chooses those that a fold held out.",
-        )
 
 
 def score_with(model: QualityModel, samples: Sequence[MaskSample]) -> list[ScoredMask]:

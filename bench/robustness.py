@@ -152,9 +152,7 @@ def _of_patient(
             on_mask()
 
 
-def _versions(
-    scan: Scan, corruptions: Mapping[str, Corruption], seeds: list[int]
-) -> Iterator[tuple[str, float, Scan]]:
+def _versions(scan: Scan, corruptions: Mapping[str, Corruption], seeds: list[int]) -> Iterator[tuple[str, float, Scan]]:
     yield CLEAN, 0.0, scan
     for name, corruption in corruptions.items():
         if name == "arrhythmia" and scan.other is None:

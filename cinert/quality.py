@@ -36,6 +36,9 @@ FEATURES: dict[str, str] = {
 OVER_TIME = ("jump", "drift")
 """Features that need earlier frames; None until there are some."""
 
+CALIBRATION = ("patients", "frames", "masks", "corruptions", "previous", "catch", "seed")
+"""Keys of `QualityModel.calibration`."""
+
 STRUCTURES = ("rv", "myo", "lv")
 
 
@@ -70,8 +73,9 @@ class QualityModel:
         volumes: of rv, myo and lv.
         threshold: score below which a mask is not to be relied on.
         good_dice: mean Dice that a good mask has at least.
-        calibration: whom and what the model was fitted to, {patients [{id, digest}], frames, masks, corruptions,
-            previous, catch, seed}.
+        calibration: whom and what the model was fitted to: patients as {id, digest}, their labelled frames and the
+            masks made of them, strengths by corruption, frames by what came before them, share of bad masks to be
+            caught, seed.
         judged: what the score was worth on patients that it was not fitted to, as `bench.quality_worth` has it.
     """
 
@@ -119,6 +123,7 @@ class QualityModel:
         for key in ("terms", "volumes", "calibration", "judged"):
             if not isinstance(document[key], dict):
                 raise BadInputError(f"{source}: {key} is {document[key]!r}, expected a mapping.")
+        check_keys(document["calibration"], required=CALIBRATION, source=f"{source}: calibration")
         check_keys(document["terms"], required=FEATURES, source=f"{source}: terms")
         check_keys(document["volumes"], required=STRUCTURES, source=f"{source}: volumes")
         model = cls(

@@ -34,8 +34,10 @@ def device_void(scan: Scan, strength: float, rng: np.random.Generator) -> Scan:
     for index, plane in enumerate(image):
         # Millimetres moved within the plane per millimetre along the stack.
         centre = slant * (index - point[0]) * scan.spacing_mm[0]
-        distance = np.hypot((y - point[1]) * scan.spacing_mm[1] - centre[0], (x - point[2]) * scan.spacing_mm[2] - centre[1])
+        distance = np.hypot(
+            (y - point[1]) * scan.spacing_mm[1] - centre[0], (x - point[2]) * scan.spacing_mm[2] - centre[1]
+        )
         relative = distance / strength
-        plane *= 1 - np.exp(-(relative**6))
-        plane += RIM * bright * np.exp(-(((relative - 1.15) / 0.12) ** 2))
+        image[index] = plane * (1 - np.exp(-(relative**6)))
+        image[index] += RIM * bright * np.exp(-(((relative - 1.15) / 0.12) ** 2))
     return replace(scan, image_DHW=image)
