@@ -1,4 +1,4 @@
-"""One frame in, one mask out: localiser, preprocessing, engine, inverse mapping, quality score, each timed. Free of torch."""
+"""One frame in, one mask out: localiser, preprocessing, engine, inverse mapping, score, each timed. Free of torch."""
 
 from __future__ import annotations
 
