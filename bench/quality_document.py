@@ -76,7 +76,7 @@ def robustness_document(
         "n_patients": len({sample.patient_id for sample in clean}),
         "frames": len(clean),
         "previous": dict(Counter(sample.previous for sample in clean)),
-        "corruptions": {name: {"words": c.words, "unit": c.unit} for name, c in CORRUPTIONS.items()},
+        "corruptions": {name: {"words": c.words, "strength": c.meaning} for name, c in CORRUPTIONS.items()},
         "worth": worth(scored, aim.good_dice),
         "unseen_corruption_auroc": None if unseen is None else dict(unseen),
         "by_strength": by_strength(scored),
@@ -101,9 +101,8 @@ def robustness_document(
 def strength_table(scored: Sequence[ScoredMask]) -> Table:
     """A row per corruption and strength."""
     table = Table(title="Dice and quality score, means over frames", box=box.SIMPLE_HEAD, padding=0)
-    for name in ("corruption", "strength"):
-        table.add_column(name, no_wrap=True)
-    for name in ("RV", "MYO", "LV", "mean", "score", "unsure"):
+    table.add_column("corruption", no_wrap=True)
+    for name in ("strength", "RV", "MYO", "LV", "mean", "score", "unsure"):
         table.add_column(name, justify="right", no_wrap=True)
     shown = ""
     for row in by_strength(scored):
@@ -111,10 +110,9 @@ def strength_table(scored: Sequence[ScoredMask]) -> Table:
             table.add_section()
         first = row["corruption"] != shown
         shown = row["corruption"]
-        unit = "" if shown == CLEAN else f" ({CORRUPTIONS[shown].unit})"
         table.add_row(
             shown if first else "",
-            f"{row['strength']:g}{unit if first else ''}" if shown != CLEAN else "",
+            "" if shown == CLEAN else f"{row['strength']:g} {CORRUPTIONS[shown].unit}",
             *(f"{row['dice'][name]:.3f}" for name in ("rv", "myo", "lv")),
             f"{row['mean_dice']:.3f}",
             f"{row['score']:.3f}",

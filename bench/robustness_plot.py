@@ -66,7 +66,7 @@ def _strengths(axes: Any, name: str, table: list[dict[str, Any]], aim: Aim) -> N
         label="share of masks unsure",
     )
     axes.axhline(aim.good_dice, color=INK, linewidth=0.8, linestyle=":", label=f"good: Dice {aim.good_dice:g}")
-    axes.set(title=CORRUPTIONS[name].words, xlabel=CORRUPTIONS[name].unit, ylabel="0 to 1", ylim=(0, 1.02))
+    axes.set(title=CORRUPTIONS[name].words, xlabel=CORRUPTIONS[name].meaning, ylabel="0 to 1", ylim=(0, 1.02))
     axes.title.set_fontsize(10.5)
 
 

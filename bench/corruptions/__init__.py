@@ -10,14 +10,12 @@ from bench.corruptions.undersampling import undersampled
 from bench.corruptions.void import device_void
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "noise": Corruption(
-        "Rician noise", "standard deviation, % of the brightest 1 % of voxels", (5, 10, 20, 30), rician_noise
-    ),
-    "undersampling": Corruption("undersampled k-space, zero-filled", "acceleration", (2, 4, 6, 8), undersampled),
-    "breathing": Corruption("breathing during the acquisition", "amplitude, mm", (2, 5, 10, 15), breathing),
-    "shift": Corruption("slices shifted against each other", "standard deviation, mm", (2, 5, 10, 15), shifted_slices),
-    "arrhythmia": Corruption("slices from the other phase", "share of the slices, %", (10, 20, 30, 50), mixed_phases),
-    "void": Corruption("signal void of a device", "radius, mm", (4, 8, 12, 16), device_void),
+    "noise": Corruption("Rician noise", "standard deviation, % of bright voxels", "%", (5, 10, 20, 30), rician_noise),
+    "undersampling": Corruption("undersampled k-space, zero-filled", "acceleration", "x", (2, 4, 6, 8), undersampled),
+    "breathing": Corruption("breathing while measured", "amplitude, mm", "mm", (2, 5, 10, 15), breathing),
+    "shift": Corruption("slices shifted", "standard deviation, mm", "mm", (2, 5, 10, 15), shifted_slices),
+    "arrhythmia": Corruption("slices of the other phase", "share of slices, %", "%", (10, 20, 30, 50), mixed_phases),
+    "void": Corruption("signal void of a device", "radius, mm", "mm", (4, 8, 12, 16), device_void),
 }
 """By name; strengths rise."""
 

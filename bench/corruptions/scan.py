@@ -63,7 +63,8 @@ class Corruption:
     """A kind of corruption."""
 
     words: str
+    meaning: str
+    """Of a strength, with its unit."""
     unit: str
-    """Of the strengths, in words."""
     strengths: tuple[float, ...]
     apply: Corrupt
