@@ -36,12 +36,13 @@ def save_robustness_plot(path: Path, scored: Sequence[ScoredMask], aim: Aim, *, 
     names = [name for name in CORRUPTIONS if any(mask.sample.corruption == name for mask in scored)]
     rows = -(-(len(names) + 2) // _COLUMNS)
     figure = Figure(figsize=(15, 3.7 * rows), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     panels = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
     table = by_strength(scored)
     for axes, name in zip(panels, names, strict=False):
         _strengths(axes, name, table, aim)
-    panels[0].legend(loc="lower left", fontsize=9, frameon=False)
+    handles, words = panels[0].get_legend_handles_labels()
+    figure.legend(handles, words, loc="outside upper right", ncols=len(words), fontsize=9, frameon=False)
     _reliability(panels[len(names)], scored)
     _scores(panels[len(names) + 1], scored, aim)
     for axes in panels[len(names) + 2 :]:
@@ -54,7 +55,7 @@ def save_robustness_plot(path: Path, scored: Sequence[ScoredMask], aim: Aim, *, 
 
 def _strengths(axes: Any, name: str, table: list[dict[str, Any]], aim: Aim) -> None:
     rows = [row for row in table if row["corruption"] in (CLEAN, name)]
-    strength = [row["strength"] for row in rows]
+    strength = [CORRUPTIONS[name].none if row["corruption"] == CLEAN else row["strength"] for row in rows]
     axes.plot(strength, [row["mean_dice"] for row in rows], "o-", color=GOOD, label="mean Dice")
     axes.plot(strength, [row["score"] for row in rows], "s--", color=BAD, label="quality score")
     axes.bar(

@@ -11,7 +11,9 @@ from bench.corruptions.void import device_void
 
 CORRUPTIONS: dict[str, Corruption] = {
     "noise": Corruption("Rician noise", "standard deviation, % of bright voxels", "%", (5, 10, 20, 30), rician_noise),
-    "undersampling": Corruption("undersampled k-space, zero-filled", "acceleration", "x", (2, 4, 6, 8), undersampled),
+    "undersampling": Corruption(
+        "undersampled k-space, zero-filled", "acceleration", "x", (2, 4, 6, 8), undersampled, none=1
+    ),
     "breathing": Corruption("breathing while measured", "amplitude, mm", "mm", (2, 5, 10, 15), breathing),
     "shift": Corruption("slices shifted", "standard deviation, mm", "mm", (2, 5, 10, 15), shifted_slices),
     "arrhythmia": Corruption("slices of the other phase", "share of slices, %", "%", (10, 20, 30, 50), mixed_phases),

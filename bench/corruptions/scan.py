@@ -68,3 +68,5 @@ class Corruption:
     unit: str
     strengths: tuple[float, ...]
     apply: Corrupt
+    none: float = 0.0
+    """Strength that changes nothing."""
