@@ -76,7 +76,7 @@ def calibrate_quality(
     )
     changed = add_quality(bundle, model)
     console.print(strength_table(scored))
-    console.print(f"judged by cross-validation over {len(patients)} patients, too few for more than a rough figure:")
+    console.print(f"judged by cross-validation over {len(patients)} patients, whose masks are alike among themselves:")
     for line in worth_lines(figures, aim, unseen):
         console.print(f"  {line}", markup=False)
     console.print(

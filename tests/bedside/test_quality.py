@@ -1,10 +1,13 @@
 """The score at the bedside: with a calibrated bundle every mask carries it, and below its threshold is unsure."""
 
+import json
 import time
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from bedside.cli import segment_cine
 from bedside.frames import Frame
 from bedside.pipeline import FramePipeline
 from bedside.pipeline_runner import PipelineRunners
@@ -118,3 +121,22 @@ def test_every_frame_of_a_calibrated_bundle_is_scored(make_bundle, cine):
     assert all(answer.mask is not None for answer in answers)
     assert [answer.quality for answer in answers] == pytest.approx([1 / (1 + np.exp(4) / 9)] * 3)
     assert all(answer.reason.startswith(FEATURES["missing"]) for answer in answers)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_segment_cine_reports_the_score(make_bundle, cine, tmp_path, calibrated):
+    bundle = open_bundle(make_bundle("ort"))
+    if calibrated:
+        add_quality(bundle, model(missing=6.0))
+    words = [bundle.folder, cine[0], "--threads", 1, "-o", tmp_path / "mask.nii.gz", "--report", tmp_path / "cine.json"]
+    result = CliRunner().invoke(segment_cine, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    frames = json.loads((tmp_path / "cine.json").read_text())["frames"]
+
+    if calibrated:
+        assert [frame["quality"] for frame in frames] == pytest.approx([1 / (1 + np.exp(4) / 9)] * 6)
+        assert all(frame["unsure"].startswith(FEATURES["missing"]) for frame in frames)
+        assert "unsure in 6 phases" in result.output
+    else:
+        assert {(frame["quality"], frame["unsure"]) for frame in frames} == {(None, "")}
+        assert "No quality score: calibrate-quality" in result.output
