@@ -169,7 +169,7 @@ def quality_documents(fingerprint):
         unseen=unseen,
         fold=0,
         seed=0,
-        bundle={"folder": "bundle", "digest": "ab" * 32, "arch_digest": "cd" * 32},
+        bundle={"folder": "bundle", "digest": "ab" * 32, "arch_digest": "cd" * 8},
         fingerprint=fingerprint,
     )
     return {"quality": model.to_dict(), "robustness": robustness}
