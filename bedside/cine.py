@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.pipeline import STAGES, FramePipeline
+from bedside.quality import Quality
 from cinert.data.nifti import Cine
 from cinert.timing import percentiles_ms
 
@@ -28,7 +29,9 @@ class CineResult:
     mask: NDArray[np.uint8]
     """(x, y, z, t), stored axes."""
     stages_ms: NDArray[np.float64]
-    """(frames, 5): the `COLUMNS` of each segmented frame; more rows than phases where the cine was repeated."""
+    """(frames, 6): the `COLUMNS` of each segmented frame; more rows than phases where the cine was repeated."""
+    quality: tuple[Quality | None, ...]
+    """Of each segmented frame; None where the bundle's score was not calibrated."""
     warmup: int
     """Frames segmented before, not counted."""
 
@@ -70,11 +73,13 @@ def segment_phases(
     pipeline.bind(cine.geometry)
     mask = np.zeros(cine.image.shape, dtype=np.uint8)
     stages_ms = np.zeros((phases * repeat, len(COLUMNS)))
+    quality = []
     for number, row in enumerate(stages_ms):
         frame = pipeline.segment(cine.image[..., number % phases])
         row[:] = [frame.stage_ms(stage) for stage in COLUMNS]
+        quality.append(frame.quality)
         if number < phases:
             mask[..., number] = frame.mask
         if on_frame is not None:
             on_frame()
-    return CineResult(mask=mask, stages_ms=stages_ms, warmup=warmup)
+    return CineResult(mask=mask, stages_ms=stages_ms, quality=tuple(quality), warmup=warmup)

@@ -40,6 +40,7 @@ _STAGE_WORDS = {
     "preprocess": "preprocessing",
     "engine": "engine",
     "inverse": "inverse mapping",
+    "quality": "quality score",
 }
 
 
@@ -176,8 +177,13 @@ def _document(
         "cine": {"file": cine_path.name, "shape": list(cine.image.shape), "time_step_ms": cine.time_step_ms},
         "latency": result.latency(budget_ms),
         "frames": [
-            {"phase": number % cine.image.shape[3], **{f"{s}_ms": float(v) for s, v in zip(COLUMNS, row, strict=True)}}
-            for number, row in enumerate(result.stages_ms)
+            {
+                "phase": number % cine.image.shape[3],
+                **{f"{s}_ms": float(v) for s, v in zip(COLUMNS, row, strict=True)},
+                "quality": None if quality is None else quality.score,
+                "unsure": "" if quality is None else quality.reason,
+            }
+            for number, (row, quality) in enumerate(zip(result.stages_ms, result.quality, strict=True))
         ],
         "volumes_ml": volumes,
         "function": function(volumes),
@@ -186,7 +192,7 @@ def _document(
 
 
 def _print(document: dict[str, Any], device: str) -> None:
-    latency, heart = document["latency"], document["function"]
+    latency, heart, frames = document["latency"], document["function"], document["frames"]
     console.print(
         f"{latency['frames']} frames on {device}, after {latency['warmup_frames']} warm-up frames that are not counted",
         markup=False,
@@ -201,6 +207,14 @@ def _print(document: dict[str, Any], device: str) -> None:
     console.print(table)
     if latency["frames"] < 100:
         console.print("With fewer than 100 frames p99 is about the worst; bench-engine gives the proof.")
+    if frames[0]["quality"] is None:
+        console.print("No quality score: calibrate-quality writes one into the bundle.")
+    else:
+        unsure = {frame["phase"] + 1: frame["unsure"] for frame in frames if frame["unsure"]}
+        lowest = min(frame["quality"] for frame in frames)
+        console.print(f"quality score {lowest:.2f} or more; unsure in {len(unsure)} phases", markup=False)
+        for phase, reason in unsure.items():
+            console.print(f"  phase {phase}: {reason}", markup=False)
     for name in ("lv", "rv"):
         side, ef = heart[name], heart[name]["ef_percent"]
         lost = [str(phase + 1) for phase, ml in enumerate(document["volumes_ml"][name]) if ml == 0]

@@ -1,4 +1,4 @@
-"""One frame in, one mask out: localiser, preprocessing, engine, inverse mapping, each timed. Free of torch."""
+"""One frame in, one mask out: localiser, preprocessing, engine, inverse mapping, score, each timed. Free of torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bedside.quality import Quality, QualityScorer, Scorer
 from cinert.backends.base import Runner
 from cinert.bundle import Bundle
 from cinert.data.grid import GridMap, PreprocessingSpec
@@ -18,7 +19,7 @@ from cinert.data.localiser import Localiser
 from cinert.data.nifti import Geometry
 from cinert.errors import BadInputError
 
-STAGES = ("localise", "preprocess", "engine", "inverse")
+STAGES = ("localise", "preprocess", "engine", "inverse", "quality")
 """Where a frame's time goes, in this order; what `total` has beyond them is a few microseconds."""
 
 
@@ -36,8 +37,12 @@ class FrameResult:
     """Host to host: copies and inference."""
     inverse_ms: float
     """Logits to the mask on the stored grid."""
+    quality_ms: float
+    """Scoring the mask; about 0 without a scorer."""
     total_ms: float
     """Frame in to mask out, on the wall clock: what the budget is held against."""
+    quality: Quality | None = None
+    """How far the mask can be relied on; None without a scorer."""
 
     def stage_ms(self, stage: str) -> float:
         """Time of one of `STAGES`, or `total`."""
@@ -70,12 +75,19 @@ class FramePipeline:
         runner: takes x_BCDHW, batch 1, one channel; gives logits_BCDHW.
         spec: the network's grid.
         localiser: finds the heart in each frame.
+        scorer: says how far each mask can be relied on.
 
     Raises:
         BadInputError: the runner does not take one image on that grid.
     """
 
-    def __init__(self, runner: Runner, spec: PreprocessingSpec, localiser: Localiser | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        spec: PreprocessingSpec,
+        localiser: Localiser | None = None,
+        scorer: Scorer | None = None,
+    ) -> None:
         if tuple(runner.input_shapes) != ((1, 1, *spec.shape_DHW),):
             raise BadInputError(
                 f"the engine takes inputs of shape {tuple(runner.input_shapes)}; a cine frame gives one image of shape"
@@ -85,6 +97,7 @@ class FramePipeline:
         self.runner = runner
         self.spec = spec
         self.localiser = localiser
+        self.scorer = scorer
         self._grid: GridMap | None = None
         self._x_BCDHW = np.zeros((1, 1, *spec.shape_DHW), np.float32)
 
@@ -96,18 +109,22 @@ class FramePipeline:
             bundle.load_runner(device=device, threads=threads),
             bundle.preprocessing,
             None if localiser is None else Localiser(localiser),
+            None if bundle.quality is None else QualityScorer(bundle.quality, bundle.preprocessing.spacing_mm),
         )
 
     def fork(self) -> Self:
         """A second pipeline on the same engines with buffers of its own, to overlap successive frames; not bound."""
         localiser = None if self.localiser is None else Localiser(self.localiser.runner.fork())
-        return type(self)(self.runner.fork(), self.spec, localiser)
+        scorer = None if self.scorer is None else self.scorer.fork()
+        return type(self)(self.runner.fork(), self.spec, localiser, scorer)
 
     def bind(self, geometry: Geometry) -> Self:
         """Build the map to the network's grid and back; every later frame has to lie on `geometry`."""
         self._grid = GridMap(geometry, self.spec)
         if self.localiser is not None:
             self.localiser.bind(geometry)
+        if self.scorer is not None:
+            self.scorer.bind(geometry)
         return self
 
     def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
@@ -141,14 +158,18 @@ class FramePipeline:
         logits_BCDHW = self.runner.run(self._x_BCDHW)
         done = time.perf_counter_ns()
         mask = grid.logits_to_stored(logits_BCDHW[0], out=out)
+        mapped = time.perf_counter_ns()
+        quality = None if self.scorer is None else self.scorer.score(logits_BCDHW[0], mask)
         end = time.perf_counter_ns()
         return FrameResult(
             mask=mask,
             localise_ms=(located - start) / 1e6,
             preprocess_ms=(ready - located) / 1e6,
             engine_ms=(done - ready) / 1e6,
-            inverse_ms=(end - done) / 1e6,
+            inverse_ms=(mapped - done) / 1e6,
+            quality_ms=(end - mapped) / 1e6,
             total_ms=(end - start) / 1e6,
+            quality=quality,
         )
 
     def _bound(self) -> GridMap:

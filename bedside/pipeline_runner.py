@@ -17,6 +17,7 @@ from bedside.engine_protocol import Expect, Forget, Start
 from bedside.frame_memory import FrameMemory
 from bedside.frames import Answer, Frame
 from bedside.pipeline import FramePipeline, FrameResult
+from bedside.quality import state_of
 from bedside.turns import Turns
 from bedside.watchdog import Log, Outage, Watchdog
 from cinert.bundle import Bundle
@@ -123,7 +124,7 @@ class PipelineRunner:
     def submit(self, frame: Frame) -> Answer:
         """Segment a frame; a frame on another geometry than the last is segmented on its own, within its budget."""
         try:
-            _, mask = self._runners.segment(self._source, frame)
+            result, mask = self._runners.segment(self._source, frame)
         except EngineGoneError as error:
             reason = f"the engine {error}; no mask for {_since_ms(self._masked_ns) / 1e3:.2f} s"
             return Answer("failed", None, _since_ms(frame.arrived_ns), reason)
@@ -131,18 +132,13 @@ class PipelineRunner:
             # Whatever happens to a frame, the next one has to be served.
             return Answer("failed", None, _since_ms(frame.arrived_ns), " ".join(str(error).split()))
         self._masked_ns = time.perf_counter_ns()
-        return _answer(mask, _since_ms(frame.arrived_ns), self._runners.budget_ms)
+        total_ms, quality = _since_ms(frame.arrived_ns), result.quality
+        state, reason = state_of(quality, total_ms=total_ms, budget_ms=self._runners.budget_ms)
+        return Answer(state, mask, total_ms, reason, None if quality is None else quality.score)
 
     def close(self) -> None:
         """Release the buffers of this source; the engine stays loaded."""
         self._runners.forget(self._source)
-
-
-def _answer(mask: NDArray[np.uint8], total_ms: float, budget_ms: float) -> Answer:
-    """The state that a mask travels with."""
-    if total_ms > budget_ms:
-        return Answer("late", mask, total_ms, f"{total_ms:.1f} ms after arrival, the budget is {budget_ms:g} ms")
-    return Answer("live", mask, total_ms)
 
 
 def _since_ms(moment_ns: int) -> float:

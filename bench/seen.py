@@ -37,8 +37,11 @@ def seen_among(
     return seen
 
 
-def refuse_seen(seen: Sequence[str], *, bundle: object) -> None:
-    """Refuse to score patients that the weights saw.
+SAY_ALLOW_SEEN = "score others, or say --allow-seen; accuracy.json will name them."
+
+
+def refuse_seen(seen: Sequence[str], *, bundle: object, hint: str = SAY_ALLOW_SEEN) -> None:
+    """Refuse to score patients that the weights saw; `hint` says what to do.
 
     Raises:
         BadInputError: there are any; all are named.
@@ -46,17 +49,20 @@ def refuse_seen(seen: Sequence[str], *, bundle: object) -> None:
     if seen:
         raise BadInputError(
             f"the weights in {bundle} saw {len(seen)} of these patients: {', '.join(seen)}.",
-            hint="score others, or say --allow-seen; accuracy.json will name them.",
+            hint=hint,
         )
 
 
-def refuse_unknown(*, bundle: object) -> NoReturn:
-    """Refuse to score weights that do not say whom they saw.
+TRAIN_OR_ALLOW = "train with train-arch, which writes it down, or say --allow-seen."
+
+
+def refuse_unknown(*, bundle: object, hint: str = TRAIN_OR_ALLOW) -> NoReturn:
+    """Refuse to score weights that do not say whom they saw; `hint` says what to do.
 
     Raises:
         BadInputError: always.
     """
     raise BadInputError(
         f"the weights in {bundle} do not say which patients they saw.",
-        hint="train with train-arch, which writes it down, or say --allow-seen.",
+        hint=hint,
     )

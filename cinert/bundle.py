@@ -1,7 +1,7 @@
 """A bundle: the folder that carries one network from the lab to the bedside.
 
     manifest.json  arch.yaml  weights.safetensors  model.onnx  preprocessing.json  <backend>-<precision>.<suffix> ...
-    localiser.safetensors  localiser.onnx  localiser-<backend>-<precision>.<suffix> ...
+    localiser.safetensors  localiser.onnx  localiser-<backend>-<precision>.<suffix> ...  quality.json
 
 An engine is executable code, so nothing is deserialised before every file has its SHA-256 and no file is there that the
 manifest does not list. Free of torch.
@@ -10,8 +10,9 @@ manifest does not list. Free of torch.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from cinert.bundle_manifest import (
     MANIFEST,
     ONNX,
     PREPROCESSING,
+    QUALITY,
     SCHEMA,
     WEIGHTS,
     Manifest,
@@ -47,6 +49,7 @@ from cinert.files import (
     sha256_of_file,
     write_json,
 )
+from cinert.quality import QualityModel
 from cinert.space import CLASSES
 
 _LOCALISER_PREFIX = "localiser-"
@@ -74,6 +77,8 @@ class Bundle:
     engine: Engine
     localiser: Engine | None
     """None: the crop is centred on the image."""
+    quality: QualityModel | None
+    """None: masks get no score, because nobody calibrated it (`add_quality`)."""
     digest: str
     """SHA-256 of manifest.json, which pins every other file."""
 
@@ -270,8 +275,37 @@ def open_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
         preprocessing=preprocessing,
         engine=engine(manifest.engine, "", "network"),
         localiser=engine(manifest.localiser, _LOCALISER_PREFIX, "localiser") if manifest.localiser else None,
+        quality=(
+            QualityModel.from_dict(
+                parse_json(content[QUALITY], folder / QUALITY, "the calibration"), source=str(folder / QUALITY)
+            )
+            if QUALITY in content
+            else None
+        ),
         digest=found,
     )
+
+
+def add_quality(bundle: Bundle, model: QualityModel) -> Bundle:
+    """Put a calibrated score into a bundle, in place of an earlier one; whole or not at all.
+
+    The bundle's digest changes, so a signature or a certificate of it has to be made again.
+
+    Raises:
+        BadInputError: the folder cannot be written, or was changed since it was opened.
+    """
+    folder = bundle.folder
+    if sha256_of_file(folder / MANIFEST) != bundle.digest:
+        raise BadInputError(f"bundle {folder} was changed meanwhile.", hint="start again.")
+    with atomic_folder(folder) as partial:
+        for name in bundle.manifest.files.keys() - {QUALITY}:
+            shutil.copyfile(folder / name, partial / name)
+        write_json(partial / QUALITY, model.to_dict())
+        files = {**bundle.manifest.files, QUALITY: sha256_of_file(partial / QUALITY)}
+        write_json(partial / MANIFEST, replace(bundle.manifest, files=files).to_dict())
+        # What was copied is checked like any other bundle before it takes the place of the old one.
+        open_bundle(partial)
+    return open_bundle(folder)
 
 
 def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
@@ -282,7 +316,7 @@ def _check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
             f"bundle {folder} holds {extra[0]}, which its manifest does not list.",
             hint="a bundle is used as it was exported; keep other files elsewhere.",
         )
-    used = {ARCH, PREPROCESSING, *manifest.engine, *manifest.localiser}
+    used = {ARCH, PREPROCESSING, *manifest.engine, *manifest.localiser} | ({QUALITY} & manifest.files.keys())
     content = {}
     for name, expected in manifest.files.items():
         path = folder / name

@@ -21,6 +21,8 @@ MANIFEST, ARCH, WEIGHTS, ONNX, PREPROCESSING = (
     "preprocessing.json",
 )
 LOCALISER, LOCALISER_ONNX = "localiser.safetensors", "localiser.onnx"
+QUALITY = "quality.json"
+"""Listed in `files` where the bundle's score was calibrated."""
 ESTIMATE_KEYS = ("ms", "low_ms", "high_ms", "p50_ms", "p99_ms", "throughput_fps")
 ParityStatus = Literal["passed", "not_run"]
 

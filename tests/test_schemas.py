@@ -14,6 +14,11 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from safetensors import safe_open
 
+from bench.quality_document import calibration_record, robustness_document
+from bench.quality_fit import Aim, fit_quality
+from bench.quality_worth import cross_validated, unseen_corruption_auroc, worth
+from bench.robustness import MaskSample
+from cinert.quality import FEATURES
 from cinert.space import PRESETS, load_space
 from latency.calibration import GROUP_NAMES, CalibrationNetwork, fit_calibration
 from latency.lut import load_lut
@@ -31,6 +36,8 @@ WRITTEN = (
     "metrics",
     "model",
     "preprocessing",
+    "quality",
+    "robustness",
     "space",
     "verify",
     "weights",
@@ -132,7 +139,46 @@ def documents(work):
         "cine-report": work / "segment.json",
     }
     found = {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
-    return {**found, "space": space, "weights": weights}
+    return {**found, **quality_documents(found["accuracy"]["fingerprint"]), "space": space, "weights": weights}
+
+
+def quality_documents(fingerprint):
+    """As calibrate-quality and bench-robustness write them, of made-up masks: real ones take minutes."""
+    samples = [
+        MaskSample(
+            patient_id=f"patient{patient:03}",
+            frame=1,
+            phase="ED",
+            corruption=corruption,
+            strength=strength,
+            dice=dict.fromkeys(("rv", "myo", "lv"), dice),
+            features={**dict.fromkeys(FEATURES, 0.1), "entropy": 1 - dice, "jump": None},
+            volumes_ml={"rv": 90.0, "myo": 110.0, "lv": 100.0},
+            reference_ml={"rv": 90.0, "myo": 110.0, "lv": 100.0 + patient},
+            previous="none",
+        )
+        for patient in range(4)
+        for corruption, strength, dice in (("clean", 0.0, 0.9), ("noise", 20.0, 0.6), ("void", 8.0, 0.8))
+    ]
+    aim = Aim(0.7, 0.9)
+    scored, unseen = cross_validated(samples, aim), unseen_corruption_auroc(samples, aim)
+    patients = [{"id": "patient000", "digest": "ab"}]
+    model = replace(
+        fit_quality(samples, aim),
+        calibration=calibration_record(samples, aim, patients, seed=0),
+        judged={**worth(scored, aim.good_dice), "unseen_corruption_auroc": unseen},
+    )
+    robustness = robustness_document(
+        scored,
+        aim,
+        judged_by="cross-validation",
+        unseen=unseen,
+        fold=0,
+        seed=0,
+        bundle={"folder": "bundle", "digest": "ab" * 32, "arch_digest": "cd" * 8},
+        fingerprint=fingerprint,
+    )
+    return {"quality": model.to_dict(), "robustness": robustness}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,6 +241,11 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("weights", ["seen_patients"], None),
         ("preprocessing", ["spacing_mm", 0], 0),
         ("cine-report", ["cine", "shape"], [1, 2, 3]),
+        ("cine-report", ["frames", 0, "quality"], 1.5),
+        ("quality", ["terms", "jump", "weight"], -1),
+        ("quality", ["calibration", "catch"], 2),
+        ("robustness", ["judged_by"], "nobody"),
+        ("robustness", ["masks", 0, "score"], None),
     ],
 )
 def test_wrong_values_are_noticed(documents, name, path, value):

@@ -70,6 +70,8 @@ def _attributes(image: Any, answer: Answer, bundle: str) -> Any:
         CineRT_frame_to_mask_ms=f"{answer.total_ms:.3f}",
         CineRT_bundle=bundle,
     )
+    if answer.quality is not None:
+        meta["CineRT_quality"] = f"{answer.quality:.3f}"
     return meta
 
 

@@ -52,7 +52,8 @@ def test_repeats_add_samples_and_warm_up_adds_none(make_bundle, cine, repeat: in
         result = segment_phases(pipeline, series, repeat=repeat, warmup=7, on_frame=lambda: done.append(1))
 
     phases = series.image.shape[3]
-    assert result.stages_ms.shape == (phases * repeat, 5)
+    assert result.stages_ms.shape == (phases * repeat, 6)
+    assert result.quality == (None,) * phases * repeat
     assert len(done) == phases * repeat
     assert result.mask.shape == series.image.shape
     assert result.latency(50.0)["warmup_frames"] == 7

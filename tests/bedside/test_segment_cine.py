@@ -55,7 +55,7 @@ def test_the_report_adds_up(make_bundle, cine, tmp_path: Path) -> None:
     assert document["schema"] == "cinert.cine-report"
     assert [frame["phase"] for frame in document["frames"]] == [0, 1, 2, 3, 4, 5] * 2
     for frame in document["frames"]:
-        parts = [frame[f"{stage}_ms"] for stage in ("localise", "preprocess", "engine", "inverse")]
+        parts = [frame[f"{stage}_ms"] for stage in ("localise", "preprocess", "engine", "inverse", "quality")]
         assert sum(parts) == pytest.approx(frame["total_ms"])
     totals = [frame["total_ms"] for frame in document["frames"]]
     assert document["latency"]["worst_ms"] == max(totals)

@@ -26,8 +26,8 @@ def measurement(engine_ms=10.0, frame_ms=20.0, *, late=0, fps=60.0, mode="burst"
         frame_to_mask=Stream(mode, [frame_ms] * (500 - late) + [51.0] * late),
         frame_to_mask_fps=fps,
         frame_device_p50_ms=9.5,
-        stages_p50_ms={"localise": 0.5, "preprocess": 1.0, "engine": 10.0, "inverse": 2.0},
-        stages_p99_ms={"localise": 0.6, "preprocess": 1.1, "engine": 11.0, "inverse": 2.1},
+        stages_p50_ms={"localise": 0.5, "preprocess": 1.0, "engine": 10.0, "inverse": 2.0, "quality": 0.0},
+        stages_p99_ms={"localise": 0.6, "preprocess": 1.1, "engine": 11.0, "inverse": 2.1, "quality": 0.0},
     )
 
 
@@ -158,6 +158,7 @@ def frame_result(localise, preprocess, engine, inverse):
         preprocess_ms=preprocess,
         engine_ms=engine,
         inverse_ms=inverse,
+        quality_ms=0.0,
         total_ms=localise + preprocess + engine + inverse,
     )
 
@@ -182,7 +183,7 @@ def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
     short = Plan(mode="burst", frames=3, budget_ms=50.0, fps=22.0, idle_s=0.0, warmup=3)
     measured = measure(FramePipeline(CountingRunner(), spec), source, short, clock=WallClock(), progress=progress)
     assert measured.stages_p99_ms == measured.stages_p50_ms
-    assert measured.stages_p50_ms == {"localise": 0.5, "preprocess": 1.0, "engine": 2.0, "inverse": 3.0}
+    assert measured.stages_p50_ms == {"localise": 0.5, "preprocess": 1.0, "engine": 2.0, "inverse": 3.0, "quality": 0.0}
     assert len(measured.engine.latency_ms) == len(measured.frame_to_mask.latency_ms) == 3
     assert CountingRunner.open_forks == 0
     assert measured.engine_burst is measured.engine

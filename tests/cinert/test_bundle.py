@@ -13,11 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import cinert.bundle
 from cinert.backends import Engine
-from cinert.bundle import Bundle, check_bundle_target, open_bundle, write_bundle
+from cinert.bundle import Bundle, add_quality, check_bundle_target, open_bundle, write_bundle
 from cinert.bundle_manifest import ESTIMATE_KEYS, MANIFEST, Parity, TensorSpec
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BackendUnavailableError, BadInputError, ExitCode
 from cinert.files import sha256_of_file
+from cinert.quality import CALIBRATION, FEATURES, QualityModel, Term, VolumeRange
 from cinert.sampling import random_arch
 from cinert.space import load_space
 
@@ -274,3 +275,43 @@ def test_reading_a_bundle_needs_no_training_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.stdout == "read\n", done.stderr
+
+
+QUALITY = QualityModel(
+    intercept=1.0,
+    terms={name: Term(0.0, 0.0, 1.0, 0.1) for name in FEATURES},
+    volumes={name: VolumeRange(4.0, 0.5) for name in ("rv", "myo", "lv")},
+    threshold=0.6,
+    good_dice=0.7,
+    calibration=dict.fromkeys(CALIBRATION, 1),
+    judged={},
+)
+
+
+def test_a_calibrated_score_is_pinned_like_any_other_file(folder: Path) -> None:
+    before = open_bundle(folder)
+    assert before.quality is None
+    after = add_quality(before, QUALITY)
+
+    assert open_bundle(folder).quality == after.quality == QUALITY
+    assert after.digest == sha256_of_file(folder / MANIFEST) != before.digest
+    assert {name: after.manifest.files[name] for name in before.manifest.files} == dict(before.manifest.files)
+    assert after.engine == before.engine
+    (folder / "quality.json").write_text((folder / "quality.json").read_text().replace("0.6", "0.1"))
+    with pytest.raises(BadInputError, match=r"quality.json is not the file that was exported"):
+        open_bundle(folder)
+
+
+def test_a_score_is_calibrated_again_in_place_of_the_first(folder: Path) -> None:
+    add_quality(add_quality(open_bundle(folder), QUALITY), dataclasses.replace(QUALITY, threshold=0.5))
+    bundle = open_bundle(folder)
+    assert bundle.quality is not None
+    assert bundle.quality.threshold == 0.5
+
+
+def test_a_bundle_that_was_changed_meanwhile_is_left_alone(folder: Path) -> None:
+    bundle = open_bundle(folder)
+    _edit_manifest(folder, created="later")
+    with pytest.raises(BadInputError, match="changed meanwhile"):
+        add_quality(bundle, QUALITY)
+    assert open_bundle(folder).quality is None
