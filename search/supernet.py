@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from cinert.network import edge_name, make_head, make_stem
-from cinert.paths import Edge, legal_edges
+from cinert.paths import CellKind, Edge, legal_edges
 from cinert.space import Space
 from latency.cost import Relaxed
-from search.mixed_cell import MixedCell
+from search.mixed_cell import Live, MixedCell, live_weights
+from search.pointwise import run_layers
 
 
 class Supernet(nn.Module):
@@ -35,20 +37,22 @@ class Supernet(nn.Module):
             only: edges to compute, those of some paths from source to sink; None computes all.
         """
         vertices: dict[int, Tensor] = {0: self.stem(x_BCDHW)}
+        live = live_weights(relaxed.cells)
         weight = dict(zip(self.edges, relaxed.edges.unbind(), strict=True))
         for layer in range(self.space.layers):
             arriving: dict[int, Tensor] = {}
             for edge in self.edges:
                 if edge.layer == layer and (only is None or edge in only):
-                    output = self._run(edge, vertices[edge.source], relaxed) * weight[edge]
+                    output = self._run(edge, vertices[edge.source], relaxed, live)
                     known = arriving.get(edge.target)
-                    arriving[edge.target] = output if known is None else known + output
+                    arriving[edge.target] = (
+                        output * weight[edge] if known is None else torch.addcmul(known, output, weight[edge])
+                    )
             vertices = arriving
-        logits: Tensor = self.head(vertices[0])
-        return logits
+        return run_layers(nn.Sequential(self.head), vertices[0])
 
-    def _run(self, edge: Edge, source_BCDHW: Tensor, relaxed: Relaxed) -> Tensor:
+    def _run(self, edge: Edge, source_BCDHW: Tensor, relaxed: Relaxed, live: Mapping[CellKind, Live]) -> Tensor:
         if edge.kind == "skip":
             return source_BCDHW
-        output: Tensor = self.cells[edge_name(edge)](source_BCDHW, relaxed.cells[edge.kind])
+        output: Tensor = self.cells[edge_name(edge)](source_BCDHW, relaxed.cells[edge.kind], live[edge.kind])
         return output

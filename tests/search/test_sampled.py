@@ -12,6 +12,7 @@ from latency.cost import Relaxed, SpaceCosts
 from latency.cost_flow import edge_marginals
 from search.choose import chosen_method, search_settings
 from search.loop import Search, read_supernet
+from search.mixed_cell import live_weights
 from search.relaxation import ArchParameters
 from search.sampled import draw_paths, straight_through
 from search.settings import SearchSettings
@@ -51,7 +52,8 @@ def test_sampled_edges_weigh_one_as_in_the_decoded_network(tiny):
     skips = union([("skip", "skip", "skip")])
     torch.testing.assert_close(supernet(x, relaxed, skips), supernet.head(supernet.stem(x)))
     two = union([("ns", "skip", "skip"), ("skip", "skip", "skip")])
-    cell = supernet.cells["l0_s0_ns"](supernet.stem(x), relaxed.cells["ns"])
+    live = live_weights(relaxed.cells)["ns"]
+    cell = supernet.cells["l0_s0_ns"](supernet.stem(x), relaxed.cells["ns"], live)
     torch.testing.assert_close(supernet(x, relaxed, two), supernet.head(supernet.stem(x) + cell))
     zeros = Relaxed(relaxed.cells, torch.zeros(len(edges)))
     torch.testing.assert_close(supernet(x, zeros, skips), supernet.head(0 * supernet.stem(x)))
