@@ -8,6 +8,7 @@ and what has a weight of exactly zero is not run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,14 +87,15 @@ class MixedCell(nn.Module):
             if op in readers:
                 alike.setdefault(tuple(readers[op]), []).append(op)
         for nodes, ops in alike.items():
-            chosen = [(self.wide[f"i{input_}_{op}"], self._weights(weights, nodes, input_, op)) for op in ops]
+            wide = [cast("WideOp", self.wide[f"i{input_}_{op}"]) for op in ops]
+            chosen = [(op, self._weights(weights, nodes, input_, name)) for op, name in zip(wide, ops, strict=True)]
             output = run_wide(part, chosen, [node - input_ for node in nodes])
-            for node, block in zip(nodes, output.split(self.channels, dim=1), strict=True):
+            for node, block in zip(nodes, torch.split(output, self.channels, dim=1), strict=True):
                 mixed[node].append(block)
         if "maxpool" in readers:
             pooled = max_pool(part)
-            nodes = readers["maxpool"]
-            for node, weight in zip(nodes, self._weights(weights, nodes, input_, "maxpool"), strict=True):
+            reached = readers["maxpool"]
+            for node, weight in zip(reached, self._weights(weights, reached, input_, "maxpool"), strict=True):
                 mixed[node].append(pooled * weight)
 
     def _pass(self, state: Tensor, input_: int, weights: Tensor, live: Live, passed: list[Tensor | None]) -> None:
@@ -120,7 +122,7 @@ class MixedCell(nn.Module):
         """Put both channel parts together, and shuffle them so that all get their turn."""
         if passed is None:
             return torch.zeros_like(like)
-        untouched = passed.split(self.channels, dim=1)
+        untouched = torch.split(passed, self.channels, dim=1)
         groups = [sum(mixed, start=untouched[0]), *untouched[1:]]
         if self.parts == 1:
             return groups[0]

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from cinert.space import OpName
 
@@ -40,10 +39,11 @@ class WideOp(nn.Module):
         Nothing comes between the two convolutions of `separable`, so that they are one, of rank one per pair of
         channels. At a few channels it costs less than a depthwise convolution and its gradient.
         """
-        weights = self.convolution.weight.unflatten(0, (self.copies, self.channels))[list(copies)]
+        places = list(copies)
+        shape = (self.copies, self.channels)
+        weights = self.convolution.weight.view(*shape, -1, *self.convolution.kernel_size)[places]
         if self.depthwise is not None:
-            depthwise = self.depthwise.weight.unflatten(0, (self.copies, 1, self.channels))[list(copies)]
-            weights = weights * depthwise.squeeze(3)
+            weights = weights * self.depthwise.weight.view(self.copies, 1, self.channels, 3, 3, 3)[places]
         return weights.flatten(0, 1)
 
 
@@ -65,23 +65,13 @@ def run_wide(x_BCDHW: Tensor, ops: Sequence[tuple[WideOp, Tensor]], copies: Sequ
             kernel = torch.cat([op.kernel(copies) for op, _ in alike])
             outputs.append(functional.conv3d(x_BCDHW, kernel, padding=dilation, dilation=dilation))
             scales.append(torch.cat([weight.repeat_interleave(op.channels) for op, weight in alike]))
-    # What comes after the convolutions is a fifth of their work and three quarters of their memory.
-    total: Tensor = checkpoint(
-        _add_normalised,
-        len(copies) * ops[0][0].channels,
-        *outputs,
-        *scales,
-        use_reentrant=False,
-        preserve_rng_state=False,
-    )
-    return total
+    return _add_normalised(len(copies) * ops[0][0].channels, outputs, scales)
 
 
-def _add_normalised(channels: int, *outputs_and_scales: Tensor) -> Tensor:
+def _add_normalised(channels: int, outputs: Sequence[Tensor], scales: Sequence[Tensor]) -> Tensor:
     """Sum, over blocks of `channels`, of ReLU of the scaled batch norm of each output."""
-    half = len(outputs_and_scales) // 2
     blocks: list[Tensor] = []
-    for output, scale in zip(outputs_and_scales[:half], outputs_and_scales[half:], strict=True):
+    for output, scale in zip(outputs, scales, strict=True):
         normalised = functional.batch_norm(output, None, None, weight=scale, training=True, eps=_EPS)
-        blocks += functional.relu(normalised).split(channels, dim=1)
+        blocks += torch.split(functional.relu(normalised), channels, dim=1)
     return sum(blocks[1:], start=blocks[0])
