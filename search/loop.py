@@ -20,7 +20,7 @@ from torch.nn import functional
 from cinert.arch import Arch
 from cinert.data.dataset import Sample
 from cinert.errors import CineRTError
-from cinert.paths import Edge, union
+from cinert.paths import Edge
 from cinert.space import Space
 from latency.cost import Relaxed, SpaceCosts
 from search.arch_optimizer import make_arch_optimizer, set_arch_rate
@@ -38,7 +38,7 @@ from search.decode import decode
 from search.entropy import choice_entropies
 from search.objective import Objective
 from search.relaxation import ArchParameters
-from search.sampled import draw_paths, straight_through
+from search.sampled import draw_mixture
 from search.settings import EpochReport, SearchSettings
 from search.supernet import Supernet
 from search.terms import latency_of
@@ -202,12 +202,9 @@ class Search:
         return float(cross_entropy.detach()), 0.0 if latency_ms is None else float(latency_ms.detach())
 
     def _mixture(self) -> tuple[Relaxed, frozenset[Edge] | None]:
-        """What a step computes: everything, or the edges of sampled paths."""
-        relaxed = self.architecture.relax()
-        if self.settings.mixture == "full":
-            return relaxed, None
-        paths = draw_paths(self.costs.edges, relaxed.edges, self.settings.paths, self._draws)
-        return straight_through(relaxed), frozenset(union(paths))
+        """What a step computes: everything, or a sample."""
+        settings = self.settings
+        return draw_mixture(settings.mixture, self.architecture.relax(), self.costs.edges, settings.paths, self._draws)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")

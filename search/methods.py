@@ -16,8 +16,9 @@ cost (MS-NAS), or the n of the 10 most probable whose union is fastest (Lu 2022,
 Loss = Literal["weighted", "bounded", "lagrangian"]
 """How both are put together: CE + lambda LAT (Zeng 2020, Eq. 6), CE x LAT + lambda exp(LAT - bound) (Lu 2022, Eq. 2),
 or CE under LAT <= budget by an augmented Lagrangian."""
-Mixture = Literal["full", "sampled"]
-"""What a step of the search computes: all edges of the grid, weighted, or a sampled set of paths."""
+Mixture = Literal["full", "sampled", "sampled-ops"]
+"""What a step of the search computes: all edges of the grid, weighted, a sampled set of paths, or those with one op
+sampled for each node of their cells."""
 Optimizer = Literal["adam", "sgd"]
 
 

@@ -1,81 +1,29 @@
 """A cell of the supernet: all ops on all inputs, through one channel in k (Zeng 2020, Eq. 1 and 4).
 
-Three identities keep it cheap, and change nothing in what is computed:
-
-- the ops that leave an input for several nodes run as one wide op, and ops without weights run once per input;
-- conv - batch norm - ReLU weighted by p >= 0 is conv - batch norm scaled by p - ReLU, so weighting costs no pass
-  over the features;
-- `zero` is not run: its probability only takes weight away from the others.
+What keeps it cheap changes nothing in what is computed: the ops that leave an input for several nodes run as one wide
+convolution per dilation (`search.wide_op`), max-pooling runs once per input, 1x1x1 convolutions are matrix products,
+and what has a weight of exactly zero is not run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cinert.cells import cell_preprocessing
 from cinert.ops import Concatenate
 from cinert.paths import SCALE_STEP, CellKind
 from cinert.space import OpName, Space
+from search.max_pool import max_pool
+from search.pointwise import run_layers
 from search.relaxation import cell_inputs
+from search.wide_op import WEIGHTED, WideOp, run_wide
 
-WEIGHTED: tuple[OpName, ...] = ("conv", "dilated", "separable")
-
-
-def max_pool(x_BCDHW: Tensor) -> Tensor:
-    """Max-pool 3x3x3 with stride 1, one axis after the other: 9 comparisons a voxel instead of 27."""
-    for kernel in ((1, 1, 3), (1, 3, 1), (3, 1, 1)):
-        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        x_BCDHW = functional.max_pool3d(x_BCDHW, kernel, stride=1, padding=padding)
-    return x_BCDHW
-
-
-class WideOp(nn.Module):
-    """One weighted op from one input to each of `copies` later nodes, each scaled by its probability.
-
-    Batch norm has no parameters of its own (as in PC-DARTS): its scale is the probability.
-    """
-
-    def __init__(self, op: OpName, channels: int, copies: int) -> None:
-        super().__init__()
-        self.op = op
-        self.channels, self.copies = channels, copies
-        wide = channels * copies
-        if op == "separable":
-            self.depthwise = nn.Conv3d(wide, wide, 3, padding=1, groups=wide, bias=False)
-            self.convolution = nn.Conv3d(wide, wide, 1, groups=copies, bias=False)
-        else:
-            dilation = 2 if op == "dilated" else 1
-            self.convolution = nn.Conv3d(channels, wide, 3, padding=dilation, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm3d(wide, affine=False)
-
-    def forward(self, x_BCDHW: Tensor, weight: Tensor) -> Tensor:
-        """Apply the op.
-
-        Args:
-            x_BCDHW: (B, channels, D, H, W).
-            weight: (copies,) probabilities.
-
-        Returns:
-            (B, copies x channels, D, H, W), node by node.
-        """
-        if self.op == "separable":
-            x_BCDHW = self.depthwise(torch.cat([x_BCDHW] * self.copies, dim=1))
-        x_BCDHW = self.convolution(x_BCDHW)
-        norm = self.norm
-        if norm.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-        scaled = functional.batch_norm(
-            x_BCDHW,
-            norm.running_mean,
-            norm.running_var,
-            weight=weight.repeat_interleave(self.channels).to(norm.running_mean),
-            training=norm.training,
-            momentum=norm.momentum or 0.0,
-            eps=norm.eps,
-        )
-        return functional.relu(scaled)
+Live = Sequence[Sequence[bool]]
+"""For each cell edge and op, as rows and columns of `Relaxed.cells`: whether its weight is not zero."""
 
 
 class MixedCell(nn.Module):
@@ -86,8 +34,8 @@ class MixedCell(nn.Module):
         self.nodes = space.nodes
         self.ops = space.ops
         self.parts = space.partial_channels
-        width = space.widths[source + SCALE_STEP[kind]]
-        self.channels = width // self.parts
+        self.width = space.widths[source + SCALE_STEP[kind]]
+        self.channels = self.width // self.parts
         self.row = {pair: row for row, pair in enumerate(cell_inputs(space.nodes))}
         self.preprocessing = cell_preprocessing(space, kind, source)
         self.wide = nn.ModuleDict(
@@ -100,53 +48,90 @@ class MixedCell(nn.Module):
         )
         self.concatenate = Concatenate()
 
-    def forward(self, x_BCDHW: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, x_BCDHW: Tensor, weights: Tensor, live: Live) -> Tensor:
         """Run all nodes.
 
         Args:
             x_BCDHW: (B, M x width_source, D, H, W).
             weights: (cell edges, ops), `Relaxed.cells` of this kind.
+            live: which of the weights are not zero.
         """
-        state = self.preprocessing(x_BCDHW)
+        state = run_layers(self.preprocessing, x_BCDHW)
         mixed: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        kept: list[list[Tensor]] = [[] for _ in range(self.nodes)]
+        passed: list[Tensor | None] = [None] * self.nodes
         states: list[Tensor] = []
         for input_ in range(self.nodes):
             # Eq. 4 needs an input's outputs only for later nodes, so one pass over the inputs serves all of them.
-            self._spread(state, input_, weights, mixed, kept)
-            state = self._join(mixed[input_], kept[input_])
+            self._mix(state, input_, weights, live, mixed)
+            self._pass(state, input_, weights, live, passed)
+            state = self._join(mixed[input_], passed[input_], state)
             states.append(state)
         result: Tensor = self.concatenate(*states)
         return result
 
-    def _spread(
-        self, state: Tensor, input_: int, weights: Tensor, mixed: list[list[Tensor]], kept: list[list[Tensor]]
-    ) -> None:
-        """Add what an input gives to every later node."""
-        part, rest = state[:, : self.channels], state[:, self.channels :]
-        rows = weights[[self.row[node, input_] for node in range(input_, self.nodes)]]
-        for column, op in enumerate(self.ops):
-            if op == "zero":
-                continue
-            if op in WEIGHTED:
-                outputs = self.wide[f"i{input_}_{op}"](part, rows[:, column]).split(self.channels, dim=1)
-            else:
-                output = max_pool(part) if op == "maxpool" else part
-                outputs = tuple(output * weight for weight in rows[:, column].unbind())
-            for node, output in zip(range(input_, self.nodes), outputs, strict=True):
-                mixed[node].append(output)
-        if self.parts > 1:
-            # The remaining channels skip the ops, weighted by the edge: gamma, or the sum over its pairs.
-            for node, weight in zip(range(input_, self.nodes), rows.sum(dim=1).unbind(), strict=True):
-                kept[node].append(rest * weight)
+    def _readers(self, input_: int, live: Live) -> dict[OpName, list[int]]:
+        """Nodes that an input reaches through each op, those without any left out."""
+        nodes = range(input_, self.nodes)
+        readers = {op: [n for n in nodes if live[self.row[n, input_]][c]] for c, op in enumerate(self.ops)}
+        return {op: met for op, met in readers.items() if met}
 
-    def _join(self, mixed: list[Tensor], kept: list[Tensor]) -> Tensor:
-        """Sum over the inputs, put both channel parts together, and shuffle them so that all get their turn."""
-        computed = sum(mixed[1:], start=mixed[0])
-        if not kept:
-            return computed
-        untouched = sum(kept[1:], start=kept[0])
-        groups = [computed, *untouched.chunk(self.parts - 1, dim=1)]
+    def _weights(self, weights: Tensor, nodes: Sequence[int], input_: int, op: OpName) -> Tensor:
+        return weights[[self.row[node, input_] for node in nodes], self.ops.index(op)]
+
+    def _mix(self, state: Tensor, input_: int, weights: Tensor, live: Live, mixed: list[list[Tensor]]) -> None:
+        """Add what an input gives to every later node through an op, in the channels that the ops compute."""
+        readers = self._readers(input_, live)
+        part = state[:, : self.channels].contiguous(memory_format=torch.channels_last_3d)
+        alike: dict[tuple[int, ...], list[OpName]] = {}
+        for op in WEIGHTED:
+            if op in readers:
+                alike.setdefault(tuple(readers[op]), []).append(op)
+        for nodes, ops in alike.items():
+            wide = [cast("WideOp", self.wide[f"i{input_}_{op}"]) for op in ops]
+            chosen = [(op, self._weights(weights, nodes, input_, name)) for op, name in zip(wide, ops, strict=True)]
+            output = run_wide(part, chosen, [node - input_ for node in nodes])
+            for node, block in zip(nodes, torch.split(output, self.channels, dim=1), strict=True):
+                mixed[node].append(block)
+        if "maxpool" in readers:
+            pooled = max_pool(part)
+            reached = readers["maxpool"]
+            for node, weight in zip(reached, self._weights(weights, reached, input_, "maxpool"), strict=True):
+                mixed[node].append(pooled * weight)
+
+    def _pass(self, state: Tensor, input_: int, weights: Tensor, live: Live, passed: list[Tensor | None]) -> None:
+        """Add what an input gives to every later node as it is.
+
+        That is identity in the channels that the ops compute, and the edge's weight (gamma, or the sum over its
+        pairs) in the others.
+        """
+        for node in range(input_, self.nodes):
+            row = self.row[node, input_]
+            if any(live[row]):
+                scale = self._passing(weights[row])
+                known = passed[node]
+                passed[node] = state * scale if known is None else torch.addcmul(known, state, scale)
+
+    def _passing(self, weights: Tensor) -> Tensor:
+        """Weight of each channel that is passed on, (width, 1, 1, 1)."""
+        through = weights[self.ops.index("identity")] if "identity" in self.ops else torch.zeros_like(weights[0])
+        rest = self.width - self.channels
+        scale = torch.cat([through.expand(self.channels), weights.sum().expand(rest)])
+        return scale.view(-1, 1, 1, 1)
+
+    def _join(self, mixed: Sequence[Tensor], passed: Tensor | None, like: Tensor) -> Tensor:
+        """Put both channel parts together, and shuffle them so that all get their turn."""
+        if passed is None:
+            return torch.zeros_like(like)
+        untouched = torch.split(passed, self.channels, dim=1)
+        groups = [sum(mixed, start=untouched[0]), *untouched[1:]]
+        if self.parts == 1:
+            return groups[0]
         # The detour over channels-last views keeps that memory format, which CPU convolutions run 2-4 times faster.
         shuffled = torch.stack([group.permute(0, 2, 3, 4, 1) for group in groups], dim=-1).flatten(-2)
         return shuffled.permute(0, 4, 1, 2, 3)
+
+
+def live_weights(cells: Mapping[CellKind, Tensor]) -> dict[CellKind, Live]:
+    """Which weights of the relaxed cells are not zero: read once a step, because a GPU has to be waited for."""
+    nonzero = torch.stack([weights.detach() != 0 for weights in cells.values()]).tolist()
+    return dict(zip(cells, nonzero, strict=True))

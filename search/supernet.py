@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cinert.network import edge_name, make_head, make_stem
-from cinert.paths import Edge, legal_edges
+from cinert.paths import CellKind, Edge, legal_edges
 from cinert.space import Space
 from latency.cost import Relaxed
-from search.mixed_cell import MixedCell
+from search.mixed_cell import Live, MixedCell, live_weights
+from search.pointwise import run_layers
 
 
 class Supernet(nn.Module):
@@ -25,9 +27,17 @@ class Supernet(nn.Module):
             {edge_name(edge): MixedCell(space, edge.kind, edge.source) for edge in self.edges if edge.kind != "skip"}
         )
         self.head = make_head(space)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                # The mixture changes with every step, so that a running mean over steps is that of no network.
+                module.track_running_stats = False
+                module.running_mean = module.running_var = module.num_batches_tracked = None
 
     def forward(self, x_BCDHW: Tensor, relaxed: Relaxed, only: Collection[Edge] | None = None) -> Tensor:
         """Run layer by layer; edges that meet in a vertex are summed, each weighted by its probability.
+
+        All edges together keep nothing of a cell but its input and run it again for its gradient; a sample, which is
+        small, keeps what it needs.
 
         Args:
             x_BCDHW: images.
@@ -35,20 +45,39 @@ class Supernet(nn.Module):
             only: edges to compute, those of some paths from source to sink; None computes all.
         """
         vertices: dict[int, Tensor] = {0: self.stem(x_BCDHW)}
+        live = live_weights(relaxed.cells)
         weight = dict(zip(self.edges, relaxed.edges.unbind(), strict=True))
         for layer in range(self.space.layers):
             arriving: dict[int, Tensor] = {}
             for edge in self.edges:
                 if edge.layer == layer and (only is None or edge in only):
-                    output = self._run(edge, vertices[edge.source], relaxed) * weight[edge]
+                    output = self._run(edge, vertices[edge.source], relaxed, live, weight[edge], keep=only is not None)
                     known = arriving.get(edge.target)
                     arriving[edge.target] = output if known is None else known + output
             vertices = arriving
-        logits: Tensor = self.head(vertices[0])
-        return logits
+        return run_layers([self.head], vertices[0])
 
-    def _run(self, edge: Edge, source_BCDHW: Tensor, relaxed: Relaxed) -> Tensor:
+    def _run(
+        self,
+        edge: Edge,
+        source_BCDHW: Tensor,
+        relaxed: Relaxed,
+        live: Mapping[CellKind, Live],
+        weight: Tensor,
+        *,
+        keep: bool,
+    ) -> Tensor:
         if edge.kind == "skip":
-            return source_BCDHW
-        output: Tensor = self.cells[edge_name(edge)](source_BCDHW, relaxed.cells[edge.kind])
+            return source_BCDHW * weight
+        cell, kind = self.cells[edge_name(edge)], edge.kind
+
+        def weighted(source_BCDHW: Tensor, weights: Tensor, weight: Tensor) -> Tensor:
+            output: Tensor = cell(source_BCDHW, weights, live[kind]) * weight
+            return output
+
+        if keep:
+            return weighted(source_BCDHW, relaxed.cells[kind], weight)
+        output: Tensor = checkpoint(
+            weighted, source_BCDHW, relaxed.cells[kind], weight, use_reentrant=False, preserve_rng_state=False
+        )
         return output

@@ -1,19 +1,23 @@
 """A sampled set of paths: drawn by beta, computed alone, and differentiable in the probabilities of its edges."""
 
 import dataclasses
+import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from cinert.paths import legal_edges, union, walk
 from latency.cost import Relaxed, SpaceCosts
+from latency.cost_cell import node_rows
 from latency.cost_flow import edge_marginals
 from search.choose import chosen_method, search_settings
 from search.loop import Search, read_supernet
+from search.mixed_cell import MixedCell, live_weights
 from search.relaxation import ArchParameters
-from search.sampled import draw_paths, straight_through
+from search.sampled import draw_mixture, draw_ops, draw_paths, straight_through
 from search.settings import SearchSettings
 from search.supernet import Supernet
 
@@ -51,17 +55,120 @@ def test_sampled_edges_weigh_one_as_in_the_decoded_network(tiny):
     skips = union([("skip", "skip", "skip")])
     torch.testing.assert_close(supernet(x, relaxed, skips), supernet.head(supernet.stem(x)))
     two = union([("ns", "skip", "skip"), ("skip", "skip", "skip")])
-    cell = supernet.cells["l0_s0_ns"](supernet.stem(x), relaxed.cells["ns"])
+    live = live_weights(relaxed.cells)["ns"]
+    cell = supernet.cells["l0_s0_ns"](supernet.stem(x), relaxed.cells["ns"], live)
     torch.testing.assert_close(supernet(x, relaxed, two), supernet.head(supernet.stem(x) + cell))
     zeros = Relaxed(relaxed.cells, torch.zeros(len(edges)))
     torch.testing.assert_close(supernet(x, zeros, skips), supernet.head(0 * supernet.stem(x)))
 
 
-def test_a_sampled_search_learns_and_leaves_the_same_behind(tiny, lut, fold):
+def choices(nodes, ops):
+    """Every way to give each node one (input, op) pair, as places in its rows."""
+    return itertools.product(*(range((node + 1) * ops) for node in range(nodes)))
+
+
+def test_one_op_a_node_is_drawn_by_its_probability(either, randomised):
+    weights = randomised(ArchParameters(either), 2).relax().cells["ns"]
+    rng = np.random.default_rng(0)
+    drawn = torch.stack([draw_ops(weights, rng) for _ in range(3000)]).detach()
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(drawn[:, 0].sum(dim=1), torch.ones(3000))
+    assert torch.equal(drawn[:, 1:].sum(dim=(1, 2)), torch.ones(3000))
+    # Standard error below 0.01.
+    torch.testing.assert_close(drawn.mean(0), weights.detach(), atol=0.04, rtol=0)
+
+
+class Given:
+    """Draws what it is told to."""
+
+    def __init__(self, picks):
+        self.picks = iter(picks)
+
+    def choice(self, n, p):
+        return next(self.picks)
+
+
+def test_the_mean_gradient_over_draws_is_that_of_the_expected_loss(either, randomised):
+    """One node, a loss linear in the cell's output: every draw, weighted by its probability, against Eq. 1."""
+    space = dataclasses.replace(either, nodes=1)
+    torch.manual_seed(0)
+    cell = MixedCell(space, "ns", 0).double()
+    parameters = randomised(ArchParameters(space), 3).double()
+    x = torch.randn(2, space.vertex_channels(0), *space.shapes_DHW[0], dtype=torch.float64)
+    direction = torch.randn_like(x)
+    leaves = [parameter for name, parameter in parameters.named_parameters() if name.endswith("ns")]
+
+    def gradient(weights):
+        loss = (cell(x, weights, live_weights({"ns": weights})["ns"]) * direction).sum()
+        return torch.autograd.grad(loss, leaves, materialize_grads=True)
+
+    exact = gradient(parameters.relax().cells["ns"])
+    probabilities = parameters.relax().cells["ns"].detach().flatten()
+    draws = [gradient(draw_ops(parameters.relax().cells["ns"], Given([pick]))) for pick in range(len(space.ops))]
+    mean = [sum(p * part for p, part in zip(probabilities, parts, strict=True)) for parts in zip(*draws, strict=True)]
+    for found, expected in zip(mean, exact, strict=True):
+        torch.testing.assert_close(found, expected)
+    # Gamma has one input to choose from, alpha has to learn.
+    assert any(bool(expected.any()) for expected in exact)
+
+
+def test_drawn_ops_follow_the_exact_gradient_of_the_expected_loss(tiny, randomised):
+    """Two nodes, batch norm between them, cross-entropy: the mean over all draws points where the exact one does."""
+    space = dataclasses.replace(tiny, relaxation="joint")
+    torch.manual_seed(0)
+    supernet = Supernet(space).double()
+    parameters = randomised(ArchParameters(space), 4, scale=0.5).double()
+    x = torch.randn(2, 1, *space.input_shape_DHW, dtype=torch.float64)
+    labels = torch.randint(0, 4, (2, *space.input_shape_DHW))
+    only = frozenset(union([("ns", "skip", "skip")]))
+    alpha = parameters.alpha["ns"]
+    mean, exact = torch.zeros_like(alpha), torch.zeros_like(alpha)
+    for picks in choices(space.nodes, len(space.ops)):
+        relaxed = parameters.relax()
+        weights = draw_ops(relaxed.cells["ns"], Given(picks))
+        sampled = Relaxed({**relaxed.cells, "ns": weights}, torch.ones_like(relaxed.edges))
+        loss = functional.cross_entropy(supernet(x, sampled, only), labels)
+        probability = torch.stack(
+            [relaxed.cells["ns"][node_rows(node)].flatten()[pick] for node, pick in enumerate(picks)]
+        ).prod()
+        exact += torch.autograd.grad(probability * loss.detach(), alpha, retain_graph=True)[0]
+        mean += probability.detach() * torch.autograd.grad(loss, alpha)[0]
+    assert float(functional.cosine_similarity(mean.flatten(), exact.flatten(), dim=0)) > 0.8
+
+
+@pytest.mark.parametrize("mixture", ["full", "sampled", "sampled-ops"])
+def test_a_sample_is_what_the_mixture_says(tiny, randomised, lut, mixture):
+    relaxed = randomised(ArchParameters(tiny), 5).relax()
+    edges = SpaceCosts.from_lut(lut, tiny).edges
+    drawn, only = draw_mixture(mixture, relaxed, edges, 2, np.random.default_rng(0))
+    assert (only is None) == (mixture == "full")
+    assert (drawn.cells is relaxed.cells) == (mixture != "sampled-ops")
+    again, same = draw_mixture(mixture, relaxed, edges, 2, np.random.default_rng(0))
+    assert same == only
+    assert all(torch.equal(drawn.cells[kind], again.cells[kind]) for kind in drawn.cells)
+
+
+def test_ops_that_were_not_drawn_do_not_learn(tiny, randomised):
+    supernet, parameters = Supernet(tiny), randomised(ArchParameters(tiny), 0)
+    relaxed = parameters.relax()
+    # Of tiny's two nodes the first takes conv, the second separable from the first.
+    conv, separable = tiny.ops.index("conv"), len(tiny.ops) + tiny.ops.index("separable")
+    weights = {kind: draw_ops(relaxed.cells[kind], Given([conv, separable])) for kind in relaxed.cells}
+    only = frozenset(union([("ns", "skip", "skip")]))
+    logits = supernet(torch.randn(1, 1, *tiny.input_shape_DHW), Relaxed(weights, relaxed.edges), only)
+    (logits * torch.randn_like(logits)).sum().backward()
+    learnt = {
+        name.rsplit(".", 2)[0] for name, p in supernet.named_parameters() if ".wide." in name and p.grad is not None
+    }
+    assert learnt == {"cells.l0_s0_ns.wide.i0_conv", "cells.l0_s0_ns.wide.i1_separable"}
+
+
+@pytest.mark.parametrize("mixture", ["sampled", "sampled-ops"])
+def test_a_sampled_search_learns_and_leaves_the_same_behind(tiny, lut, fold, mixture):
     settings = SearchSettings(
         epochs=4,
         batch_size=4,
-        mixture="sampled",
+        mixture=mixture,
         latency_term="union",
         loss="lagrangian",
         latency_weight=None,

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from latency.cost import Relaxed
-from search.mixed_cell import MixedCell, max_pool
+from search.max_pool import max_pool
+from search.mixed_cell import MixedCell, live_weights
 from search.relaxation import ArchParameters, cell_inputs
 from search.supernet import Supernet
 
@@ -44,7 +45,11 @@ def plain_op(cell, op, input_, node, x):
     else:
         dilation = 2 if op == "dilated" else 1
         x = functional.conv3d(x, wide.convolution.weight[mine], padding=dilation, dilation=dilation)
-    return functional.relu(functional.batch_norm(x, None, None, training=True, eps=wide.norm.eps))
+    return functional.relu(functional.batch_norm(x, None, None, training=True, eps=1e-5))
+
+
+def run(cell, x, weights):
+    return cell(x, weights, live_weights({"ns": weights})["ns"])
 
 
 @pytest.mark.parametrize("kind", ["ct", "ns", "ep"])
@@ -56,21 +61,34 @@ def test_a_cell_equals_the_equations(tiny, randomised, kind, parts):
     cell = MixedCell(space, kind, source).double()
     weights = randomised(ArchParameters(space), 4).double().relax().cells[kind]
     x = torch.randn(2, space.vertex_channels(source), *space.shapes_DHW[source], dtype=torch.float64)
-    found, expected = cell(x, weights), plain_cell(cell, x, weights)
+    found, expected = run(cell, x, weights), plain_cell(cell, x, weights)
     torch.testing.assert_close(found, expected)
     # The same gradient too: the probability is the batch norm's scale, and must be learnt as a weight.
     parameters = list(ArchParameters(space).double().parameters())
     assert parameters
     direction = torch.randn_like(expected)
     leaf = weights.detach().requires_grad_()
-    fast = torch.autograd.grad((cell(x, leaf) * direction).sum(), leaf)[0]
+    fast = torch.autograd.grad((run(cell, x, leaf) * direction).sum(), leaf)[0]
     slow = torch.autograd.grad((plain_cell(cell, x, leaf) * direction).sum(), leaf)[0]
     torch.testing.assert_close(fast, slow)
 
 
-def test_max_pool_by_axes_is_max_pool():
-    x = torch.randn(2, 3, 4, 5, 6)
-    assert torch.equal(max_pool(x), functional.max_pool3d(x, 3, stride=1, padding=1))
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5, 6), (1, 2, 1, 3, 2)])
+def test_max_pool_by_axes_is_max_pool(shape):
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    found, expected = max_pool(x), functional.max_pool3d(x, 3, stride=1, padding=1)
+    assert torch.equal(found, expected)
+    direction = torch.randn_like(x)
+    fast, slow = (torch.autograd.grad((pooled * direction).sum(), x)[0] for pooled in (found, expected))
+    torch.testing.assert_close(fast, slow)
+
+
+def test_equal_maxima_pass_the_gradient_on_once():
+    x = torch.ones(1, 1, 3, 4, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(max_pool(x).sum(), x)
+    assert float(gradient.sum()) == x.numel()
+    # Of equal ones the first counts, as in torch: the voxel at the origin has the eight windows about it.
+    assert torch.equal(gradient, torch.autograd.grad(functional.max_pool3d(x, 3, 1, 1).sum(), x)[0])
 
 
 def test_zero_contributes_nothing(tiny):
@@ -79,7 +97,7 @@ def test_zero_contributes_nothing(tiny):
     weights = torch.zeros(3, len(tiny.ops))
     weights[:, tiny.ops.index("zero")] = torch.tensor([1.0, 0.5, 0.5])
     x = torch.randn(1, tiny.vertex_channels(0), *tiny.shapes_DHW[0])
-    first = cell(x, weights)[:, : tiny.widths[0]]
+    first = run(cell, x, weights)[:, : tiny.widths[0]]
     state = cell.preprocessing(x)
     # Shuffled in two groups: computed channels at even places, untouched ones at odd places.
     assert not first[:, 0::2].any()
@@ -114,3 +132,19 @@ def test_every_parameter_receives_a_gradient(either):
         if parameter.grad is None or not parameter.grad.any()
     ]
     assert untouched == []
+
+
+def test_cells_that_are_run_again_for_their_gradient_have_the_same_one(either, randomised):
+    """All edges by name keep what their gradient needs; the whole grid does not."""
+    torch.manual_seed(0)
+    net, parameters = Supernet(either).double(), randomised(ArchParameters(either), 6).double()
+    x = torch.randn(2, 1, *either.input_shape_DHW, dtype=torch.float64)
+    direction = torch.randn(2, 4, *either.input_shape_DHW, dtype=torch.float64)
+    leaves = [*net.parameters(), *parameters.parameters()]
+    gradients = [
+        torch.autograd.grad((net(x, parameters.relax(), only) * direction).sum(), leaves)
+        for only in (None, frozenset(net.edges))
+    ]
+    for again, kept in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, kept)
+    assert not any("running" in name for name in net.state_dict())
