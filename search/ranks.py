@@ -10,6 +10,7 @@ gradients of the architecture come from `torch.autograd.grad`, which that wrappe
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -137,7 +138,8 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).splitlines()[0].strip().rstrip(".")
+            # gloo begins with its own source line in brackets, and goes on about bugs.
+            reason = re.sub(r"^\[[^]]*\]\s*", "", str(error)).partition(". ")[0].splitlines()[0]
             raise RankLostError(
                 f"rank {self.rank} of {self.size} lost another one: {reason}.",
                 hint="give the same command again, it continues after the last epoch that was written.",
