@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cinert.architecture import Architecture
 from cinert.cli import console
+from search.table import print_table
 
 if TYPE_CHECKING:
     from search.data import FoldData
     from search.halving import HalvingResult
     from search.run import SearchResult
     from search.several import SeveralResult
+    from search.train_run import TrainingResult
 
 
 def report_candidates(best: HalvingResult, candidates: int, folder: Path) -> None:
@@ -68,6 +70,37 @@ def report_several(several: SeveralResult, budget_ms: float, folder: Path) -> No
         kept = f", kept: Dice {several.dice:.3f} on the other half of the patients" if number == several.best else ""
         say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{kept}")
     report_search(several.results[several.best], budget_ms, folder)
+
+
+def report_training(result: TrainingResult, epochs: int) -> None:
+    """Say how accurate the network is on held-out patients."""
+    if result.resumed_at:
+        say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+    mean = result.metrics["validation"]["mean"]
+    if mean is None:
+        say("No patient was held out, so there is no validation Dice.")
+    else:
+        classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
+        held_out = result.metrics["patients"]["validation"]
+        say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
+    say(f"Wrote {result.folder / 'weights.safetensors'}. Next: export-engine {result.folder / 'arch.yaml'}")
+
+
+def report_folds(summary: dict[str, Any], folder: Path) -> None:
+    """Print the Dice of each fold, and their mean and standard deviation."""
+    names = ("rv", "myo", "lv", "mean")
+    rows = [
+        [str(one["fold"]), str(one["patients"]["validation"]), *(f"{one['dice'][name]:.3f}" for name in names)]
+        for one in summary["folds"]
+    ]
+    spread = [f"{summary['mean'][name]:.3f} ± {summary['std'][name]:.3f}" for name in names]
+    held_out = str(summary["patients"]["n"])
+    print_table(
+        "Dice on held-out patients, network grid",
+        ["fold", "patients", "RV", "MYO", "LV", "mean"],
+        [*rows, ["mean ± std over folds", held_out, *spread]],
+    )
+    say(f"Wrote {folder / 'folds.json'}.")
 
 
 def say(text: str) -> None:
