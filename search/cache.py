@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,10 @@ class SampleCache:
             "kept_share": sample.kept_share,
             "digest": cached.digest,
         }
-        tensors = {"x_DHW": np.ascontiguousarray(sample.x_DHW), "y_DHW": np.ascontiguousarray(sample.y_DHW)}
+        tensors: dict[str, NDArray[Any]] = {
+            "x_DHW": np.ascontiguousarray(sample.x_DHW),
+            "y_DHW": np.ascontiguousarray(sample.y_DHW),
+        }
         try:
             # Patients' images: for this user alone.
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

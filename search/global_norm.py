@@ -69,7 +69,9 @@ class GlobalBatchNorm(TorchFunctionMode):
             with torch.no_grad():
                 running_mean.lerp_(mean.to(running_mean), momentum)
                 running_var.lerp_((var * count / (count - 1)).to(running_var), momentum)
-        normalised: Tensor = _Normalise.apply(x, weight, bias, mean.float(), var.float(), eps, count, self._ranks)
+        normalised: Tensor = _Normalise.apply(  # type: ignore[no-untyped-call]
+            x, weight, bias, mean.float(), var.float(), eps, count, self._ranks
+        )
         return normalised
 
     @torch.no_grad()
@@ -81,7 +83,9 @@ class GlobalBatchNorm(TorchFunctionMode):
         if x.numel():
             var, mean = torch.var_mean(x.float(), _axes(x), correction=0)
             own[:channels], own[channels:-1], own[-1] = mean, var, x.numel() / channels
-        means, variances, counts = torch.stack(self._ranks.gather_alike(own)).split([channels, channels, 1], dim=1)
+        means, variances, counts = torch.split(
+            torch.stack(self._ranks.gather_alike(own)), [channels, channels, 1], dim=1
+        )
         count = counts.sum()
         mean = (counts * means).sum(0) / count
         var = (counts * (variances + (means - mean).square())).sum(0) / count

@@ -91,7 +91,7 @@ class Ranks:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         summed = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(gradients, summed.split([each.numel() for each in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split(summed, [each.numel() for each in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def counted_once(self, value: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from search.halving import HalvingResult
     from search.run import SearchResult
     from search.several import SeveralResult
+    from search.sweep import Objective
     from search.train_run import TrainingResult
 
 
@@ -101,6 +102,46 @@ def report_folds(summary: dict[str, Any], folder: Path) -> None:
         [*rows, ["mean ± std over folds", held_out, *spread]],
     )
     say(f"Wrote {folder / 'folds.json'}.")
+
+
+def report_sweep(record: dict[str, Any], folder: Path, objective: Objective) -> None:
+    """Print a sweep's trials, the best ones first, and say where their networks are."""
+    best = {number: place for place, number in enumerate(record["best"])}
+    trials = sorted(record["trials"], key=lambda trial: (best.get(trial["number"], len(best)), trial["number"]))
+    rows = [
+        [
+            f"{trial['number']}{' *' if trial['number'] in best else ''}",
+            trial.get("method", ""),
+            *(_number(trial.get(name)) for name in ("lambda", "paths", "budget_ms", "seed", "ms")),
+            "" if "dice" not in trial else f"{trial['dice']:.3f}",
+            trial.get("reason") or _remark(trial),
+        ]
+        for trial in trials
+    ]
+    header = ["trial", "method", "lambda", "paths", "budget ms", "seed", "ms estimated", "Dice", ""]
+    print_table("* no other trial is better", header, rows)
+    running = sum(trial["state"] == "running" for trial in trials)
+    if running:
+        say(f"{running} trials still run in other processes; the last one to end writes the picture with all of them.")
+    if best:
+        where = folder / "pareto" if objective == "pareto" else folder / "arch.yaml"
+        say(f"Wrote {folder / 'sweep.json'}, {folder / 'sweep.png'} and {where}. Next: train-arch.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _remark(trial: dict[str, Any]) -> str:
+    if "same_as" in trial:
+        return f"as trial {trial['same_as']}"
+    return (
+        "over its budget"
+        if trial.get("budget_met") is False
+        else ""
+        if trial["state"] == "complete"
+        else trial["state"]
+    )
 
 
 def say(text: str) -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from cinert.cli import console
 from cinert.errors import BadInputError, CineRTError
@@ -44,7 +46,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     if not started_by_torchrun():
         yield ALONE, resolve_device(device)
         return
-    store, rank, size = next(distributed.rendezvous("env://", timeout=_TIMEOUT))
+    store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
     store.set_timeout(_TIMEOUT)
     console.quiet = rank != 0
     try:
@@ -76,7 +78,7 @@ def _own(device: str) -> str:
     return kind
 
 
-def _first_to_fail(store: distributed.Store) -> bool:
+def _first_to_fail(store: Store) -> bool:
     try:
         return bool(store.add("failed", 1) == 1)
     except RuntimeError:
