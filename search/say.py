@@ -94,12 +94,13 @@ def report_folds(summary: dict[str, Any], folder: Path) -> None:
         [str(one["fold"]), str(one["patients"]["validation"]), *(f"{one['dice'][name]:.3f}" for name in names)]
         for one in summary["folds"]
     ]
-    spread = [f"{summary['mean'][name]:.3f} ± {summary['std'][name]:.3f}" for name in names]
     held_out = str(summary["patients"]["n"])
+    rows.append(["mean", held_out, *(f"{summary['mean'][name]:.3f}" for name in names)])
+    rows.append(["std", "", *(f"{summary['std'][name]:.3f}" for name in names)])
     print_table(
         "Dice on held-out patients, network grid",
         ["fold", "patients", "RV", "MYO", "LV", "mean"],
-        [*rows, ["mean ± std over folds", held_out, *spread]],
+        rows,
     )
     say(f"Wrote {folder / 'folds.json'}.")
 
@@ -118,8 +119,8 @@ def report_sweep(record: dict[str, Any], folder: Path, objective: Objective) -> 
         ]
         for trial in trials
     ]
-    header = ["trial", "method", "lambda", "paths", "budget ms", "seed", "ms estimated", "Dice", ""]
-    print_table("* no other trial is better", header, rows)
+    header = ["trial", "method", "lambda", "paths", "budget ms", "seed", "ms", "Dice", ""]
+    print_table("Trials (*: no other is better; ms: estimated latency)", header, rows)
     running = sum(trial["state"] == "running" for trial in trials)
     if running:
         say(f"{running} trials still run in other processes; the last one to end writes the picture with all of them.")

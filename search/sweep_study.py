@@ -41,8 +41,10 @@ def open_storage(name: str | None, folder: Path) -> BaseStorage:
             return RDBStorage(name)
         path = folder / JOURNAL if name is None else Path(name)
         check_writable(path)
+        if path.exists() and path.read_bytes()[:1] not in {b"", b"{"}:
+            raise ValueError("it is no record of trials")
         journal = JournalStorage(JournalFileBackend(str(path)))
-        # Reads the file, which may be something else.
+        # Reads all of it, which may be damaged.
         journal.get_all_studies()
         return journal
     except (SQLAlchemyError, ImportError, OSError, ValueError, KeyError) as error:
