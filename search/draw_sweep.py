@@ -57,8 +57,9 @@ def draw_sweep(path: Path, record: Mapping[str, Any], *, title: str) -> None:
         axes.annotate(
             str(trial["number"]),
             (trial["ms"], trial["dice"]),
-            (5, 5),
+            (-4, 5),
             textcoords="offset points",
+            ha="right",
             fontsize=8,
             color=INK,
         )
@@ -66,12 +67,11 @@ def draw_sweep(path: Path, record: Mapping[str, Any], *, title: str) -> None:
     if len(budgets) == 1:
         axes.axvline(budgets.pop(), color="#D55E00", lw=1.2, ls="--", label="budget")
     failed = sum(trial["state"] == "failed" for trial in record["trials"])
-    axes.set_xlim(left=0)
-    axes.margins(x=0.1, y=0.12)
+    axes.margins(x=0.08, y=0.12)
     axes.set_xlabel("estimated latency, ms")
     axes.set_ylabel("mean Dice after a short training")
     axes.set_title(f"{title}\n{len(trials)} trials" + (f", {failed} failed" if failed else ""), fontsize=10)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=130)

@@ -47,7 +47,7 @@ def test_every_patient_is_held_out_once_and_scored(finished, repository):
         assert (folder / f"fold-{number}" / "weights.safetensors").is_file()
     assert sorted(ids) == [f"patient{number}" for number in range(901, 907)]
     assert summary["patients"]["n"] == 6
-    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.startswith("  ")}
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.split() and line.startswith("  ")}
     assert rows["mean"] == ["6", *(f"{summary['mean'][name]:.3f}" for name in ("rv", "myo", "lv", "mean"))]
     assert rows["std"] == [f"{summary['std'][name]:.3f}" for name in ("rv", "myo", "lv", "mean")]
 

@@ -9,15 +9,17 @@ import sys
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.distributed import TCPStore
 
-from cinert.arch import load_arch
+from cinert.arch import load_arch, save_arch
 from cinert.sampling import random_arch
 from search.checkpoint import load_checkpoint
 from search.global_norm import GlobalBatchNorm
 from search.ranks import Ranks
 from search.run import run_search
 from search.settings import SearchSettings
+from search.train_cli import train_arch
 from search.train_run import run_training
 from search.training import TrainingSettings
 
@@ -302,3 +304,19 @@ def test_a_batch_norm_that_would_stay_local_is_an_error():
     x = torch.ones(2, 3, 4)
     with GlobalBatchNorm(Spy()), pytest.raises(TypeError, match="statistics of one rank alone"):
         torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)
+
+
+def test_torchrun_starts_the_command_as_it_is(tmp_path, start_module, arch, patients):
+    save_arch(tmp_path / "arch.yaml", arch)
+    words = [tmp_path / "arch.yaml", "--data", patients, "--epochs", 1, "--localiser-steps", 2, "--device", "cpu"]
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    process = start_module("search.train_cli", *words, "-o", tmp_path / "two", before=torchrun)
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said
+    assert said.count("Dice on 2 held-out patients") == 1
+    result = CliRunner().invoke(train_arch, [str(word) for word in [*words, "-o", tmp_path / "one"]])
+    assert result.exit_code == 0, result.output
+    two, one = (tensors(tmp_path / name / "checkpoint.safetensors", "cinert.training") for name in ("two", "one"))
+    assert_close(two, one, "network", 1e-5)
+    localisers = [(tmp_path / name / "localiser.safetensors").read_bytes() for name in ("two", "one")]
+    assert localisers[0] == localisers[1]

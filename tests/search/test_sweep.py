@@ -254,7 +254,9 @@ def test_the_command_searches_trains_and_reports(tmp_path, lut_path, patients):
         scored = json.loads((tmp_path / trial["folder"] / "training" / "metrics.json").read_text())
         assert scored["validation"]["mean"]["mean"] == trial["dice"]
     assert "sweep.png" in result.output
-    assert [line.split()[0] for line in result.output.splitlines() if line.startswith("  ")][:1] == ["trial"]
+    assert [line.split()[0] for line in result.output.splitlines() if line.split() and line.startswith("  ")][:1] == [
+        "trial"
+    ]
 
 
 @pytest.mark.parametrize(
