@@ -57,16 +57,23 @@ class Augmentation:
             ]
         )
 
-    def seed(self, *steps: int) -> None:
-        """Restart the random stream from these numbers (seed, epoch), whatever was drawn before."""
-        self._compose.set_random_state(seed=mix_seed(*steps) % 2**32)
+    def __call__(
+        self, images_BCDHW: Tensor, labels_BDHW: Tensor, seeds: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Augment each volume of a batch on its own; shapes and dtypes stay.
 
-    def __call__(self, images_BCDHW: Tensor, labels_BDHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment each volume of a batch on its own; shapes and dtypes stay."""
-        pairs: Sequence[dict[str, Tensor]] = [
-            self._compose({"image": image, "label": label[None].float()})
-            for image, label in zip(images_BCDHW, labels_BDHW, strict=True)
-        ]
+        Args:
+            images_BCDHW: images.
+            labels_BDHW: labels 0..3.
+            seeds: for each volume the numbers (seed, epoch, ...) that all its changes follow from, whatever was drawn
+                before, and whichever process draws it.
+        """
+        if not len(images_BCDHW):
+            return images_BCDHW, labels_BDHW
+        pairs: list[dict[str, Tensor]] = []
+        for image, label, numbers in zip(images_BCDHW, labels_BDHW, seeds, strict=True):
+            self._compose.set_random_state(seed=mix_seed(*numbers) % 2**32)
+            pairs.append(self._compose({"image": image, "label": label[None].float()}))
         images = torch.stack([pair["image"] for pair in pairs])
         labels = torch.stack([pair["label"][0] for pair in pairs])
         return images.float(), labels.round().long()

@@ -20,6 +20,7 @@ from search.draw import draw_arch
 from search.evolve import Evolution
 from search.halving import CANDIDATES, HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
 from search.methods import Proposer
+from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_versions
 from search.run import ARCH, CONFIG, PICTURE, refuse_foreign_arch
 from search.run_log import RunLog
@@ -37,6 +38,7 @@ def run_candidate_search(
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
     restart: bool = False,
+    ranks: Ranks = ALONE,
 ) -> HalvingResult:
     """Search by training candidates, or continue such a search.
 
@@ -51,19 +53,16 @@ def run_candidate_search(
         device: where to compute.
         advance: called with (epochs done, epochs in all).
         restart: throw away what the folder holds.
+        ranks: processes that share the work; the first alone writes.
 
     Raises:
         BadInputError: too few networks fit the budget, or the folder holds another search.
     """
-    check_writable(folder / ARCH)
-    if restart:
-        for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):
-            (folder / name).unlink(missing_ok=True)
-    refuse_foreign_arch(folder, CANDIDATES)
+    ranks.from_main(lambda: _prepare(folder, restart=restart))
     propose = _proposer(space, lut, settings, method, budget_ms)
     identity = search_identity(space, lut, data, {"method": method, "budget_ms": budget_ms, **settings.to_dict()})
     start = time.monotonic()
-    with RunLog(folder, first_epoch=0, name="search") as log:
+    with RunLog(folder, first_epoch=0, name="search", write=ranks.is_main) as log:
         log.line(f"{method} search among {settings.candidates} networks within {budget_ms:g} ms")
         result = successive_halving(
             propose,
@@ -74,6 +73,7 @@ def run_candidate_search(
             identity=identity,
             device=device,
             advance=advance,
+            ranks=ranks,
         )
         arch = _with_records(result, lut, data, settings, method, budget_ms)
         config = search_config(
@@ -85,11 +85,20 @@ def run_candidate_search(
             weight_patients=patients_of(result.trained_on),
             arch_patients=patients_of(result.scored_on),
         )
-        write_json(folder / CONFIG, config)
-        draw_arch(folder / PICTURE, arch, title=picture_title(arch, lut, budget_ms))
-        save_arch(folder / ARCH, arch)
+        if ranks.is_main:
+            write_json(folder / CONFIG, config)
+            draw_arch(folder / PICTURE, arch, title=picture_title(arch, lut, budget_ms))
+            save_arch(folder / ARCH, arch)
         log.line(f"kept {arch.digest}, Dice {result.score:.3f} on the other half, {time.monotonic() - start:.0f} s")
     return dataclasses.replace(result, arch=arch)
+
+
+def _prepare(folder: Path, *, restart: bool) -> None:
+    check_writable(folder / ARCH)
+    if restart:
+        for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):
+            (folder / name).unlink(missing_ok=True)
+    refuse_foreign_arch(folder, CANDIDATES)
 
 
 def _proposer(space: Space, lut: Lut, settings: HalvingSettings, method: Proposer, budget_ms: float) -> Propose:

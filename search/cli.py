@@ -1,20 +1,18 @@
-"""The commands nas-search and train-arch."""
+"""The command nas-search."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import click
 
-from cinert.arch import load_arch
-from cinert.architecture import InputGrid
-from cinert.cli import command, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
+from cinert.cli import command, data_option, fold_option, reserve, seed_option, wait_option
 from cinert.files import check_writable
 from cinert.space import Relaxation, load_space
 from search.choose import chosen_method, refuse_unread_options, search_settings
+from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
 from search.methods import (
     METHODS,
     SELECTION_EPOCHS,
@@ -26,21 +24,7 @@ from search.methods import (
     Proposer,
     own,
 )
-from search.say import report_candidates, report_search, report_several, say, warn_of_seen
-
-if TYPE_CHECKING:
-    import torch
-    from rich.progress import Progress
-
-    from search.data import FoldData
-    from search.localise import LocaliserSettings
-
-# GNU OpenMP lets idle threads spin, by default so long that a search runs 3-10 times slower as soon as another program
-# wants a core. Spinning briefly costs nothing on a quiet machine. Read when torch is imported, which the commands do
-# late.
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-_DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to compute.")
+from search.say import report_candidates, report_search, report_several, say
 
 
 @command(
@@ -51,6 +35,7 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     nas-search --lut lut.json --data phantom/ --epochs 8 -o runs/quick
     nas-search --lut lut.json --method rtdnas --decoder genetic --paths 7 -o runs/rtdnas
     nas-search --lut lut.json --method cinert --budget-ms 40 --seeds 3 --pareto 6 -o runs/mine
+    torchrun --nproc-per-node 4 --no-python nas-search --lut lut.json --batch-size 8 -o runs/fast
     """,
 )
 @click.option(
@@ -133,7 +118,9 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     help="Weight of the latency in the loss, per millisecond; rtdnas: of exp(latency - budget)."
     f" [default: {own('latency_weight')}]",
 )
-@click.option("--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step.")
+@click.option(
+    "--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step, of all processes together."
+)
 @click.option(
     "--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Of the supernet's weights."
 )
@@ -143,7 +130,8 @@ _DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", he
     help="Of the architecture parameters; Adam, for rtdnas SGD that falls to a tenth."
     f" [default: {own('arch_learning_rate')}]",
 )
-@_DEVICE
+@device_option()
+@amp_option()
 @click.option("--restart", is_flag=True, help="Throw away the search that the run folder holds.")
 @wait_option()
 def nas_search(
@@ -164,6 +152,7 @@ def nas_search(
     batch_size: int,
     learning_rate: float,
     device: str,
+    amp: str,
     restart: bool,
     wait: bool,
     **fields: Any,
@@ -176,193 +165,69 @@ def nas_search(
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
     from search.candidate_run import run_candidate_search
-    from search.device import resolve_device
     from search.fastest import require_budget
     from search.genetic import require_genes
     from search.halving import HalvingSettings
     from search.longest import require_paths
     from search.run import run_search
     from search.several import run_several
+    from search.torchrun import joined
 
-    chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
-    refuse_unread_options(method, chosen)
-    check_writable(output / "arch.yaml")
-    lut = load_lut(lut_path)
-    space = lut.space if space_name is None else load_space(space_name)
-    if chosen is not None:
-        space = dataclasses.replace(space, relaxation=chosen.relaxation)
-    require_paths(space, paths)
-    if chosen is not None and chosen.decoder == "genetic":
-        require_genes(paths)
-    require_budget(space, lut, budget_ms, upper=chosen is not None and chosen.loss == "lagrangian")
-    where = resolve_device(device)
-    reserve(str(where), "compute", wait=wait)
-    say(f"Searching space {space.name} by {method} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
-    with progress_bar() as bar:
-        found = _load(bar, data, space, fold)
-        task = bar.add_task("searching", total=None)
-        common: dict[str, Any] = {
-            "budget_ms": budget_ms,
-            "folder": output,
-            "device": where,
-            "advance": lambda done, total: bar.update(task, completed=done, total=total),
-            "restart": restart,
-        }
-        told: dict[str, Any] = {"paths": paths, "seed": seed, "batch_size": batch_size, "learning_rate": learning_rate}
-        if chosen is None:
-            halving = HalvingSettings(candidates=candidates, epochs=epochs or TRAINED_EPOCHS, **told)
-            best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
-        else:
-            settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
-            common |= {"decoder": chosen.decoder, "pareto": pareto}
-            if seeds > 1:
-                common["advance"] = lambda what, done, total: bar.update(
-                    task, completed=done, total=total, description=what
-                )
-                several = run_several(space, lut, found, settings, seeds, **common)
+    with joined(device) as (ranks, where):
+        chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
+        refuse_unread_options(method, chosen)
+        check_writable(output / "arch.yaml")
+        lut = load_lut(lut_path)
+        space = lut.space if space_name is None else load_space(space_name)
+        if chosen is not None:
+            space = dataclasses.replace(space, relaxation=chosen.relaxation)
+        require_paths(space, paths)
+        if chosen is not None and chosen.decoder == "genetic":
+            require_genes(paths)
+        require_budget(space, lut, budget_ms, upper=chosen is not None and chosen.loss == "lagrangian")
+        reserve(str(where), "compute", wait=wait)
+        say(f"Searching space {space.name} by {method} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
+        with bar_of(ranks) as bar:
+            found = read_patients_of(bar, data, space, ranks).fold(fold)
+            say_what_was_clipped(found.train + found.validation)
+            task = bar.add_task("searching", total=None)
+            common: dict[str, Any] = {
+                "budget_ms": budget_ms,
+                "folder": output,
+                "device": where,
+                "advance": lambda done, total: bar.update(task, completed=done, total=total),
+                "restart": restart,
+                "ranks": ranks,
+            }
+            told: dict[str, Any] = {
+                "paths": paths,
+                "seed": seed,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "amp": amp,
+            }
+            if chosen is None:
+                halving = HalvingSettings(candidates=candidates, epochs=epochs or TRAINED_EPOCHS, **told)
+                best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
             else:
-                result = run_search(space, lut, found, settings, **common)
-    if chosen is None:
-        report_candidates(best, candidates, output)
-    elif seeds > 1:
-        report_several(several, budget_ms, output)
-    else:
-        if result.resumed_at:
-            say(f"Continued after epoch {result.resumed_at} of {chosen.epochs}.")
-        report_search(result, budget_ms, output)
+                settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
+                common |= {"decoder": chosen.decoder, "pareto": pareto}
+                if seeds > 1:
+                    common["advance"] = lambda what, done, total: bar.update(
+                        task, completed=done, total=total, description=what
+                    )
+                    several = run_several(space, lut, found, settings, seeds, **common)
+                else:
+                    result = run_search(space, lut, found, settings, **common)
+        if chosen is None:
+            report_candidates(best, candidates, output)
+        elif seeds > 1:
+            report_several(several, budget_ms, output)
+        else:
+            if result.resumed_at:
+                say(f"Continued after epoch {result.resumed_at} of {chosen.epochs}.")
+            report_search(result, budget_ms, output)
 
 
-@command(
-    "train-arch",
-    examples="""
-    train-arch runs/search/arch.yaml
-    train-arch arch.yaml --data acdc/ --fold all -o runs/final
-    train-arch arch.yaml --data phantom/ --epochs 40 -o runs/quick
-    """,
-)
-@click.argument("arch_path", metavar="ARCH.yaml", type=click.Path(path_type=Path))
-@data_option()
-@fold_option()
-@click.option("--epochs", default=300, type=click.IntRange(min=1), help="Passes over the training frames.")
-@seed_option()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Run folder, continued if it exists; the folder of ARCH.yaml if not given.",
-)
-@click.option("--batch-size", default=4, type=click.IntRange(min=1), help="Volumes in a step.")
-@click.option("--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Peak of the cosine.")
-@click.option("--validate-every", default=5, type=click.IntRange(min=1), help="Epochs between validations.")
-@_DEVICE
-@click.option(
-    "--localiser/--no-localiser",
-    default=True,
-    help="Train the small network that finds the heart; without it crops are centred on the image.",
-)
-@click.option("--localiser-steps", default=600, type=click.IntRange(min=1), help="Steps of the localiser's training.")
-@click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")
-@wait_option()
-def train_arch(
-    arch_path: Path,
-    data: Path | None,
-    fold: int | None,
-    epochs: int,
-    seed: int,
-    output: Path | None,
-    batch_size: int,
-    learning_rate: float,
-    validate_every: int,
-    device: str,
-    localiser: bool,
-    localiser_steps: int,
-    restart: bool,
-    wait: bool,
-) -> None:
-    """Train the network of ARCH.yaml from scratch, and the localiser that centres its crop on the heart.
-
-    Writes RUN/weights.safetensors, localiser.safetensors, metrics.json, and the training curve. An interrupted training
-    continues when the same command is given again. Dice is on the network's grid, cropped about the labels;
-    evaluate-bundle scores on the original grid, cropped by the localiser.
-    """
-    from search.device import resolve_device
-    from search.localise import LocaliserSettings
-    from search.train_run import prepare_training, run_training, training_identity
-    from search.training import TrainingSettings
-
-    arch = load_arch(arch_path)
-    folder = arch_path.parent if output is None else output
-    check_writable(folder / "weights.safetensors")
-    where = resolve_device(device)
-    reserve(str(where), "compute", wait=wait)
-    settings = TrainingSettings(epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
-    with progress_bar() as bar:
-        found = _load(bar, data, arch.grid, fold)
-        warn_of_seen(arch, found)
-        # Before the localiser is trained, so that nothing is spent or written on a folder that will be refused.
-        prepare_training(folder, arch, training_identity(arch, found, settings), restart=restart)
-        if localiser and data is not None:
-            how = LocaliserSettings(steps=localiser_steps, seed=seed)
-            _train_localiser(bar, folder, data, fold, how, device=where, restart=restart)
-        task = bar.add_task("training", total=None)
-        result = run_training(
-            arch,
-            found,
-            settings,
-            folder=folder,
-            device=where,
-            validate_every=validate_every,
-            advance=lambda done, total, text: bar.update(task, completed=done, total=total, description=text),
-            restart=restart,
-        )
-    if result.resumed_at:
-        say(f"Continued after epoch {result.resumed_at} of {epochs}.")
-    mean = result.metrics["validation"]["mean"]
-    if mean is None:
-        say("No patient was held out, so there is no validation Dice.")
-    else:
-        classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
-        held_out = result.metrics["patients"]["validation"]
-        say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
-    say(f"Wrote {folder / 'weights.safetensors'}. Next: export-engine {folder / 'arch.yaml'}")
-
-
-def _train_localiser(
-    bar: Progress,
-    folder: Path,
-    data: Path,
-    fold: int | None,
-    settings: LocaliserSettings,
-    *,
-    device: torch.device,
-    restart: bool,
-) -> None:
-    from search.localise_run import ensure_localiser
-
-    task = bar.add_task("localiser", total=None)
-    ensure_localiser(
-        folder,
-        data,
-        fold,
-        settings,
-        device,
-        progress=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
-        restart=restart,
-    )
-    bar.update(task, completed=1, total=1, description="localiser")
-
-
-def _load(bar: Progress, data: Path | None, grid: InputGrid, fold: int | None) -> FoldData:
-    """Read the data under a progress bar, and say what the crop lost."""
-    from search.data import load_fold
-
-    task = bar.add_task("reading", total=None)
-    found = load_fold(data, grid, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
-    clipped = [sample for sample in found.train + found.validation if sample.kept_share < 1]
-    if clipped:
-        worst = min(clipped, key=lambda sample: sample.kept_share)
-        say(
-            f"Note: the crop loses labelled voxels in {len(clipped)} of {len(found.train + found.validation)} frames,"
-            f" the most in {worst.patient_id} frame {worst.frame}: {100 * (1 - worst.kept_share):.1f} %."
-        )
-    return found
+if __name__ == "__main__":
+    nas_search()

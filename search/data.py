@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from cinert.architecture import InputGrid
-from cinert.data.dataset import Sample, load_samples
+from cinert.data.dataset import Sample
 from cinert.data.folds import split
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
-from cinert.data.patients import patient_digest
+from cinert.data.patients import Patient
 from cinert.errors import BadInputError
 from cinert.files import sha256_of, sha256_of_file
+from search.cache import SampleCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +59,48 @@ class FoldData:
         return sha256_of(json.dumps([sorted(self.files.items()), shapes]).encode())[:16]
 
 
-def load_fold(
-    folder: Path | None, grid: InputGrid, fold: int | None, *, progress: Callable[[int, int], None] | None = None
-) -> FoldData:
-    """Read the patients of a folder and split them.
+@dataclass(frozen=True)
+class LoadedPatients:
+    """All patients of a folder, on the network's grid."""
+
+    patients: dict[str, Patient]
+    samples: list[Sample]
+    """Of all patients, by id."""
+    digests: dict[str, str]
+    """By patient (`patient_digest`)."""
+    files: dict[str, str]
+    """As in `FoldData`."""
+    cache: SampleCache
+    """Where they were read from, or kept."""
+
+    def fold(self, fold: int | None) -> FoldData:
+        """Split them.
+
+        Args:
+            fold: 0..4, or None to hold nobody out.
+
+        Raises:
+            BadInputError: too few patients.
+        """
+        parts = split(self.patients, fold)
+        of = {id_: [sample for sample in self.samples if sample.patient_id == id_] for id_ in self.patients}
+        return FoldData(
+            fold=fold,
+            train=[sample for id_ in parts.train for sample in of[id_]],
+            validation=[sample for id_ in parts.validation for sample in of[id_]],
+            seen=[PatientRecord(id=id_, digest=self.digests[id_]) for id_ in sorted(parts.train)],
+            files=self.files,
+        )
+
+
+def load_patients(
+    folder: Path | None, grid: InputGrid, *, progress: Callable[[int, int], None] | None = None
+) -> LoadedPatients:
+    """Read the patients of a folder, from the cache where they are there.
 
     Args:
         folder: of patients in a known layout; None is refused with a hint.
         grid: of the network, a space or an architecture's; gives spacing and shape.
-        fold: 0..4, or None to hold nobody out.
         progress: called with (frames done, frames in all).
 
     Raises:
@@ -78,22 +112,40 @@ def load_fold(
             hint="name a folder of patients with --data DIR, or set CINERT_DATA; make-phantom makes one.",
         )
     patients = {patient.id: patient for patient in read_patients(folder)}
-    parts = split(patients, fold)
+    frames = [frame for _, patient in sorted(patients.items()) for frame in patient.frames]
+    hashes = {path: _hash(path) for frame in frames for path in (frame.image_path, frame.label_path)}
     spec = PreprocessingSpec(spacing_mm=grid.spacing_mm, shape_DHW=grid.input_shape_DHW)
-    samples = load_samples([patients[id_] for id_ in parts.train + parts.validation], spec, progress=progress)
-    held_out = set(parts.validation)
-    return FoldData(
-        fold=fold,
-        train=[sample for sample in samples if sample.patient_id not in held_out],
-        validation=[sample for sample in samples if sample.patient_id in held_out],
-        seen=[PatientRecord(id=id_, digest=patient_digest(patients[id_])) for id_ in sorted(parts.train)],
-        files={
-            f"{frame.patient_id}/{path.name}": sha256_of_file(path)
-            for patient in patients.values()
-            for frame in patient.frames
+    cache = SampleCache(spec, hashes)
+    found = cache.load(frames, progress)
+    digests: dict[str, str] = {}
+    for frame, cached in zip(frames, found, strict=True):
+        # Of the first frame.
+        digests.setdefault(frame.patient_id, cached.digest)
+    return LoadedPatients(
+        patients,
+        [cached.sample for cached in found],
+        digests,
+        {
+            f"{frame.patient_id}/{path.name}": hashes[path]
+            for frame in frames
             for path in (frame.image_path, frame.label_path)
         },
+        cache,
     )
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}.") from error
+
+
+def load_fold(
+    folder: Path | None, grid: InputGrid, fold: int | None, *, progress: Callable[[int, int], None] | None = None
+) -> FoldData:
+    """Read the patients of a folder and split them; arguments and errors as of `load_patients` and its `fold`."""
+    return load_patients(folder, grid, progress=progress).fold(fold)
 
 
 def halve_patients(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:

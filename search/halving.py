@@ -27,6 +27,8 @@ from cinert.sampling import random_arch
 from cinert.schema import check_keys, check_schema
 from cinert.space import Space
 from search.data import FoldData, halve_patients
+from search.ranks import ALONE, Ranks
+from search.settings import Amp
 from search.training import Training, TrainingSettings
 
 SCHEMA, VERSION = "cinert.candidates", 1
@@ -68,6 +70,8 @@ class HalvingSettings:
     """Volumes in a step."""
     learning_rate: float = 0.01
     """Peak of the cosine."""
+    amp: Amp = "auto"
+    """Precision of the networks."""
 
     @property
     def rounds(self) -> Rounds:
@@ -135,6 +139,7 @@ def successive_halving(
     identity: dict[str, Any],
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> HalvingResult:
     """Train, score and drop candidates, round by round; what candidates.json holds is not trained again.
 
@@ -147,17 +152,13 @@ def successive_halving(
         identity: what a run that continues this one has to share.
         device: where to compute.
         advance: called with (epochs done, epochs in all).
+        ranks: processes that share the work; the first alone writes.
 
     Raises:
         BadInputError: the folder holds a search with other settings.
     """
     path = folder / CANDIDATES
-    record: dict[str, Any] = {"schema": SCHEMA, "version": VERSION, "identity": identity, "scores": []}
-    if path.exists():
-        record = read_json(path, "the candidates")
-        check_schema(record, schema=SCHEMA, version=VERSION, source=str(path))
-        check_keys(record, required=list(_RECORD), source=str(path))
-        refuse_other_settings(folder, record["identity"], identity)
+    record = ranks.from_main(lambda: _read_record(path, identity))
     known = {(entry["arch"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
     first, second = halve_patients(data.train, settings.seed)
     halves = dataclasses.replace(data, train=first, validation=second)
@@ -166,9 +167,10 @@ def successive_halving(
     def train(arch: Arch, epochs: int) -> Scored:
         nonlocal done
         if (arch.digest, epochs) not in known:
-            known[arch.digest, epochs] = _score(arch, halves, settings, epochs, device)
+            known[arch.digest, epochs] = _score(arch, halves, settings, epochs, device, ranks)
             record["scores"].append({"arch": arch.digest, "epochs": epochs, "dice": known[arch.digest, epochs]})
-            write_json(path, record)
+            if ranks.is_main:
+                write_json(path, record)
         done += epochs
         if advance is not None:
             advance(done, total)
@@ -185,7 +187,20 @@ def successive_halving(
     return HalvingResult(alive[0].arch, alive[0].dice, first, second)
 
 
-def _score(arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int, device: torch.device) -> float:
+def _read_record(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """What was scored before, if anything was."""
+    if not path.exists():
+        return {"schema": SCHEMA, "version": VERSION, "identity": identity, "scores": []}
+    record = read_json(path, "the candidates")
+    check_schema(record, schema=SCHEMA, version=VERSION, source=str(path))
+    check_keys(record, required=list(_RECORD), source=str(path))
+    refuse_other_settings(path.parent, record["identity"], identity)
+    return record
+
+
+def _score(
+    arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int, device: torch.device, ranks: Ranks
+) -> float:
     """Mean Dice on the other half after a training of so many epochs."""
     training = Training(
         arch,
@@ -195,8 +210,10 @@ def _score(arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int,
             seed=settings.seed,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
+            amp=settings.amp,
         ),
         device,
+        ranks=ranks,
     )
     while not training.finished:
         training.run_epoch()

@@ -36,7 +36,10 @@ from search.checkpoint import (
 from search.data import epoch_batches, halve_patients, mix_seed, patients_of, to_tensors
 from search.decode import decode
 from search.entropy import choice_entropies
+from search.global_norm import synchronised
 from search.objective import Objective
+from search.precision import MixedPrecision
+from search.ranks import ALONE, Ranks
 from search.relaxation import ArchParameters
 from search.sampled import draw_mixture
 from search.settings import EpochReport, SearchSettings
@@ -58,6 +61,10 @@ class Search:
         settings: how.
         device: where.
         upper_share: upper bound over the estimate of a network, for the loss `lagrangian`.
+        ranks: processes that share the work; each takes its part of every batch.
+
+    Raises:
+        BackendUnavailableError: the device has not the settings' precision.
     """
 
     def __init__(
@@ -69,8 +76,10 @@ class Search:
         device: torch.device,
         *,
         upper_share: Callable[[Arch], float] = lambda _: 1.0,
+        ranks: Ranks = ALONE,
     ) -> None:
         torch.manual_seed(settings.seed)
+        self.ranks, self.precision = ranks, MixedPrecision(settings.amp, device)
         self._upper_share = upper_share
         self.objective = Objective(settings)
         self.space, self.settings, self.device = space, settings, device
@@ -113,7 +122,6 @@ class Search:
         batches = epoch_batches(len(self._weight_data[0]), settings.batch_size, settings.seed, epoch, _WEIGHTS)
         arch_batches = epoch_batches(len(self.arch_data[0]), settings.batch_size, settings.seed, epoch, _ARCHITECTURE)
         gumbel = torch.Generator(self.device).manual_seed(mix_seed(settings.seed, epoch, _GUMBEL))
-        self._augment.seed(settings.seed, epoch, _AUGMENT)
         self._draws = np.random.default_rng([settings.seed, epoch, _PATHS])
         self.supernet.train()
         temperature = self._temperature(epoch)
@@ -124,11 +132,12 @@ class Search:
         for step, batch in enumerate(batches):
             if searching:
                 set_arch_rate(self.arch_optimizer, settings, epoch + step / len(batches))
-                loss, latency = self._arch_step(arch_batches[step % len(arch_batches)], gumbel, temperature)
+                loss, latency = self._arch_step(arch_batches[step % len(arch_batches)], step, gumbel, temperature)
                 arch_losses.append(loss)
                 latencies.append(latency)
-            weight_losses.append(self._weight_step(batch, epoch + step / len(batches)))
+            weight_losses.append(self._weight_step(batch, step, epoch + step / len(batches)))
             advance()
+        self.ranks.require_same([*self.architecture.parameters(), *self.supernet.parameters()])
         self.next_epoch += 1
         mean_loss = sum(weight_losses) / len(weight_losses)
         if not math.isfinite(mean_loss + sum(arch_losses)):
@@ -156,32 +165,49 @@ class Search:
         progress = (epoch - settings.warmup_epochs) / max(1, last - settings.warmup_epochs)
         return float(settings.temperature_start * (settings.temperature_end / settings.temperature_start) ** progress)
 
-    def _batch(self, data: tuple[Tensor, Tensor], indices: list[int]) -> tuple[Tensor, Tensor]:
-        images, labels = self._augment(data[0][indices], data[1][indices])
-        return images.contiguous(memory_format=torch.channels_last_3d), labels
+    def _cross_entropy(
+        self,
+        data: tuple[Tensor, Tensor],
+        indices: list[int],
+        draw: tuple[int, int],
+        relaxed: Relaxed,
+        only: frozenset[Edge] | None,
+    ) -> Tensor:
+        """Of a batch; each rank computes its share, and its gradients are those of that share.
 
-    def _weight_step(self, indices: list[int], epoch: float) -> float:
-        images, labels = self._batch(self._weight_data, indices)
+        Args:
+            data: images and labels of a half.
+            indices: of the batch.
+            draw: stream and step, which the augmentation follows from beside seed and epoch.
+            relaxed: mixture to compute.
+            only: edges to compute.
+        """
+        ranks, mine = self.ranks, list(self.ranks.mine(indices))
+        numbers = (self.settings.seed, self.next_epoch, _AUGMENT, *draw)
+        seeds = [(*numbers, place) for place in ranks.mine(range(len(indices)))]
+        images, labels = self._augment(data[0][mine], data[1][mine], seeds)
+        with self.precision.autocast():
+            logits = self.supernet(images.contiguous(memory_format=torch.channels_last_3d), relaxed, only)
+        return functional.cross_entropy(ranks.gather(logits.float(), len(indices)), ranks.gather(labels, len(indices)))
+
+    def _weight_step(self, indices: list[int], step: int, epoch: float) -> float:
         rate = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.settings.epochs))
         for group in self.weight_optimizer.param_groups:
             group["lr"] = rate
         with torch.no_grad():
             relaxed, only = self._mixture()
         self.weight_optimizer.zero_grad()
-        with self._autocast():
-            logits = self.supernet(images, relaxed, only)
-        loss = functional.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), 5.0)
-        self.weight_optimizer.step()
+        with synchronised(self.ranks):
+            loss = self._cross_entropy(self._weight_data, indices, (_WEIGHTS, step), relaxed, only)
+            self.precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.supernet.parameters())
+        self.precision.step(self.weight_optimizer, largest_norm=5.0)
         return float(loss.detach())
 
-    def _arch_step(self, indices: list[int], gumbel: torch.Generator, temperature: float) -> tuple[float, float]:
-        images, labels = self._batch(self.arch_data, indices)
+    def _arch_step(
+        self, indices: list[int], step: int, gumbel: torch.Generator, temperature: float
+    ) -> tuple[float, float]:
         relaxed, only = self._mixture()
-        with self._autocast():
-            logits = self.supernet(images, relaxed, only)
-        cross_entropy = functional.cross_entropy(logits.float(), labels)
         latency_ms = latency_of(
             self.settings.latency_term,
             self.costs,
@@ -193,21 +219,22 @@ class Search:
         )
         # Gradients of the architecture alone: those of the weights would cost a third of the step.
         parameters = list(self.architecture.parameters())
-        gradients = torch.autograd.grad(self.objective(cross_entropy, latency_ms), parameters, allow_unused=True)
+        with synchronised(self.ranks):
+            cross_entropy = self._cross_entropy(self.arch_data, indices, (_ARCHITECTURE, step), relaxed, only)
+            counted = None if latency_ms is None else self.ranks.counted_once(latency_ms)
+            loss = self.precision.scaled(self.objective(cross_entropy, counted))
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
+        self.ranks.sum_gradients(parameters)
         # The exponential of Lu's loss grows by orders of magnitude where a network is too slow.
-        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-        self.arch_optimizer.step()
+        self.precision.step(self.arch_optimizer, largest_norm=5.0)
         return float(cross_entropy.detach()), 0.0 if latency_ms is None else float(latency_ms.detach())
 
     def _mixture(self) -> tuple[Relaxed, frozenset[Edge] | None]:
         """What a step computes: everything, or a sample."""
         settings = self.settings
         return draw_mixture(settings.mixture, self.architecture.relax(), self.costs.edges, settings.paths, self._draws)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
     def save(self, path: Path, identity: dict[str, Any]) -> None:
         """Write the state after the last epoch; `identity` is what a resumed search has to agree with."""
@@ -224,6 +251,7 @@ class Search:
                     "schema": SCHEMA,
                     "version": VERSION,
                     "next_epoch": self.next_epoch,
+                    "loss_scale": self.precision.state(),
                     "multiplier": None if self.objective.constraint is None else self.objective.constraint.multiplier,
                     "identity": identity,
                 },
@@ -236,6 +264,7 @@ class Search:
         self.architecture.load_state_dict(checkpoint.part("architecture"))
         load_optimizer_tensors(self.weight_optimizer, checkpoint.part("weight_optimizer"))
         load_optimizer_tensors(self.arch_optimizer, checkpoint.part("arch_optimizer"))
+        self.precision.load(checkpoint.values["loss_scale"])
         self.next_epoch = int(checkpoint.values["next_epoch"])
         if self.objective.constraint is not None:
             self.objective.constraint.multiplier = float(checkpoint.values["multiplier"])

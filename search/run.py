@@ -20,6 +20,7 @@ from cinert.space import Space
 from latency.cost import SpaceCosts
 from latency.estimate import estimate, estimate_record
 from latency.lut import Lut
+from search.checkpoint import Checkpoint
 from search.data import FoldData
 from search.decode import Decoded, decode
 from search.draw import draw_arch
@@ -28,6 +29,7 @@ from search.genetic import GeneticSettings
 from search.loop import Search, read_supernet
 from search.methods import Decoder
 from search.pareto import decode_front, write_front
+from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_provenance
 from search.run_log import RunLog
 from search.settings import EpochReport, SearchSettings
@@ -96,6 +98,7 @@ def run_search(
     advance: Callable[[int, int], None] | None = None,
     restart: bool = False,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> SearchResult:
     """Search, or continue a search, and decode.
 
@@ -112,16 +115,20 @@ def run_search(
         advance: called with (steps done, steps in all).
         restart: throw away what the folder holds.
         on_epoch: called after each epoch, once its checkpoint is on disk.
+        ranks: processes that share the work; the first alone writes.
 
     Raises:
+        BackendUnavailableError: the device has not the settings' precision.
         BadInputError: the LUT lacks a part of the space, or the folder holds another search.
     """
     costs = SpaceCosts.from_lut(lut, space)
     identity = search_identity(space, lut, data, settings.to_dict())
-    prepare_run(folder, identity, restart=restart)
-    search = Search(space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut))
-    if (folder / SUPERNET).exists():
-        search.restore(read_supernet(folder / SUPERNET))
+    begun = ranks.from_main(lambda: _continued(folder, identity, restart=restart))
+    search = Search(
+        space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut), ranks=ranks
+    )
+    if begun is not None:
+        search.restore(begun)
     resumed_at = search.next_epoch
     config = search_config(
         space,
@@ -133,7 +140,8 @@ def run_search(
         arch_patients=search.arch_patients,
         decoder=decoder,
     )
-    write_json(folder / CONFIG, config)
+    if ranks.is_main:
+        write_json(folder / CONFIG, config)
     steps = search.steps_per_epoch()
     total = steps * settings.epochs
     done = steps * search.next_epoch
@@ -146,10 +154,12 @@ def run_search(
 
     step_done(0)
     start = time.monotonic()
-    with RunLog(folder, first_epoch=resumed_at, name="search") as log:
+    with RunLog(folder, first_epoch=resumed_at, name="search", write=ranks.is_main) as log:
+        log.line(f"computing on {ranks.size} x {device}, mixed precision {search.precision.name}")
         while not search.finished:
             report = search.run_epoch(step_done)
-            search.save(folder / SUPERNET, identity)
+            if ranks.is_main:
+                search.save(folder / SUPERNET, identity)
             log.metrics(report.epoch, report.metrics())
             if on_epoch is not None:
                 on_epoch(report)
@@ -158,14 +168,22 @@ def run_search(
             return decode_search(search, lut, data, decoder, ms)
 
         decoded = decode_at(budget_ms)
-        draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
-        save_arch(folder / ARCH, decoded.arch)
+        if ranks.is_main:
+            draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
+            save_arch(folder / ARCH, decoded.arch)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
         front = decode_front(search, lut, decode_at, budget_ms=budget_ms, points=pareto) if pareto else []
-        write_front(folder / FRONT, front)
-        if front:
+        if ranks.is_main:
+            write_front(folder / FRONT, front)
+        if front and ranks.is_main:
             draw_front(folder / FRONT / "front.png", front, budget_ms=budget_ms, title=_front_title(space, lut))
     return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, len(front))
+
+
+def _continued(folder: Path, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
+    """Prepare the run folder, and read the state to go on from, if there is one."""
+    prepare_run(folder, identity, restart=restart)
+    return read_supernet(folder / SUPERNET) if (folder / SUPERNET).exists() else None
 
 
 def _upper_share(arch: Arch, lut: Lut) -> float:

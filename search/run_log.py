@@ -19,9 +19,13 @@ class RunLog:
         folder: of the run.
         name: subfolder of tensorboard/, so that search and training can share a run folder.
         first_epoch: epoch that will be logged next; TensorBoard drops what an interrupted run logged from there on.
+        write: false in all but one of several processes that run the same.
     """
 
-    def __init__(self, folder: Path, *, first_epoch: int, name: str) -> None:
+    def __init__(self, folder: Path, *, first_epoch: int, name: str, write: bool = True) -> None:
+        self._write = write
+        if not write:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{name}.log"
         # Before TensorBoard's, whose thread meets a full disk with a traceback.
@@ -30,6 +34,8 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """Append a line with the time, at once on disk."""
+        if not self._write:
+            return
         try:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
@@ -38,6 +44,8 @@ class RunLog:
 
     def metrics(self, epoch: int, values: Mapping[str, float]) -> None:
         """Record the scalars of an epoch."""
+        if not self._write:
+            return
         for name, value in values.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
@@ -49,7 +57,8 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if self._write:
+            self._writer.close()
 
 
 def read_scalars(folder: Path, name: str) -> dict[str, list[tuple[int, float]]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cinert.architecture import Architecture
 from cinert.cli import console
+from search.table import print_table
 
 if TYPE_CHECKING:
     from search.data import FoldData
     from search.halving import HalvingResult
     from search.run import SearchResult
     from search.several import SeveralResult
+    from search.sweep import Objective
+    from search.train_run import TrainingResult
 
 
 def report_candidates(best: HalvingResult, candidates: int, folder: Path) -> None:
@@ -68,6 +71,78 @@ def report_several(several: SeveralResult, budget_ms: float, folder: Path) -> No
         kept = f", kept: Dice {several.dice:.3f} on the other half of the patients" if number == several.best else ""
         say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{kept}")
     report_search(several.results[several.best], budget_ms, folder)
+
+
+def report_training(result: TrainingResult, epochs: int) -> None:
+    """Say how accurate the network is on held-out patients."""
+    if result.resumed_at:
+        say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+    mean = result.metrics["validation"]["mean"]
+    if mean is None:
+        say("No patient was held out, so there is no validation Dice.")
+    else:
+        classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
+        held_out = result.metrics["patients"]["validation"]
+        say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
+    say(f"Wrote {result.folder / 'weights.safetensors'}. Next: export-engine {result.folder / 'arch.yaml'}")
+
+
+def report_folds(summary: dict[str, Any], folder: Path) -> None:
+    """Print the Dice of each fold, and their mean and standard deviation."""
+    names = ("rv", "myo", "lv", "mean")
+    rows = [
+        [str(one["fold"]), str(one["patients"]["validation"]), *(f"{one['dice'][name]:.3f}" for name in names)]
+        for one in summary["folds"]
+    ]
+    held_out = str(summary["patients"]["n"])
+    rows.append(["mean", held_out, *(f"{summary['mean'][name]:.3f}" for name in names)])
+    rows.append(["std", "", *(f"{summary['std'][name]:.3f}" for name in names)])
+    print_table(
+        "Dice on held-out patients, network grid",
+        ["fold", "patients", "RV", "MYO", "LV", "mean"],
+        rows,
+    )
+    say(f"Wrote {folder / 'folds.json'}.")
+
+
+def report_sweep(record: dict[str, Any], folder: Path, objective: Objective) -> None:
+    """Print a sweep's trials, the best ones first, and say where their networks are."""
+    best = {number: place for place, number in enumerate(record["best"])}
+    trials = sorted(record["trials"], key=lambda trial: (best.get(trial["number"], len(best)), trial["number"]))
+    rows = [
+        [
+            f"{trial['number']}{' *' if trial['number'] in best else ''}",
+            trial.get("method", ""),
+            *(_number(trial.get(name)) for name in ("lambda", "paths", "budget_ms", "seed", "ms")),
+            "" if "dice" not in trial else f"{trial['dice']:.3f}",
+            trial.get("reason") or _remark(trial),
+        ]
+        for trial in trials
+    ]
+    header = ["trial", "method", "lambda", "paths", "budget ms", "seed", "ms", "Dice", ""]
+    print_table("Trials (*: no other is better; ms: estimated latency)", header, rows)
+    running = sum(trial["state"] == "running" for trial in trials)
+    if running:
+        say(f"{running} trials still run in other processes; the last one to end writes the picture with all of them.")
+    if best:
+        where = folder / "pareto" if objective == "pareto" else folder / "arch.yaml"
+        say(f"Wrote {folder / 'sweep.json'}, {folder / 'sweep.png'} and {where}. Next: train-arch.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _remark(trial: dict[str, Any]) -> str:
+    if "same_as" in trial:
+        return f"as trial {trial['same_as']}"
+    return (
+        "over its budget"
+        if trial.get("budget_met") is False
+        else ""
+        if trial["state"] == "complete"
+        else trial["state"]
+    )
 
 
 def say(text: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from search.methods import LatencyTerm, Loss, Mixture, Optimizer
 
 if TYPE_CHECKING:
     from latency.cost_critical import Occurrence
+
+Amp = Literal["auto", "off", "bf16", "fp16"]
+"""Mixed precision; `auto` is bf16 on a GPU that has it, fp16 on one that has not, and off on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class SearchSettings:
     """Of the Gumbel-softmax when the architecture is first updated; it falls geometrically."""
     temperature_end: float = 0.5
     """In the last epoch."""
+    amp: Amp = "auto"
+    """Precision of the supernet."""
 
     def __post_init__(self) -> None:
         """Check what belongs together.

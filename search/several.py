@@ -22,6 +22,7 @@ from latency.lut import Lut
 from search.data import FoldData
 from search.halving import CANDIDATES, HalvingSettings, successive_halving
 from search.methods import SELECTION_EPOCHS, Decoder
+from search.ranks import ALONE, Ranks
 from search.records import search_identity
 from search.run import ARCH, CONFIG, FRONT, PICTURE, SearchResult, refuse_foreign_arch, run_search
 from search.settings import SearchSettings
@@ -53,6 +54,7 @@ def run_several(
     device: torch.device,
     advance: Callable[[str, int, int], None],
     restart: bool = False,
+    ranks: Ranks = ALONE,
 ) -> SeveralResult:
     """Search with the settings' seed and those that follow it, or continue, and keep the best network.
 
@@ -71,15 +73,12 @@ def run_several(
         device: where to compute.
         advance: called with (what, steps done, steps in all).
         restart: throw away what the folder holds.
+        ranks: processes that share the work; the first alone writes.
 
     Raises:
         BadInputError: as `run_search`, or the folder holds another search.
     """
-    check_writable(folder / ARCH)
-    if restart:
-        for name in (CANDIDATES, ARCH, PICTURE, CONFIG):
-            (folder / name).unlink(missing_ok=True)
-    refuse_foreign_arch(folder, CANDIDATES)
+    ranks.from_main(lambda: _prepare(folder, restart=restart))
     results = []
     for number in range(seeds):
         seed = settings.seed + number
@@ -96,6 +95,7 @@ def run_several(
                 device=device,
                 advance=lambda done, total, seed=seed: advance(f"searching, seed {seed}", done, total),  # type: ignore[misc]
                 restart=restart,
+                ranks=ranks,
             )
         )
     able = [result for result in results if result.decoded.budget_met] or results
@@ -109,6 +109,7 @@ def run_several(
         seed=settings.seed,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        amp=settings.amp,
     )
     chosen = successive_halving(
         lambda scored: distinct[len(scored)],
@@ -121,10 +122,20 @@ def run_several(
         ),
         device=device,
         advance=lambda done, total: advance("comparing", done, total),
+        ranks=ranks,
     )
     best = next(number for number, result in enumerate(results) if result.decoded.arch.digest == chosen.arch.digest)
-    _keep(results[best], folder, {"seeds": seeds, "dice_on_the_other_half": round(chosen.score, 4)})
+    if ranks.is_main:
+        _keep(results[best], folder, {"seeds": seeds, "dice_on_the_other_half": round(chosen.score, 4)})
     return SeveralResult(results, best, chosen.score)
+
+
+def _prepare(folder: Path, *, restart: bool) -> None:
+    check_writable(folder / ARCH)
+    if restart:
+        for name in (CANDIDATES, ARCH, PICTURE, CONFIG):
+            (folder / name).unlink(missing_ok=True)
+    refuse_foreign_arch(folder, CANDIDATES)
 
 
 def _keep(result: SearchResult, folder: Path, more: dict[str, Any]) -> None:

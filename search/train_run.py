@@ -23,6 +23,7 @@ from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import FoldData, merge_records
 from search.draw_curves import draw_training
+from search.ranks import ALONE, Ranks
 from search.run_log import RunLog
 from search.training import Training, TrainingSettings, read_training
 
@@ -88,6 +89,7 @@ def run_training(
     advance: Callable[[int, int, str], None] | None = None,
     restart: bool = False,
     on_epoch: Callable[[int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train, or continue a training.
 
@@ -101,21 +103,20 @@ def run_training(
         advance: called with (steps done, steps in all, what to show).
         restart: throw away what the folder holds.
         on_epoch: called with the number of epochs done, once the checkpoint is on disk.
+        ranks: processes that share the work; the first alone writes.
 
     Raises:
+        BackendUnavailableError: the device has not the settings' precision.
         BadInputError: the folder holds something else.
     """
     identity = training_identity(arch, data, settings)
-    prepare_training(folder, arch, identity, restart=restart)
-    training = Training(arch, data, settings, device)
+    begun = ranks.from_main(lambda: _continued(folder, arch, identity, restart=restart))
+    training = Training(arch, data, settings, device, ranks=ranks)
     history: dict[str, Any] = {"epochs": [], "seconds": 0.0, "cpu_seconds": 0.0}
-    if (folder / CHECKPOINT).exists():
-        checkpoint = read_training(folder / CHECKPOINT)
-        training.restore(checkpoint)
-        history = checkpoint.values["history"]
+    if begun is not None:
+        training.restore(begun)
+        history = begun.values["history"]
     resumed_at = training.next_epoch
-    if not (folder / ARCH).exists():
-        save_arch(folder / ARCH, arch)
     steps = training.steps_per_epoch()
     done, shown = steps * resumed_at, "training"
 
@@ -126,7 +127,8 @@ def run_training(
             advance(done, steps * settings.epochs, shown)
 
     step_done(0)
-    with RunLog(folder, first_epoch=resumed_at, name="training") as log:
+    with RunLog(folder, first_epoch=resumed_at, name="training", write=ranks.is_main) as log:
+        log.line(f"computing on {ranks.size} x {device}, mixed precision {training.precision.name}")
         while not training.finished:
             start, cpu_start = time.monotonic(), time.process_time()
             record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
@@ -137,18 +139,29 @@ def run_training(
             history["epochs"].append(record)
             history["seconds"] += time.monotonic() - start
             history["cpu_seconds"] += time.process_time() - cpu_start
-            training.save(folder / CHECKPOINT, identity, history)
+            if ranks.is_main:
+                training.save(folder / CHECKPOINT, identity, history)
             scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items()}
             rates = {"loss": record["loss"], "learning_rate": record["learning_rate"]}
             log.metrics(training.next_epoch - 1, {**rates, **scalars})
             if on_epoch is not None:
                 on_epoch(training.next_epoch)
     metrics = _metrics(training, data, identity, history)
-    draw_training(folder / CURVE, history["epochs"])
-    write_json(folder / METRICS, metrics)
-    # Last, so that weights stand for a training that is complete.
-    _save_weights(folder / WEIGHTS, training, data, identity)
+    if ranks.is_main:
+        draw_training(folder / CURVE, history["epochs"])
+        write_json(folder / METRICS, metrics)
+        # Last, so that weights stand for a training that is complete.
+        _save_weights(folder / WEIGHTS, training, data, identity)
     return TrainingResult(folder, metrics, resumed_at)
+
+
+def _continued(folder: Path, arch: Architecture, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
+    """Prepare the run folder, and read the state to go on from, if there is one."""
+    prepare_training(folder, arch, identity, restart=restart)
+    begun = read_training(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
+    if not (folder / ARCH).exists():
+        save_arch(folder / ARCH, arch)
+    return begun
 
 
 def mean_dice(frames: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -166,6 +179,8 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
         "grid": "network",
         "settings": identity,
         "device": str(training.device),
+        "processes": training.ranks.size,
+        "mixed_precision": training.precision.name,
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
         "seconds": round(history["seconds"], 2),
         "cpu_seconds": round(history["cpu_seconds"], 2),

@@ -32,7 +32,11 @@ from search.checkpoint import (
     save_checkpoint,
 )
 from search.data import FoldData, epoch_batches, to_tensors
+from search.global_norm import synchronised
+from search.precision import MixedPrecision
+from search.ranks import ALONE, Ranks
 from search.scores import dice_per_class
+from search.settings import Amp
 
 SCHEMA, VERSION = "cinert.training", 1
 _BATCHES, _AUGMENT = range(2)
@@ -56,6 +60,8 @@ class TrainingSettings:
     """Of the moving average of the weights, per step."""
     warmup_steps: int = 20
     """Steps in which the learning rate rises."""
+    amp: Amp = "auto"
+    """Precision of the network."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -69,12 +75,25 @@ class Training:
         arch: to train.
         data: of the fold.
         settings: how.
-        device: where; a GPU computes in mixed precision.
+        device: where.
+        ranks: processes that share the work; each takes its part of every batch.
+
+    Raises:
+        BackendUnavailableError: the device has not the settings' precision.
     """
 
-    def __init__(self, arch: Architecture, data: FoldData, settings: TrainingSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        arch: Architecture,
+        data: FoldData,
+        settings: TrainingSettings,
+        device: torch.device,
+        *,
+        ranks: Ranks = ALONE,
+    ) -> None:
         torch.manual_seed(settings.seed)
-        self.arch, self.settings, self.device = arch, settings, device
+        self.arch, self.settings, self.device, self.ranks = arch, settings, device, ranks
+        self.precision = MixedPrecision(settings.amp, device)
         self.network = build_network(arch).to(device)
         # CPU convolutions, too, run 2-4 times faster in this format.
         self.network.channels_last()
@@ -113,15 +132,15 @@ class Training:
             CineRTError: the loss is no longer finite.
         """
         settings, epoch = self.settings, self.next_epoch
-        self._augment.seed(settings.seed, epoch, _AUGMENT)
         self.network.train()
         losses = []
         for number, batch in enumerate(
             epoch_batches(len(self._train[0]), settings.batch_size, settings.seed, epoch, _BATCHES)
         ):
-            losses.append(self._step(batch, epoch * self.steps_per_epoch() + number))
+            losses.append(self._step(batch, epoch, number))
             if advance is not None:
                 advance()
+        self.ranks.require_same(self.network.parameters())
         self.next_epoch += 1
         loss = sum(losses) / len(losses)
         if not math.isfinite(loss):
@@ -130,20 +149,27 @@ class Training:
             )
         return loss
 
-    def _step(self, indices: list[int], step: int) -> float:
-        settings = self.settings
+    def _step(self, indices: list[int], epoch: int, number: int) -> float:
+        settings, ranks = self.settings, self.ranks
+        step = epoch * self.steps_per_epoch() + number
         progress = step / (settings.epochs * self.steps_per_epoch())
         rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * progress))
-        images, labels = self._augment(self._train[0][indices], self._train[1][indices])
+        mine = list(ranks.mine(indices))
+        seeds = [(settings.seed, epoch, _AUGMENT, number, place) for place in ranks.mine(range(len(indices)))]
+        images, labels = self._augment(self._train[0][mine], self._train[1][mine], seeds)
         self.optimizer.zero_grad()
-        with self._autocast():
-            logits = self.network(images.contiguous(memory_format=torch.channels_last_3d))
-        loss: Tensor = self._loss(logits.float(), labels[:, None])
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12.0)
-        self.optimizer.step()
+        with synchronised(ranks):
+            with self.precision.autocast():
+                logits = self.network(images.contiguous(memory_format=torch.channels_last_3d))
+            # Of the whole batch: Dice does not add up over its parts.
+            loss: Tensor = self._loss(
+                ranks.gather(logits.float(), len(indices)), ranks.gather(labels, len(indices))[:, None]
+            )
+            self.precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
+        ranks.sum_gradients(self.network.parameters())
+        self.precision.step(self.optimizer, largest_norm=12.0)
         self.average.update(self.network)
         return float(loss.detach())
 
@@ -154,21 +180,18 @@ class Training:
             return []
         network = self.averaged_network()
         images, labels = self._validation
-        predicted = []
-        for image in images[:, None]:
-            with self._autocast():
-                predicted.append(network(image.contiguous(memory_format=torch.channels_last_3d)).argmax(dim=1))
-        scores: list[list[float]] = dice_per_class(torch.cat(predicted), labels).tolist()
-        return scores
+        scores: list[list[float]] = []
+        for place in self.ranks.mine(range(len(images))):
+            with self.precision.autocast():
+                logits = network(images[place : place + 1].contiguous(memory_format=torch.channels_last_3d))
+            scores += dice_per_class(logits.argmax(dim=1), labels[place : place + 1]).tolist()
+        return [frame for share in self.ranks.together(scores) for frame in share]
 
     def averaged_network(self) -> Segmenter:
         """The network with its averaged weights, in eval mode: what is kept."""
         network = build_network(self.arch).to(self.device)
         network.load_state_dict(self.average.state)
         return network.channels_last().eval()
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
     def save(self, path: Path, identity: dict[str, Any], history: dict[str, Any]) -> None:
         """Write the state after the last epoch, with what a resumed training has to agree with."""
@@ -185,6 +208,7 @@ class Training:
                     "version": VERSION,
                     "next_epoch": self.next_epoch,
                     "average_steps": self.average.steps,
+                    "loss_scale": self.precision.state(),
                     "identity": identity,
                     "history": history,
                 },
@@ -196,6 +220,7 @@ class Training:
         self.network.load_state_dict(checkpoint.part("network"))
         self.average.load(checkpoint.part("average"), int(checkpoint.values["average_steps"]))
         load_optimizer_tensors(self.optimizer, checkpoint.part("optimizer"))
+        self.precision.load(checkpoint.values["loss_scale"])
         self.next_epoch = int(checkpoint.values["next_epoch"])
 
 

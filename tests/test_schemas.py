@@ -44,7 +44,7 @@ WRITTEN = (
 )
 SHARED = ("estimate", "fingerprint")
 """Parts that other schemas refer to."""
-ELSEWHERE = ("audit-line", "comparison")
+ELSEWHERE = ("audit-line", "comparison", "folds", "sweep")
 """Checked beside the code that writes them."""
 
 

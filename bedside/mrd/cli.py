@@ -219,6 +219,8 @@ def serve_mrd(
         )
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
         stack.enter_context(server)
+        if bundle.quality is None:
+            _say("no quality score: calibrate-quality writes one into the bundle")
         _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")
         if link is not None:
             _say(f"serving OpenIGTLink on {Address(host, link.port)}")

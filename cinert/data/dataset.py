@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.nifti import Geometry
-from cinert.data.patients import Patient, Phase, load_frame
+from cinert.data.patients import Frame, Patient, Phase, load_frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +53,35 @@ def heart_centre_mm(label: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.
     return point
 
 
+def load_sample(frame: Frame, spec: PreprocessingSpec) -> tuple[Sample, NDArray[np.float32], NDArray[np.uint8]]:
+    """Read and preprocess a frame.
+
+    The crop is centred on the labels, so that nothing is clipped that a network should learn; at the bedside the
+    localiser finds the centre, and augmentation moves the heart by more than the localiser errs.
+
+    Args:
+        frame: with its label.
+        spec: the network's grid.
+
+    Returns:
+        The sample, and the image and the label that it was made of, stored axes.
+
+    Raises:
+        BadInputError: a file cannot be used.
+    """
+    image, label, geometry = load_frame(frame)
+    grid = GridMap(geometry, spec, heart_centre_mm(label, geometry))
+    sample = Sample(
+        frame.patient_id,
+        frame.index,
+        frame.phase,
+        grid.to_network(image),
+        grid.label_to_network(label),
+        grid.kept_share(label),
+    )
+    return sample, image, label
+
+
 def load_samples(
     patients: Sequence[Patient],
     spec: PreprocessingSpec,
@@ -60,9 +89,6 @@ def load_samples(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Sample]:
     """Read and preprocess every frame of the patients, in their order.
-
-    The crop is centred on the labels, so that nothing is clipped that a network should learn; at the bedside the
-    localiser finds the centre, and augmentation moves the heart by more than the localiser errs.
 
     Args:
         patients: from `read_patients`.
@@ -75,18 +101,7 @@ def load_samples(
     frames = [frame for patient in patients for frame in patient.frames]
     samples = []
     for done, frame in enumerate(frames, start=1):
-        image, label, geometry = load_frame(frame)
-        grid = GridMap(geometry, spec, heart_centre_mm(label, geometry))
-        samples.append(
-            Sample(
-                frame.patient_id,
-                frame.index,
-                frame.phase,
-                grid.to_network(image),
-                grid.label_to_network(label),
-                grid.kept_share(label),
-            )
-        )
+        samples.append(load_sample(frame, spec)[0])
         if progress is not None:
             progress(done, len(frames))
     return samples

@@ -92,6 +92,11 @@ def patient_digest(patient: Patient) -> str:
         BadInputError: as `load_frame`.
     """
     image, label, _ = load_frame(patient.frames[0])
+    return voxel_digest(image, label)
+
+
+def voxel_digest(image: NDArray[np.float32], label: NDArray[np.uint8]) -> str:
+    """SHA-256 of a frame's voxels, stored axes."""
     digest = hashlib.sha256(repr(label.shape).encode())
     digest.update(label.tobytes(order="F"))
     digest.update(image.astype("<f4").tobytes(order="F"))

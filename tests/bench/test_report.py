@@ -13,7 +13,8 @@ from PIL import Image
 from bench.cli import bench_engine, evaluate_bundle
 from bench.report_made import SEARCH_OPTIONS, TRAINING_OPTIONS
 from cinert.main import main
-from search.cli import nas_search, train_arch
+from search.cli import nas_search
+from search.train_cli import train_arch
 
 
 def run(*words):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -150,3 +153,27 @@ def randomise(module, seed, scale=1.0):
 @pytest.fixture(scope="session")
 def randomised():
     return randomise
+
+
+@pytest.fixture
+def start_module():
+    """Starts a command by its module in a process of its own, to be killed; whatever still runs at the end is."""
+    running = []
+
+    def start(module, *words, before=()):
+        command = [sys.executable, "-m", *before, module, *map(str, words)]
+        running.append(
+            subprocess.Popen(
+                command,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()

@@ -63,7 +63,7 @@ def test_it_trains_and_writes_what_train_arch_reads(tmp_path, tiny, lut, fold, m
 def test_the_best_go_on_and_a_killed_search_repeats_nothing(tmp_path, tiny, lut, fold, monkeypatch, method):
     calls = []
 
-    def score(arch, halves, settings, epochs, device):
+    def score(arch, halves, settings, epochs, device, ranks):
         assert {s.patient_id for s in halves.train}.isdisjoint(s.patient_id for s in halves.validation)
         if len(calls) == 3:
             calls.append("killed")

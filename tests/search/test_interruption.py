@@ -17,7 +17,8 @@ from cinert.arch import save_arch
 from cinert.device_lock import hold_device
 from cinert.sampling import random_arch
 from latency.lut import save_lut
-from search.cli import nas_search, train_arch
+from search.cli import nas_search
+from search.train_cli import train_arch
 
 EPOCHS = 10
 COMMANDS = {"nas-search": (nas_search, "supernet.safetensors"), "train-arch": (train_arch, "checkpoint.safetensors")}

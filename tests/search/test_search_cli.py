@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from cinert.arch import load_arch
-from search.cli import nas_search, train_arch
+from search.cli import nas_search
+from search.train_cli import train_arch
 
 
 def invoke(command, *arguments, env=None):

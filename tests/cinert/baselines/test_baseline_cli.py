@@ -21,7 +21,7 @@ from export.cli import export_engine
 from latency.load_factor import LoadFactor
 from latency.lut import Lut, save_lut
 from latency.lut_prices import Prices
-from search.cli import train_arch
+from search.train_cli import train_arch
 
 
 def invoke(command, *words):

@@ -1,0 +1,115 @@
+"""One trial of a sweep: a search, and a training that says how accurate its network is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from cinert.space import Space
+from latency.lut import Lut
+from search.candidate_run import run_candidate_search
+from search.data import FoldData, halve_patients
+from search.halving import HalvingSettings
+from search.methods import TRAINED_EPOCHS, Proposer
+from search.run import run_search
+from search.sweep import Plan, SweepSettings, relaxed_search, trains_candidates
+from search.train_run import run_training
+from search.training import TrainingSettings
+
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial found."""
+
+    dice: float
+    """Mean over classes and frames of the other half of the training patients, on the network's grid."""
+    ms: float
+    """Estimated."""
+    budget_met: bool
+
+
+def run_trial(
+    plan: Plan,
+    space: Space,
+    lut: Lut,
+    data: FoldData,
+    settings: SweepSettings,
+    *,
+    folder: Path,
+    device: torch.device,
+    advance: Advance,
+) -> TrialResult:
+    """Search, train on one half of the training patients and score on the other, or continue where a trial stopped.
+
+    The halves and the seed of the training are the same in all trials, so that networks compare.
+
+    Args:
+        plan: of the search.
+        space: to search.
+        lut: prices of the device that will run the network.
+        data: of the fold; only its training patients are used.
+        settings: of the sweep.
+        folder: of the trial.
+        device: where to compute.
+        advance: called with (what, steps done, steps in all).
+
+    Raises:
+        CineRTError: the search or the training cannot go on.
+    """
+    budget_met = True
+
+    def searching(done: int, total: int) -> None:
+        advance("searching", done, total)
+
+    if trains_candidates(plan.method):
+        halving = HalvingSettings(
+            candidates=settings.candidates,
+            epochs=settings.epochs or TRAINED_EPOCHS,
+            paths=plan.paths,
+            seed=plan.seed,
+            amp=settings.amp,
+        )
+        arch = run_candidate_search(
+            space,
+            lut,
+            data,
+            halving,
+            method=cast("Proposer", plan.method),
+            budget_ms=plan.budget_ms,
+            folder=folder,
+            device=device,
+            advance=searching,
+        ).arch
+    else:
+        chosen, relaxed, told = relaxed_search(plan, space, settings)
+        decoded = run_search(
+            relaxed,
+            lut,
+            data,
+            told,
+            budget_ms=plan.budget_ms,
+            decoder=chosen.decoder,
+            folder=folder,
+            device=device,
+            advance=searching,
+        ).decoded
+        arch, budget_met = decoded.arch, decoded.budget_met is True
+    first, second = halve_patients(data.train, settings.seed)
+    trained = run_training(
+        arch,
+        dataclasses.replace(data, train=first, validation=second),
+        TrainingSettings(epochs=settings.train_epochs, seed=settings.seed, amp=settings.amp),
+        folder=folder / "training",
+        device=device,
+        validate_every=settings.train_epochs,
+        advance=lambda done, total, _: advance("training", done, total),
+    )
+    assert arch.estimate is not None
+    return TrialResult(float(trained.metrics["validation"]["mean"]["mean"]), float(arch.estimate["ms"]), budget_met)
