@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli_common import describe, device_options, device_used, fingerprint_here
-from cinert.bundle import Bundle, open_bundle
+from cinert.bundle import Bundle
 from cinert.cli import command, console, data_option, fold_option, progress_bar, share
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file, write_json
+from cinert.trust.opening import open_trusted, trust_option
 
 if TYPE_CHECKING:
     from cinert.data.patients import Patient
@@ -30,6 +31,7 @@ evaluate-bundle bundle --data other-hospital --fold all
 @data_option()
 @fold_option()
 @click.option("--allow-seen", is_flag=True, help="Score patients that the weights saw too; accuracy.json names them.")
+@trust_option()
 @device_options
 @click.option(
     "--plot",
@@ -43,6 +45,7 @@ def evaluate_bundle(
     data: Path | None,
     fold: int | None,
     allow_seen: bool,
+    trust: Path | None,
     device: str,
     threads: int | None,
     plot: Path | None,
@@ -59,7 +62,7 @@ def evaluate_bundle(
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
-    bundle = open_bundle(folder)
+    bundle = open_trusted(folder, trust)
     share(device_used(bundle, device))
     threads = threads or default_threads()
     here = fingerprint_here(bundle, device, threads)

@@ -29,7 +29,7 @@ def save_bland_altman(path: Path, clinical: Clinical, *, title: str) -> None:
         BadInputError: the picture cannot be written.
     """
     # Slow to import, and only pictures need it. Figure without pyplot: no window system is looked for.
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import: matplotlib
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.5, 7), layout="constrained")
     figure.suptitle(title, fontsize=12)

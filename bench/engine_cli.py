@@ -18,11 +18,12 @@ from bench.certificate import check_certificate as hold_certificate
 from bench.cli_common import device_options, device_used, fingerprint_here
 from bench.co_load import check_command
 from bench.stream import MODES, P99_FRAMES, Mode, OnFrame
-from cinert.bundle import Bundle, open_bundle
+from cinert.bundle import Bundle
 from cinert.cli import command, console, data_option, errors, progress_bar, reserve, wait_option
 from cinert.environment import default_threads
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_output_file, sha256_of_file, write_json
+from cinert.trust.opening import open_trusted, trust_option
 
 if TYPE_CHECKING:
     from bench.engine_run import Through
@@ -104,6 +105,7 @@ bench-engine bundle --data acdc                      # parity with PyTorch here,
     help="Measure nothing: hold the certificate beside the bundle against the bundle and this device.",
 )
 @data_option()
+@trust_option()
 @device_options
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of every frame's latency, e.g. verify.png.")
 @click.option("-o", "--output", default="verify.json", type=click.Path(path_type=Path), help="Where to write.")
@@ -125,6 +127,7 @@ def bench_engine(
     certificate: bool,
     check_certificate: bool,
     data: Path | None,
+    trust: Path | None,
     device: str,
     threads: int | None,
     plot: Path | None,
@@ -142,7 +145,7 @@ def bench_engine(
     paced and 459 frames or more, none of them late; one line says why there is none.
     """
     if check_certificate:
-        _check_certificate(folder, device=device, threads=threads)
+        _check_certificate(folder, trust, device=device, threads=threads)
         return
     if through == "mrd" and mode != "paced":
         raise BadInputError(f"--through mrd sends frames at --fps, not in --mode {mode}.", hint="add --mode paced.")
@@ -150,7 +153,7 @@ def bench_engine(
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
-    bundle = open_bundle(folder)
+    bundle = open_trusted(folder, trust)
     if certificate and mode == "paced":
         _check_certificate_path(bundle, output)
     reserve(device_used(bundle, device), "measure", wait=wait)
@@ -177,6 +180,7 @@ def bench_engine(
             warmup=warmup,
         ),
         through=through,
+        trust=trust,
         co_load=co_load,
         co_load_words=words,
         source=synthetic_frames() if cine is None else cine_frames(cine),
@@ -221,8 +225,8 @@ def _check_certificate_path(bundle: Bundle, output: Path) -> None:
         raise BadInputError(f"-o {output} is where the certificate goes.", hint="name another file.")
 
 
-def _check_certificate(folder: Path, *, device: str, threads: int | None) -> None:
-    bundle = open_bundle(folder)
+def _check_certificate(folder: Path, trust: Path | None, *, device: str, threads: int | None) -> None:
+    bundle = open_trusted(folder, trust)
     path = certificate_path(bundle.folder)
     if threads is None and path.is_file():
         threads = int(read_certificate(path)["fingerprint"]["threads"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from bedside.pipeline import FramePipeline
@@ -30,6 +31,8 @@ class Order:
     plan: Plan
     through: Through
     """`mrd`: all frames go through serve-mrd, and those in this process are as many as p99 takes."""
+    trust: Path | None
+    """Public key that serve-mrd demands a signature of."""
     co_load: str | None
     """Program to run beside a second measurement, as it was typed."""
     co_load_words: list[str]
@@ -82,7 +85,13 @@ def measure_bundle(bundle: Bundle, order: Order, progress: Progress) -> dict[str
         audit = check_audit(bundle, pipeline)
     if order.through == "mrd":
         frames = measure_served(
-            bundle.folder, order.source, order.plan, device=device, threads=threads, progress=progress
+            bundle.folder,
+            order.source,
+            order.plan,
+            trust=order.trust,
+            device=device,
+            threads=threads,
+            progress=progress,
         )
         served = served_part(frames, order.plan)
     estimate = None if reference is None else reference.values

@@ -24,11 +24,14 @@ _NO_CAP = "1000000"
 
 
 @contextlib.contextmanager
-def mrd_server(bundle: Path, *, device: str, threads: int, budget_ms: float) -> Iterator[tuple[Address, int]]:
+def mrd_server(
+    bundle: Path, *, trust: Path | None, device: str, threads: int, budget_ms: float
+) -> Iterator[tuple[Address, int]]:
     """Start serve-mrd on a free port of loopback; give its address and process number.
 
     Args:
         bundle: folder.
+        trust: public key that it demands a signature of; None leaves that to CINERT_TRUST.
         device: `auto`, `cpu` or `cuda:N`.
         threads: CPU threads of the engine.
         budget_ms: the server's, for its states.
@@ -38,6 +41,7 @@ def mrd_server(bundle: Path, *, device: str, threads: int, budget_ms: float) -> 
     """
     command = [sys.executable, "-c", _SERVE, str(bundle), "--port", "0", "--device", device, "--threads", str(threads)]
     command += ["--budget-ms", str(budget_ms), "--max-images-per-s", _NO_CAP]
+    command += [] if trust is None else ["--trust", str(trust)]
     with program_beside(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         waiting = threading.Timer(_START_S, process.kill)

@@ -9,9 +9,10 @@ import click
 
 from bench.cli_common import device_options, device_used
 from bench.quality_patients import CATCH, GOOD_DICE, records_of, require, sweep_bundle, unseen_patients
-from cinert.bundle import add_quality, open_bundle
+from cinert.bundle import add_quality
 from cinert.cli import command, console, data_option, fold_option, seed_option, share
 from cinert.files import check_writable
+from cinert.trust.opening import open_trusted, trust_option
 
 
 @command(
@@ -37,6 +38,7 @@ calibrate-quality bundle --data other-hospital --fold all --good-dice 0.8
     help="Share of the bad masks that are to be called unsure; more of them cost more false alarms.",
 )
 @seed_option()
+@trust_option()
 @device_options
 def calibrate_quality(
     *,
@@ -46,6 +48,7 @@ def calibrate_quality(
     good_dice: float,
     catch: float,
     seed: int,
+    trust: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -62,7 +65,7 @@ def calibrate_quality(
 
     data = require(data)
     check_writable(folder)
-    bundle = open_bundle(folder)
+    bundle = open_trusted(folder, trust)
     share(device_used(bundle, device))
     patients = unseen_patients(bundle, data, fold)
     samples = sweep_bundle(bundle, patients, seed=seed, device=device, threads=threads)

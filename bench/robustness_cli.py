@@ -8,10 +8,10 @@ import click
 
 from bench.cli_common import describe, device_options, device_used, fingerprint_here
 from bench.quality_patients import CATCH, GOOD_DICE, calibrated_on, require, sweep_bundle, unseen_patients
-from cinert.bundle import open_bundle
 from cinert.cli import command, console, data_option, fold_option, seed_option, share
 from cinert.environment import default_threads
 from cinert.files import check_output_file, write_json
+from cinert.trust.opening import open_trusted, trust_option
 
 
 @command(
@@ -25,6 +25,7 @@ bench-robustness bundle --data other-hospital --fold all   # judges the bundle's
 @data_option()
 @fold_option()
 @seed_option()
+@trust_option()
 @device_options
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture to write, e.g. robustness.png.")
 @click.option("-o", "--output", default="robustness.json", type=click.Path(path_type=Path), help="Where to write.")
@@ -34,6 +35,7 @@ def bench_robustness(
     data: Path | None,
     fold: int | None,
     seed: int,
+    trust: Path | None,
     device: str,
     threads: int | None,
     plot: Path | None,
@@ -54,7 +56,7 @@ def bench_robustness(
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
-    bundle = open_bundle(folder)
+    bundle = open_trusted(folder, trust)
     share(device_used(bundle, device))
     threads = threads or default_threads()
     here = fingerprint_here(bundle, device, threads)

@@ -17,7 +17,14 @@ from bench.stream import Stream
 
 
 def measure_served(
-    bundle: Path, source: FrameSource, plan: Plan, *, device: str, threads: int, progress: Progress
+    bundle: Path,
+    source: FrameSource,
+    plan: Plan,
+    *,
+    trust: Path | None,
+    device: str,
+    threads: int,
+    progress: Progress,
 ) -> Served:
     """Start serve-mrd, send it the frames of the plan at its rate, and stop it.
 
@@ -25,6 +32,7 @@ def measure_served(
         bundle: folder.
         source: frames in stored axes.
         plan: frames, rate, warm-up and budget; always paced.
+        trust: public key that the server demands a signature of.
         device: `auto`, `cpu` or `cuda:N`.
         threads: CPU threads of the engine.
         progress: makes a bar.
@@ -32,7 +40,8 @@ def measure_served(
     Raises:
         BadInputError: the server does not start, or breaks off.
     """
-    with mrd_server(bundle, device=device, threads=threads, budget_ms=plan.budget_ms) as (address, pid):
+    served = mrd_server(bundle, trust=trust, device=device, threads=threads, budget_ms=plan.budget_ms)
+    with served as (address, pid):
         advance, memory, warmup = progress("frame to mask, served by MRD", plan.frames), MemoryTrack(pid), plan.warmup
 
         def on_frame() -> None:

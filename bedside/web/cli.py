@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from cinert.backends import get_backend
-from cinert.bundle import open_bundle
 from cinert.cli import command, console, share
 from cinert.data.cine import open_cine
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.errors import BadInputError
+from cinert.trust.opening import open_trusted, trust_option
 
 EXAMPLES = """
 view-cine bundle cine.nii.gz
@@ -40,6 +40,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--port", default=PORT, type=click.IntRange(0, 65535), help="Port of the page; 0 takes a free one.")
 @click.option("--budget-ms", default=50.0, type=_POSITIVE, help="Frame in to mask ready; a slower mask is `late`.")
 @click.option("--stale-ms", default=500.0, type=_POSITIVE, help="A picture that is older is shown as `stale`.")
+@trust_option()
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
@@ -54,6 +55,7 @@ def view_cine(
     port: int,
     budget_ms: float,
     stale_ms: float,
+    trust: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -69,7 +71,7 @@ def view_cine(
     from bedside.web.replay import Replay
     from bedside.web.server import WebView
 
-    bundle = open_bundle(bundle_path)
+    bundle = open_trusted(bundle_path, trust)
     cine = open_cine(cine_path, series)
     if fps is None:
         if not cine.time_step_ms:
