@@ -77,7 +77,8 @@ from search.say import report_candidates, report_search, report_several, say
 @click.option(
     "--mixture",
     type=click.Choice(get_args(Mixture)),
-    help=f"What a step computes: the whole grid, or n sampled paths. [default: {own('mixture')}]",
+    help="What a step computes: the whole grid, n sampled paths, or those with one op sampled for each node."
+    f" [default: {own('mixture')}]",
 )
 @click.option("--paths", default=2, type=int, help="n: paths in the latency term, to sample, and to keep at most.")
 @click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency of the network.")

@@ -10,6 +10,8 @@ COMMANDS = (
     "bench-engine",
     "bench-model",
     "bench-ops",
+    "bench-robustness",
+    "calibrate-quality",
     "cinert",
     "evaluate-bundle",
     "export-engine",
