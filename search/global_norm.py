@@ -8,7 +8,7 @@ the ranks (Chan et al. 1979), and so are the two sums of the gradient (Ioffe & S
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,9 +21,15 @@ from search.ranks import Ranks
 _UNKNOWN = {torch.batch_norm, torch.native_batch_norm}
 
 
-def synchronised(ranks: Ranks) -> contextlib.AbstractContextManager[object]:
-    """Where a network runs forward and backward: a `GlobalBatchNorm` if there are several ranks."""
-    return contextlib.nullcontext() if ranks.size == 1 else GlobalBatchNorm(ranks)
+@contextlib.contextmanager
+def synchronised(ranks: Ranks) -> Iterator[None]:
+    """Where a network runs forward and backward: with a `GlobalBatchNorm` if there are several ranks."""
+    if ranks.size == 1:
+        yield
+        return
+    # The mode is that of this thread, and a checkpointed cell runs forward again in the backward pass.
+    with GlobalBatchNorm(ranks), torch.autograd.set_multithreading_enabled(False):
+        yield
 
 
 class GlobalBatchNorm(TorchFunctionMode):
