@@ -18,6 +18,7 @@ COMMANDS = (
     "latency",
     "make-phantom",
     "nas-search",
+    "nas-sweep",
     "segment-cine",
     "send-mrd",
     "serve-mrd",
