@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from bench.machine import Machine
 from bench.model import calibrate as fit_correction
 from bench.model import measure_networks
 from bench.model_document import Run, model_document, save_model_plot
@@ -26,8 +27,6 @@ from latency.checkpoint import Checkpoint, checkpoint_path
 from latency.lut import load_lut, save_lut
 from latency.profile import Setup
 
-_DRIFT = 0.12
-"""Change of the anchor, as a fraction, above which the machine is not the one that the LUT describes."""
 _ROWS = {
     "calibrated": "calibrated",
     "uncalibrated": "prices in context",
@@ -168,12 +167,12 @@ def bench_model(
 
 
 def _drift(lut_ms: float | None, here_ms: float) -> str | None:
-    if lut_ms is None or abs(here_ms / lut_ms - 1) <= _DRIFT:
+    if lut_ms is None:
         return None
-    return (
-        f"The machine is not as it was when the LUT was measured: the reference network takes {here_ms:.2f} ms, then"
-        f" {lut_ms:.2f} ms. The calibration is not stored; measure the LUT again."
-    )
+    machine = Machine(anchor_ms=here_ms, lut_anchor_ms=lut_ms)
+    if not machine.changed:
+        return None
+    return f"The machine has changed: {machine}. The calibration is not stored; measure the LUT again."
 
 
 def _table(document: Mapping[str, Any]) -> Table:

@@ -9,7 +9,7 @@ import click
 
 from bench.cli_common import device_options, device_used
 from bench.quality_patients import CATCH, GOOD_DICE, records_of, require, sweep_bundle, unseen_patients
-from cinert.bundle import add_quality
+from cinert.bundle_write import add_quality
 from cinert.cli import command, console, data_option, fold_option, seed_option, share
 from cinert.files import check_writable
 from cinert.trust.opening import open_trusted, trust_option

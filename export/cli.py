@@ -10,8 +10,9 @@ from rich.table import Table
 
 from cinert.arch import load_arch
 from cinert.backends import BACKENDS, Precision, resolve_backend
-from cinert.bundle import Bundle, check_bundle_target
+from cinert.bundle import Bundle
 from cinert.bundle_manifest import Parity
+from cinert.bundle_write import check_bundle_target
 from cinert.cli import command, console, data_option, progress_bar
 from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name

@@ -11,8 +11,9 @@ import onnx
 
 from cinert.architecture import Architecture
 from cinert.backends.base import Backend, Engine, Model, Precision
-from cinert.bundle import Bundle, write_bundle
+from cinert.bundle import Bundle
 from cinert.bundle_manifest import TensorSpec
+from cinert.bundle_write import write_bundle
 from cinert.data.dataset import Sample
 from cinert.data.grid import PreprocessingSpec
 from cinert.environment import fingerprint, library_version

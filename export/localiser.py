@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from cinert.backends.base import Backend, Precision, Runner
-from cinert.bundle import LocaliserFiles
 from cinert.bundle_manifest import LOCALISER
+from cinert.bundle_write import LocaliserFiles
 from cinert.data.localiser import VIEW
 from cinert.errors import BadInputError, VerdictError
 from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet, localiser_model

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cinert.backends import Engine, Model, get_backend
-from cinert.bundle import write_bundle
 from cinert.bundle_manifest import Parity, TensorSpec
+from cinert.bundle_write import write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.sampling import random_arch
 from cinert.space import load_space

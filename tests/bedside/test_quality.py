@@ -12,7 +12,8 @@ from bedside.frames import Frame
 from bedside.pipeline import FramePipeline
 from bedside.pipeline_runner import PipelineRunners
 from bedside.quality import NO_HEART, Quality, QualityScorer, state_of
-from cinert.bundle import add_quality, open_bundle
+from cinert.bundle import open_bundle
+from cinert.bundle_write import add_quality
 from cinert.data.nifti import Geometry, read_cine
 from cinert.quality import CALIBRATION, FEATURES, QualityModel, Term, VolumeRange
 

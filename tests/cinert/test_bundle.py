@@ -13,8 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import cinert.bundle
 from cinert.backends import Engine
-from cinert.bundle import Bundle, add_quality, check_bundle_target, open_bundle, write_bundle
+from cinert.bundle import Bundle, open_bundle
 from cinert.bundle_manifest import ESTIMATE_KEYS, MANIFEST, Parity, TensorSpec
+from cinert.bundle_write import add_quality, check_bundle_target, write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BackendUnavailableError, BadInputError, ExitCode
 from cinert.files import sha256_of_file

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import save
 
 from cinert.backends.base import Engine
-from cinert.bundle import write_bundle
+from cinert.bundle_write import write_bundle
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch

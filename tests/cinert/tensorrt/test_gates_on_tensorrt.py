@@ -12,7 +12,7 @@ import cinert.backends.tensorrt.backend as subject
 from bench.cli import bench_engine
 from cinert.backends.base import Engine
 from cinert.backends.tensorrt import flavour
-from cinert.bundle import write_bundle
+from cinert.bundle_write import write_bundle
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cinert.backends import Engine
-from cinert.bundle import write_bundle
 from cinert.bundle_manifest import Parity, TensorSpec
+from cinert.bundle_write import write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.sampling import random_arch
 from cinert.space import load_space
