@@ -16,7 +16,7 @@ from bedside.mrd.server import Address
 from bench.processes import program_beside
 from cinert.errors import BadInputError
 
-_SERVE = "from bedside.mrd.cli import serve_mrd; serve_mrd()"
+_SERVE = "from bedside.mrd.serve_cli import serve_mrd; serve_mrd()"
 _READY = re.compile(r"serving MRD on 127\.0\.0\.1:(\d+)")
 _START_S = 300.0
 _STOP_S = 15.0

@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator
 import cinert.backends.onnxruntime
 from bedside.audit.verify import verify_audit
 from bedside.cli import segment_cine
-from bedside.mrd.cli import send_mrd, serve_mrd
+from bedside.mrd.send_cli import send_mrd
+from bedside.mrd.serve_cli import serve_mrd
 from cinert.bundle import open_bundle
 from cinert.trust.keys import PRIVATE, PUBLIC, make_keys
 from cinert.trust.signature import key_id, load_public_key
@@ -49,7 +50,7 @@ def serve(tmp_path: Path):
         names = ["torch", "monai", "onnx", "matplotlib", "safetensors", "model_signing", "sigstore", "requests"]
         code = (
             f"import sys; sys.modules.update(dict.fromkeys({names}));"
-            "from bedside.mrd.cli import serve_mrd; serve_mrd(sys.argv[1:])"
+            "from bedside.mrd.serve_cli import serve_mrd; serve_mrd(sys.argv[1:])"
         )
         command = [sys.executable, "-c", code, *map(str, words), "--port", "0", "--threads", "1", "--device", "cpu"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bedside.cli import segment_cine
-from bedside.mrd.cli import send_mrd, serve_mrd
+from bedside.mrd.send_cli import send_mrd
+from bedside.mrd.serve_cli import serve_mrd
 
 
 def run(command, *arguments: object) -> Result:
@@ -37,7 +38,7 @@ class Served:
         # The modules of training are shut out: the bedside has to do without.
         code = (
             "import sys; sys.modules.update(dict.fromkeys(['torch', 'monai', 'onnx', 'matplotlib', 'safetensors']));"
-            "from bedside.mrd.cli import serve_mrd; serve_mrd(sys.argv[1:])"
+            "from bedside.mrd.serve_cli import serve_mrd; serve_mrd(sys.argv[1:])"
         )
         # On a machine that is busy with other tests an engine may stand still for seconds.
         fixed = ["--port", "0", "--threads", "1", "--device", "cpu", "--hang-ms", "60000"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bedside.mrd.cli import serve_mrd
+from bedside.mrd.serve_cli import serve_mrd
 from cinert.bundle import Bundle, open_bundle
 from cinert.open_recon import CONFIGS, LABEL, describe_open_recon, open_recon_label, write_open_recon
 

@@ -10,7 +10,7 @@ import nibabel as nib
 import pytest
 from click.testing import CliRunner, Result
 
-from bedside.mrd.cli import send_mrd
+from bedside.mrd.send_cli import send_mrd
 from bedside.web.cli import view_cine
 
 
@@ -82,7 +82,7 @@ def test_it_ends_after_its_passes(make_bundle, cine, started) -> None:
 
 def test_serve_mrd_shows_what_it_answers(make_bundle, cine, started, viewer, tmp_path: Path) -> None:
     words = (make_bundle("ort"), "--port", 0, "--web", 0, "--stale-ms", 60_000)
-    _, lines, url = started("bedside.mrd.cli", "serve_mrd", *words)
+    _, lines, url = started("bedside.mrd.serve_cli", "serve_mrd", *words)
     port = re.search(r"serving MRD on 127\.0\.0\.1:(\d+)", "".join(lines))[1]
 
     sent = CliRunner().invoke(send_mrd, [str(cine[0]), "-o", str(tmp_path / "mask.nii.gz"), "--port", port])
