@@ -45,7 +45,8 @@ class Fake:
             raise ValueError("13")
         if out is not None:
             out[:] = image > 0
-        return FrameResult(mask=out, localise_ms=1.0, preprocess_ms=2.0, engine_ms=3.0, inverse_ms=4.0, total_ms=10.0)
+        times = {"localise_ms": 1.0, "preprocess_ms": 2.0, "engine_ms": 3.0, "inverse_ms": 4.0, "quality_ms": 0.0}
+        return FrameResult(mask=out, quality=None, total_ms=10.0, **times)
 
     def __exit__(self, *_: object) -> None:
         self.log.append("close")
