@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from search.ranks import Ranks
 
 _UNKNOWN = {torch.batch_norm, torch.native_batch_norm}
+_ENTERED: ContextVar[GlobalBatchNorm | None] = ContextVar("_ENTERED", default=None)
 
 
 @contextlib.contextmanager
@@ -28,8 +30,17 @@ def synchronised(ranks: Ranks) -> Iterator[None]:
         yield
         return
     # The mode is that of this thread, and a checkpointed cell runs forward again in the backward pass.
-    with GlobalBatchNorm(ranks), torch.autograd.set_multithreading_enabled(False):
-        yield
+    with GlobalBatchNorm(ranks) as mode, torch.autograd.set_multithreading_enabled(False):
+        token = _ENTERED.set(mode)
+        try:
+            yield
+        finally:
+            _ENTERED.reset(token)
+
+
+def recomputed_alike() -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
+    """Contexts of a checkpointed cell, forward and again in the backward pass, in which torch leaves all modes."""
+    return contextlib.nullcontext(), _ENTERED.get() or contextlib.nullcontext()
 
 
 class GlobalBatchNorm(TorchFunctionMode):

@@ -11,6 +11,7 @@ from cinert.network import edge_name, make_head, make_stem
 from cinert.paths import CellKind, Edge, legal_edges
 from cinert.space import Space
 from latency.cost import Relaxed
+from search.global_norm import recomputed_alike
 from search.mixed_cell import Live, MixedCell, live_weights
 from search.pointwise import run_layers
 
@@ -78,6 +79,12 @@ class Supernet(nn.Module):
         if keep:
             return weighted(source_BCDHW, relaxed.cells[kind], weight)
         output: Tensor = checkpoint(
-            weighted, source_BCDHW, relaxed.cells[kind], weight, use_reentrant=False, preserve_rng_state=False
+            weighted,
+            source_BCDHW,
+            relaxed.cells[kind],
+            weight,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=recomputed_alike,
         )
         return output

