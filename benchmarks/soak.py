@@ -25,7 +25,7 @@ from cinert.environment import device_name
 from cinert.files import check_writable, write_json, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_COMMAND = "from bench.cli import bench_engine; bench_engine()"
+_COMMAND = "from bench.engine_cli import bench_engine; bench_engine()"
 _OVERLOAD = 2
 _OVERLOAD_S = 60
 _COLD_IDLE_S = 10

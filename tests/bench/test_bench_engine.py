@@ -9,7 +9,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import bench_engine
+from bench.engine_cli import bench_engine
 from cinert.backends import get_backend
 from cinert.bundle_manifest import ESTIMATE_KEYS
 from cinert.environment import device_name, fingerprint

@@ -14,7 +14,7 @@ from bench.certificate import (
     settle_certificate,
     withdrawn_path,
 )
-from bench.cli import bench_engine
+from bench.engine_cli import bench_engine
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
 from cinert.environment import fingerprint

@@ -3,7 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import bench_engine, evaluate_bundle
+from bench.accuracy_cli import evaluate_bundle
+from bench.engine_cli import bench_engine
 from cinert.device_lock import hold_device
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 import bench.accuracy
 from bench.accuracy import FrameAccuracy, summarise
-from bench.cli import evaluate_bundle
+from bench.accuracy_cli import evaluate_bundle
 from bench.metrics import FrameScore
 from cinert.data.folds import split
 from cinert.data.layouts import read_patients

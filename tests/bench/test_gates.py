@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from bench.cli import bench_engine
+from bench.engine_cli import bench_engine
 from bench.gates import ParityInputs, check_audit, check_parity, parity_at_export, parity_inputs
 from bench.tables import gate_lines
 from cinert.bundle import open_bundle

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bench.cli import bench_engine, evaluate_bundle
+from bench.accuracy_cli import evaluate_bundle
+from bench.engine_cli import bench_engine
 from bench.report_made import SEARCH_OPTIONS, TRAINING_OPTIONS
 from cinert.main import main
 from search.cli import nas_search

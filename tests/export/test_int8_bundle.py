@@ -5,7 +5,7 @@ import json
 import onnx
 from click.testing import CliRunner
 
-from bench.cli import bench_engine
+from bench.engine_cli import bench_engine
 from cinert.bundle import open_bundle
 from cinert.data.phantom import write_phantom
 from export.cli import export_engine

@@ -7,7 +7,8 @@ import yaml
 from click.testing import CliRunner
 from safetensors import safe_open
 
-from bench.cli import bench_engine, evaluate_bundle
+from bench.accuracy_cli import evaluate_bundle
+from bench.engine_cli import bench_engine
 from cinert.arch import load_arch
 from cinert.backends import get_backend
 from cinert.baselines.cli import baseline

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from safetensors.torch import save
 
 import cinert.backends.tensorrt.backend as subject
-from bench.cli import bench_engine
+from bench.engine_cli import bench_engine
 from cinert.backends.base import Engine
 from cinert.backends.tensorrt import flavour
 from cinert.bundle_write import write_bundle
