@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cinert.bundle
+import cinert.bundle_write
 from cinert.backends import Engine
 from cinert.bundle import Bundle, open_bundle
 from cinert.bundle_manifest import ESTIMATE_KEYS, MANIFEST, Parity, TensorSpec
@@ -257,7 +258,7 @@ def test_a_write_that_fails_leaves_the_older_bundle(folder: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cinert.bundle, "save_arch", fail)
+    monkeypatch.setattr(cinert.bundle_write, "save_arch", fail)
     with pytest.raises(BadInputError, match="No space left"):
         _write(folder)
 
