@@ -58,7 +58,7 @@ def run_candidate_search(
     Raises:
         BadInputError: too few networks fit the budget, or the folder holds another search.
     """
-    ranks.from_main(lambda: _prepare(folder, restart=restart))
+    ranks.from_main(lambda: prepare_candidates(folder, restart=restart))
     propose = _proposer(space, lut, settings, method, budget_ms)
     identity = search_identity(space, lut, data, {"method": method, "budget_ms": budget_ms, **settings.to_dict()})
     start = time.monotonic()
@@ -93,7 +93,12 @@ def run_candidate_search(
     return dataclasses.replace(result, arch=arch)
 
 
-def _prepare(folder: Path, *, restart: bool) -> None:
+def prepare_candidates(folder: Path, *, restart: bool) -> None:
+    """Make sure that a run folder, whose record is candidates.json, can be begun or continued.
+
+    Raises:
+        BadInputError: it cannot be written, or holds another network.
+    """
     check_writable(folder / ARCH)
     if restart:
         for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):

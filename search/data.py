@@ -113,7 +113,9 @@ def load_patients(
         )
     patients = {patient.id: patient for patient in read_patients(folder)}
     frames = [frame for _, patient in sorted(patients.items()) for frame in patient.frames]
-    hashes = {path: _hash(path) for frame in frames for path in (frame.image_path, frame.label_path)}
+    # One file may hold all frames of a patient.
+    paths = {path for frame in frames for path in (frame.image_path, frame.label_path)}
+    hashes = {path: _hash(path) for path in paths}
     spec = PreprocessingSpec(spacing_mm=grid.spacing_mm, shape_DHW=grid.input_shape_DHW)
     cache = SampleCache(spec, hashes)
     found = cache.load(frames, progress)

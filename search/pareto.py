@@ -6,12 +6,12 @@ learnt on. It ranks networks of one search; how accurate they are shows when the
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from search.decode import Decoded
 from search.fastest import fastest_arch
 from search.loop import Search
 from search.scores import dice_per_class
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,27 @@ def decode_front(
         if decoded.budget_met and decoded.arch.digest not in found:
             arch = decoded.arch
             found[arch.digest] = ParetoPoint(arch, estimate(arch, lut).ms, supernet_dice(search, arch))
-    front: list[ParetoPoint] = []
-    for point in sorted(found.values(), key=lambda point: (point.ms, -point.dice)):
-        if not front or point.dice > front[-1].dice:
-            front.append(point)
+    return unbeaten(found.values(), cost=lambda point: point.ms, dice=lambda point: point.dice)
+
+
+def unbeaten(networks: Iterable[T], *, cost: Callable[[T], float], dice: Callable[[T], float]) -> list[T]:
+    """Those that no other beats in both cost and Dice, cheapest first; of equal ones the first."""
+    front: list[T] = []
+    for network in sorted(networks, key=lambda network: (cost(network), -dice(network))):
+        if not front or dice(network) > dice(front[-1]):
+            front.append(network)
     return front
 
 
 @torch.no_grad()
 def supernet_dice(search: Search, arch: Arch) -> float:
     """Mean Dice of a network with the supernet's weights, on the patients that the architecture was learnt on."""
-    # A copy in training mode: batch statistics fit the network, and those of the search stay as they are.
-    supernet = copy.deepcopy(search.supernet).train()
     relaxed = decided(arch.space, arch, search.architecture.beta)
     images, labels = search.arch_data
     predicted = [
-        supernet(some.contiguous(memory_format=torch.channels_last_3d), relaxed, frozenset(arch.edges)).argmax(dim=1)
+        search.supernet(some.contiguous(memory_format=torch.channels_last_3d), relaxed, frozenset(arch.edges)).argmax(
+            dim=1
+        )
         for some in torch.split(images, search.settings.batch_size)
     ]
     return float(dice_per_class(torch.cat(predicted), labels).mean())

@@ -125,7 +125,8 @@ class Ranks:
         """
         if self.size == 1:
             return
-        digest = [float(tensor.detach().double().abs().sum()) for tensor in tensors]
+        # As text, since NaN is not equal to itself: a run that diverged did so on all ranks alike.
+        digest = [float(tensor.detach().double().abs().sum()).hex() for tensor in tensors]
         differing = [rank for rank, other in enumerate(self.together(digest)) if other != digest]
         if differing:
             raise CineRTError(

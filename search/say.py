@@ -1,4 +1,4 @@
-"""What nas-search and train-arch tell their user."""
+"""What nas-search, nas-sweep and train-arch tell their user."""
 
 from __future__ import annotations
 
@@ -136,13 +136,9 @@ def _number(value: float | None) -> str:
 def _remark(trial: dict[str, Any]) -> str:
     if "same_as" in trial:
         return f"as trial {trial['same_as']}"
-    return (
-        "over its budget"
-        if trial.get("budget_met") is False
-        else ""
-        if trial["state"] == "complete"
-        else trial["state"]
-    )
+    if trial.get("budget_met") is False:
+        return "over its budget"
+    return "" if trial["state"] == "complete" else str(trial["state"])
 
 
 def say(text: str) -> None:

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 
 from cinert.arch import Arch, save_arch
-from cinert.files import check_writable
 from cinert.space import Space
 from latency.lut import Lut
+from search.candidate_run import prepare_candidates
 from search.data import FoldData
-from search.halving import CANDIDATES, HalvingSettings, successive_halving
+from search.halving import HalvingSettings, successive_halving
 from search.methods import SELECTION_EPOCHS, Decoder
 from search.ranks import ALONE, Ranks
 from search.records import search_identity
-from search.run import ARCH, CONFIG, FRONT, PICTURE, SearchResult, refuse_foreign_arch, run_search
+from search.run import ARCH, CONFIG, FRONT, PICTURE, SearchResult, run_search
 from search.settings import SearchSettings
 
 
@@ -78,7 +78,7 @@ def run_several(
     Raises:
         BadInputError: as `run_search`, or the folder holds another search.
     """
-    ranks.from_main(lambda: _prepare(folder, restart=restart))
+    ranks.from_main(lambda: prepare_candidates(folder, restart=restart))
     results = []
     for number in range(seeds):
         seed = settings.seed + number
@@ -128,14 +128,6 @@ def run_several(
     if ranks.is_main:
         _keep(results[best], folder, {"seeds": seeds, "dice_on_the_other_half": round(chosen.score, 4)})
     return SeveralResult(results, best, chosen.score)
-
-
-def _prepare(folder: Path, *, restart: bool) -> None:
-    check_writable(folder / ARCH)
-    if restart:
-        for name in (CANDIDATES, ARCH, PICTURE, CONFIG):
-            (folder / name).unlink(missing_ok=True)
-    refuse_foreign_arch(folder, CANDIDATES)
 
 
 def _keep(result: SearchResult, folder: Path, more: dict[str, Any]) -> None:

@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 
 from cinert.arch import Arch, load_arch, save_arch
 from search.draw_sweep import draw_sweep
+from search.pareto import unbeaten
+from search.run import ARCH, FRONT
 from search.sweep import SweepSettings, plan_of
 from search.sweep_study import TRIALS, SweepStudy
 
-SWEEP, PICTURE, ARCH, FRONT = "sweep.json", "sweep.png", "arch.yaml", "pareto"
+SWEEP, PICTURE = "sweep.json", "sweep.png"
 _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
 _FOUND = ("dice", "ms", "budget_met", "seconds", "same_as", "reason")
 
@@ -53,10 +55,7 @@ def best_trials(trials: Sequence[Mapping[str, Any]], *, pareto: bool) -> list[in
     if not pareto:
         able = [trial for trial in complete if trial["budget_met"]]
         return [max(able, key=lambda trial: (trial["dice"], -trial["ms"]))["number"]] if able else []
-    front: list[Mapping[str, Any]] = []
-    for trial in sorted(complete, key=lambda trial: (trial["ms"], -trial["dice"], trial["number"])):
-        if not front or trial["dice"] > front[-1]["dice"]:
-            front.append(trial)
+    front = unbeaten(complete, cost=lambda trial: trial["ms"], dice=lambda trial: trial["dice"])
     return [trial["number"] for trial in front]
 
 

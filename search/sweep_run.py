@@ -21,12 +21,12 @@ from cinert.space import Space
 from latency.lut import Lut
 from search.data import FoldData
 from search.records import search_identity
+from search.run import ARCH, CONFIG, FRONT
 from search.sweep import SweepSettings, suggest_plan
 from search.sweep_report import PICTURE, SWEEP, keep_best, sweep_record
-from search.sweep_study import SweepStudy
+from search.sweep_study import TRIALS, SweepStudy
 from search.sweep_trial import Advance, TrialResult, run_trial
 
-CONFIG = "config.json"
 # What ails the machine would fail every trial to come: the sweep stops, and the trial is taken up again.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
@@ -99,9 +99,9 @@ def _prepare(study: SweepStudy, identity: dict[str, Any], *, restart: bool) -> N
     config = study.folder / CONFIG
     if restart:
         study.forget()
-        for name in (SWEEP, CONFIG, PICTURE, "arch.yaml"):
+        for name in (SWEEP, CONFIG, PICTURE, ARCH):
             (study.folder / name).unlink(missing_ok=True)
-        for name in ("trials", "pareto"):
+        for name in (TRIALS, FRONT):
             shutil.rmtree(study.folder / name, ignore_errors=True)
     if config.exists():
         refuse_other_settings(study.folder, read_json(config, "the sweep").get("identity", {}), identity)
@@ -142,7 +142,7 @@ def _work(
     except Exception as error:
         if _is_of_the_machine(error):
             raise
-        study.fail(trial, error.message if isinstance(error, CineRTError) else _first_line(error))
+        study.fail(trial, error.message if isinstance(error, CineRTError) else _one_line(error))
         if device.type == "cuda":
             # What ran out of memory must not take the next one along.
             torch.cuda.empty_cache()
@@ -156,5 +156,5 @@ def _is_of_the_machine(error: BaseException | None) -> bool:
     return False
 
 
-def _first_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

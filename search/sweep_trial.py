@@ -74,6 +74,7 @@ def run_trial(
             epochs=settings.epochs or TRAINED_EPOCHS,
             paths=plan.paths,
             seed=plan.seed,
+            batch_size=settings.batch_size,
             amp=settings.amp,
         )
         arch = run_candidate_search(

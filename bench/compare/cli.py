@@ -141,6 +141,7 @@ def bench_compare(
     The command waits for a device that others use. Exit code 1 if a network failed; networks that do not fit the space
     are listed and are no failure.
     """
+    from bench.compare.document import entries
     from bench.compare.follow import Report
     from bench.compare.prepare import prepare
     from bench.compare.run import reason_not_to_run, require_prices, run_all
@@ -195,7 +196,7 @@ def bench_compare(
     run_all(to_run, until=until, hold=reserved, watch=report)
     document = report.write()
     report.show(document)
-    failed = [entry["network"] for entry in (*document["networks"], *document["random"]) if entry["state"] == "failed"]
+    failed = [entry["network"] for entry in entries(document) if entry["state"] == "failed"]
     if failed:
         raise VerdictError(
             f"{len(failed)} of {len(to_run)} networks failed: {', '.join(failed)}.",

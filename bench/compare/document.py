@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cinert.environment import device_name
 from cinert.files import read_json
 from cinert.sizes import Sizes, network_sizes
 from cinert.space import CLASSES
+from search.pareto import unbeaten
 from search.train_run import METRICS
 
 SCHEMA, VERSION = "cinert.comparison", 1
@@ -83,21 +84,20 @@ def is_measured(entry: Mapping[str, Any]) -> bool:
     return ours["dice"] is not None and ours["latency"] is not None
 
 
-def pareto_front(entries: Sequence[Mapping[str, Any]], cost: Any) -> list[str]:
+def entries(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All networks of a document, the random ones last."""
+    return [*document["networks"], *document["random"]]
+
+
+def pareto_front(measured: Sequence[Mapping[str, Any]], cost: Callable[[Mapping[str, Any]], float]) -> list[str]:
     """Names of the networks that no other beats in both cost and mean Dice, cheapest first.
 
     Args:
-        entries: measured networks, as in the document.
-        cost: of an entry; smaller is better.
+        measured: networks, as in the document.
+        cost: of one of them; smaller is better.
     """
-    front: list[str] = []
-    best = -1.0
-    for entry in sorted(entries, key=lambda entry: (cost(entry), -entry["ours"]["dice"]["mean"]["mean"])):
-        dice = entry["ours"]["dice"]["mean"]["mean"]
-        if dice > best:
-            front.append(entry["network"])
-            best = dice
-    return front
+    front = unbeaten(measured, cost=cost, dice=lambda entry: float(entry["ours"]["dice"]["mean"]["mean"]))
+    return [entry["network"] for entry in front]
 
 
 def _paper(numbers: PaperNumbers | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from bench.compare.document import comparison_document, is_measured
+from bench.compare.document import comparison_document, entries, is_measured
 from bench.compare.markdown import to_markdown
 from bench.compare.picture import draw_comparison
 from bench.compare.searches import Show
@@ -46,14 +46,14 @@ class Report:
     def network_done(self, job: Job) -> None:
         """Say what is known of it, and write the report."""
         document = self.write()
-        entry = next(entry for entry in (*document["networks"], *document["random"]) if entry["network"] == job.name)
+        entry = next(entry for entry in entries(document) if entry["network"] == job.name)
         errors.print(f"{job.name}: {entry['state']}{_said(entry)}", markup=False)
 
     def write(self) -> dict[str, Any]:
         """Write page, JSON and picture; returns the document."""
         document = comparison_document(SUITES[self._suite], self._setting, self._jobs, self._not_run, self._random)
         folder = self._setting.folder
-        if any(is_measured(entry) for entry in (*document["networks"], *document["random"])):
+        if any(is_measured(entry) for entry in entries(document)):
             draw_comparison(folder / f"{self._suite}.png", document)
         write_text(folder / f"{self._suite}.md", to_markdown(document, picture=f"{self._suite}.png"))
         write_json(folder / f"{self._suite}.json", document)
@@ -62,7 +62,7 @@ class Report:
     def show(self, document: dict[str, Any]) -> None:
         """Print the table, the paper's figures in columns of their own."""
         console.print(comparison_table(document))
-        drawn = any(is_measured(entry) for entry in (*document["networks"], *document["random"]))
+        drawn = any(is_measured(entry) for entry in entries(document))
         console.print(
             f"wrote {self._setting.folder / self._suite}.md{', .json and .png' if drawn else ' and .json'}",
             markup=False,

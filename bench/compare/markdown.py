@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.compare.document import SCORES, is_measured
+from bench.compare.document import SCORES, entries, is_measured
 
 _NONE = "-"
 Entry = Mapping[str, Any]
@@ -18,7 +18,7 @@ def to_markdown(document: Entry, *, picture: str) -> str:
         document: of SUITE.json.
         picture: file beside the page; named where a network was measured.
     """
-    networks, drawn = document["networks"], document["random"]
+    networks = document["networks"]
     lines = [f"# {document['source']}, and ours beside it", "", *_facts(document), "", "## Dice", ""]
     lines += [
         "Mean ± standard deviation over patients. Ours: the held-out patients, original grid, each patient the mean of"
@@ -39,12 +39,12 @@ def to_markdown(document: Entry, *, picture: str) -> str:
         "",
         *_given_table(networks),
     ]
-    if missing := [entry for entry in (*networks, *drawn) if entry["state"] != "finished"]:
+    if missing := [entry for entry in entries(document) if entry["state"] != "finished"]:
         lines += ["", "## Not in the tables", ""]
         lines += [f"- {entry['title']} (`{entry['network']}`): {_why(entry)}" for entry in missing]
-    if any(is_measured(entry) for entry in (*networks, *drawn)):
+    if any(is_measured(entry) for entry in entries(document)):
         lines += ["", "## Dice against latency", "", f"![Dice against latency and throughput]({picture})", ""]
-        lines += [_front_words(document), *_random_words(drawn)]
+        lines += [_front_words(document), *_random_words(document["random"])]
     return "\n".join(lines) + "\n"
 
 
@@ -145,7 +145,7 @@ def _why(entry: Entry) -> str:
 
 
 def _front_words(document: Entry) -> str:
-    titles = {entry["network"]: entry["title"] for entry in (*document["networks"], *document["random"])}
+    titles = {entry["network"]: entry["title"] for entry in entries(document)}
     return (
         "No other network here beats these in both latency and mean Dice: "
         + ", ".join(titles[name] for name in document["front"]["latency"])

@@ -1,9 +1,9 @@
 """What an engine takes of memory, measured in a process of its own.
 
 The process that compares networks holds PyTorch and the data of a fold, beside which an engine does not show, and its
-peak is that of the training. So a fresh process, free of PyTorch unless the back end is PyTorch, loads the engine and
-runs it. On a CPU its peak of resident memory counts, less what it held with the back end's library loaded; on a GPU the
-memory that the whole device gave away between then and after the runs.
+peak is that of the training. So a fresh process loads the engine and runs it; on a CPU it is free of PyTorch unless the
+back end is PyTorch, and its peak of resident memory counts, less what it held with the back end's library loaded. On a
+GPU the memory counts that the whole device gave away between then and after the runs.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from bench.compare.document import is_measured
+from bench.plots import INK
 from cinert.files import atomic_path
 
-INK, GREY, LIMIT = "#333333", "#9a9a9a", "#D55E00"
+GREY, LIMIT = "#9a9a9a", "#D55E00"
 _LOOKS = {
     "designed": ("#0072B2", "s", "designed"),
     "searched": ("#E69F00", "o", "searched, the papers' methods"),

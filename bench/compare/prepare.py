@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from bench.compare.setting import Setting, Terms
 from cinert.backends import resolve_backend
 from cinert.cli import progress_bar
-from cinert.environment import binding_differences, default_threads
+from cinert.environment import binding_differences, default_threads, fingerprint
 from cinert.errors import BadInputError
 from cinert.space import load_space
 from latency.lut import Lut, load_lut
@@ -67,14 +66,17 @@ def prepare(
     where = resolve_device(device)
     if terms.clock == "cpu" and where.type != "cpu":
         raise BadInputError(f"--clock cpu says nothing of work on {where}.", hint="count by --clock wall.")
+    engine_threads = threads or (default_threads() if lut is None else int(lut.fingerprint["threads"]))
+    here = fingerprint(engine_backend, device=engine_device, threads=engine_threads, precision=chosen_precision)
+    lut_is_of_here = lut is not None and _is_of_here(lut, here, foreign_lut=foreign_lut)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
         found = load_fold(data, space, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
-    setting = Setting(
+    return Setting(
         folder=folder,
         space=space,
         lut=lut,
-        lut_is_of_here=lut is not None,
+        lut_is_of_here=lut_is_of_here,
         data_folder=data,
         data=found,
         terms=terms,
@@ -82,17 +84,16 @@ def prepare(
         backend=engine_backend,
         engine_device=engine_device,
         precision=chosen_precision,
-        threads=threads or (default_threads() if lut is None else int(lut.fingerprint["threads"])),
+        threads=engine_threads,
     )
-    return setting if lut is None else _checked(setting, lut, foreign_lut=foreign_lut)
 
 
-def _checked(setting: Setting, lut: Lut, *, foreign_lut: bool) -> Setting:
+def _is_of_here(lut: Lut, here: dict[str, Any], *, foreign_lut: bool) -> bool:
     """Hold the LUT's device against the one that will measure."""
-    differences = binding_differences(lut.fingerprint, setting.fingerprint())
+    differences = binding_differences(lut.fingerprint, here)
     if differences and not foreign_lut:
         raise BadInputError(
             f"LUT {lut.source} is of another device: {'; '.join(differences)}.",
             hint="give one measured here with bench-ops, or say --foreign-lut to search with it all the same.",
         )
-    return dataclasses.replace(setting, lut_is_of_here=not differences)
+    return not differences

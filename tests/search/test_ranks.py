@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from torch.distributed import TCPStore
 
 from cinert.arch import load_arch, save_arch
+from cinert.errors import CineRTError
 from cinert.sampling import random_arch
 from search.checkpoint import load_checkpoint
 from search.global_norm import GlobalBatchNorm
@@ -262,6 +263,24 @@ def test_shares_are_runs_that_cover_the_batch(size, shares):
     parts = [list(Ranks(rank, size).mine(batch)) for rank in range(size)]
     assert [len(part) for part in parts] == shares
     assert [entry for part in parts for entry in part] == batch
+
+
+class Two(Ranks):
+    """The first of two ranks, which hears what the other would send."""
+
+    def __init__(self, heard):
+        super().__init__(0, 2)
+        self.heard = heard
+
+    def together(self, value):
+        return pickle.loads(pickle.dumps([value, self.heard(value)]))
+
+
+def test_weights_that_differ_stop_a_run_and_those_of_one_that_diverged_do_not():
+    weights = [torch.tensor([1.0, float("nan")]), torch.tensor([2.0, -3.0])]
+    Two(lambda digest: digest).require_same(weights)
+    with pytest.raises(CineRTError, match="rank 0 has other weights than rank 1"):
+        Two(lambda digest: digest[::-1]).require_same(weights)
 
 
 class Halves(Ranks):

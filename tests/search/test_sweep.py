@@ -14,14 +14,14 @@ from optuna.trial import TrialState
 from cinert.arch import load_arch, save_arch
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
-from search import sweep_run
+from search import sweep_run, sweep_trial
 from search.claim import Claim
-from search.sweep import SweepSettings, suggest_plan
+from search.sweep import Plan, SweepSettings, suggest_plan
 from search.sweep_cli import nas_sweep
 from search.sweep_report import best_trials
 from search.sweep_run import run_sweep
 from search.sweep_study import open_storage
-from search.sweep_trial import TrialResult
+from search.sweep_trial import TrialResult, run_trial
 
 CPU = torch.device("cpu")
 SETTINGS = SweepSettings(
@@ -277,6 +277,22 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_pat
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_candidates_of_a_sweep_are_trained_in_its_batches(tmp_path, monkeypatch, tiny, lut, fold):
+    told = []
+
+    def stop(space, lut_, data, halving, **more):
+        told.append(halving)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_trial, "run_candidate_search", stop)
+    plan = Plan(method="random", paths=2, budget_ms=9.0, seed=3, latency_weight=None)
+    settings = dataclasses.replace(SETTINGS, batch_size=7)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(plan, tiny, lut, fold, settings, folder=tmp_path, device=CPU, advance=lambda *_: None)
+    (halving,) = told
+    assert (halving.batch_size, halving.seed, halving.paths, halving.candidates) == (7, 3, 2, 3)
 
 
 def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path, lut_path, patients, start_module):
