@@ -17,6 +17,10 @@ MARGIN_MM = 14.0
 MIN_SIDE_MM = 90.0
 STRAY_SHARE = 0.1
 """Of the largest slice's area: fewer voxels than this do not make a slice worth showing."""
+WINDOW_PERCENT = (1, 99.5)
+"""Of the grey values: black and white."""
+GAMMA = 0.8
+"""Blood is so bright in cine MRI that the muscle would drown in black without one below 1."""
 LEVELS = ("basal", "mid-ventricular", "apical")
 _MYO = 2
 """Labels from here on, MYO and LV, make up the left ventricle."""
@@ -141,7 +145,6 @@ def square_around(
 
 
 def _window(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = np.percentile(image, [1, 99.5])
-    # Blood is so bright in cine MRI that the muscle would drown in black without a gamma below 1.
-    scaled: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** np.float32(0.8)
+    low, high = np.percentile(image, WINDOW_PERCENT)
+    scaled: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** np.float32(GAMMA)
     return scaled

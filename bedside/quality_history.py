@@ -19,7 +19,6 @@ REMEMBERED = 32
 """Frames whose volumes are kept, 1 to 2 beats at 22 frames/s: a plane that moved is new for no longer than that."""
 _LABELS = len(CLASSES)
 _MAX_SD, _MAX_LN = 5.0, 1.0
-_MYO = 2
 
 
 class MaskHistory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from bedside.audit.log import AuditLog
 from cinert import __version__
 from cinert.bundle import Bundle
 from cinert.cli import Decorator
+from cinert.files import sha256_of
 
 
 def audit_options() -> Decorator:
@@ -41,7 +41,7 @@ def audit_options() -> Decorator:
 def engine_digest(bundle: Bundle) -> str:
     """SHA-256 of the engine's files, as `sha256sum FILE... | sha256sum` gives it in the manifest's order."""
     files = bundle.manifest.files
-    return hashlib.sha256("".join(f"{files[name]}  {name}\n" for name in bundle.manifest.engine).encode()).hexdigest()
+    return sha256_of("".join(f"{files[name]}  {name}\n" for name in bundle.manifest.engine).encode())
 
 
 def service_log(

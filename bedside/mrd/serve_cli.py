@@ -13,13 +13,13 @@ import click
 from bedside.audit.service import audit_options, service_log
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
 from cinert.backends import get_backend
+from cinert.bundle import open_bundle
 from cinert.cli import command, console, share
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.files import check_output_file
 from cinert.open_recon import CONFIG, PORT
-from cinert.trust.opening import open_trusted, trust_option
-from cinert.trust.signature import key_id, load_public_key
+from cinert.trust.opening import open_signed, trust_option
 
 SERVE_EXAMPLES = """
 serve-mrd bundle
@@ -142,18 +142,15 @@ def serve_mrd(
     from bedside.mrd.server import Address, MrdServer
     from bedside.mrd.session import Service
     from bedside.pipeline_runner import PipelineRunners
-    from bedside.web.board import Facts
-    from bedside.web.server import WebView
 
     # What is wrong with a client's header is told to that client; xsdata would fill the terminal with it too.
     warnings.filterwarnings("ignore", category=ConverterWarning)
     logging.getLogger("xsdata").setLevel(logging.ERROR)
-    bundle = open_trusted(bundle_path, trust)
+    bundle, signed = (open_bundle(bundle_path), None) if trust is None else open_signed(bundle_path, trust)
     backend = get_backend(bundle.backend)
     share(device_of(backend, device))
     threads = threads or default_threads()
     where = device_name(fingerprint(backend, device=device, threads=threads, precision=bundle.precision))
-    facts = Facts(bundle=bundle.digest, device=where, budget_ms=budget_ms, stale_ms=stale_ms, source="MRD")
     limits = Limits(
         max_text_bytes=round(max_text_kib * 2**10),
         max_image_bytes=round(max_image_mib * 2**20),
@@ -180,14 +177,23 @@ def serve_mrd(
         link = None if igtl is None else stack.enter_context(IgtlLink(host, igtl, stale_ms=stale_ms))
         audit = None
         if audit_log is not None:
-            key = None if trust is None else key_id(load_public_key(trust))
-            settings = {"device": where, "budget_ms": budget_ms, "key": key}
+            settings = {
+                "device": where,
+                "budget_ms": budget_ms,
+                "key": None if signed is None else signed.key_id,
+            }
             audit = stack.enter_context(
                 service_log(
                     audit_log, max_mib=audit_mib, service="serve-mrd", bundle=bundle, settings=settings, tell=_say
                 )
             )
-        page = None if web is None else stack.enter_context(WebView(web_host, web, facts))
+        page = None
+        if web is not None:
+            from bedside.web.board import Facts
+            from bedside.web.server import WebView
+
+            facts = Facts(bundle=bundle.digest, device=where, budget_ms=budget_ms, stale_ms=stale_ms, source="MRD")
+            page = stack.enter_context(WebView(web_host, web, facts))
 
         def watch(place: int, frame: Frame | None, answer: Answer) -> None:
             if link is not None:

@@ -12,7 +12,7 @@ import secrets
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bedside.frames import Answer, Frame
@@ -40,14 +40,7 @@ class Facts:
 
     def document(self) -> dict[str, Any]:
         """For the page."""
-        return {
-            "bundle": self.bundle,
-            "device": self.device,
-            "budget_ms": self.budget_ms,
-            "stale_ms": self.stale_ms,
-            "source": self.source,
-            "colours": {name: list(colour) for name, colour in CLASS_COLOURS.items()},
-        }
+        return {**asdict(self), "colours": CLASS_COLOURS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.frames import Frame
-from bedside.overlay_view import STRAY_SHARE, evenly, square_around, turned
+from bedside.overlay_view import GAMMA, STRAY_SHARE, WINDOW_PERCENT, evenly, square_around, turned
 from cinert.data.nifti import Geometry
 from cinert.data.orientation import Orientation, orientation_of
 
@@ -20,8 +20,7 @@ _REMEMBERED = 100
 _SHRINK = 0.8
 _WINDOW_SAMPLES = 4096
 _WINDOW_MEMORY = 0.9
-# Blood is so bright in cine MRI that the muscle would drown in black without a gamma below 1.
-_GAMMA = ((np.arange(256) / 255) ** 0.8 * 255).round().astype(np.uint8)
+_WITH_GAMMA = ((np.arange(256) / 255) ** GAMMA * 255).round().astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,14 +134,14 @@ class Mosaic:
 
     def _grey(self, image_SYX: NDArray[np.generic]) -> NDArray[np.uint8]:
         values = image_SYX.astype(np.float32)
-        seen = np.percentile(values.ravel()[:: max(1, values.size // _WINDOW_SAMPLES)], [1, 99.5])
+        seen = np.percentile(values.ravel()[:: max(1, values.size // _WINDOW_SAMPLES)], WINDOW_PERCENT)
         # Followed slowly: a window of each frame's own would flicker.
         old = seen if self._window is None else self._window
         self._window = _WINDOW_MEMORY * old + (1 - _WINDOW_MEMORY) * seen
         low, high = self._window.astype(np.float32)
         values -= low
         values *= 255 / max(high - low, np.float32(1e-6))
-        grey: NDArray[np.uint8] = _GAMMA[values.clip(0, 255).astype(np.uint8)]
+        grey: NDArray[np.uint8] = _WITH_GAMMA[values.clip(0, 255).astype(np.uint8)]
         return grey
 
 

@@ -1,6 +1,6 @@
 """The page's HTTP server: a few files and the newest message, to a few viewers, each in a thread of its own.
 
-The standard library's server is enough here: five files, one request that waits for the newest, no upload, no login. A
+The standard library's server is enough here: a few files, one request that waits for the newest, no upload, no login. A
 viewer that asks again when it has drawn is never sent an old picture, which WebSocket and Server-Sent Events do as soon
 as their buffers fill, and the bedside gets no further package to trust.
 """
@@ -70,7 +70,7 @@ class WebView(ThreadingHTTPServer):
         host: to listen on; whoever reaches it sees the images.
         port: 0 takes a free one.
         facts: what the page says of the server.
-        max_viewers: connections at one time; a browser holds one or two for each page.
+        max_viewers: at one time, with two connections each: a browser holds one or two for each page.
 
     Raises:
         BadInputError: the port cannot be listened on.
