@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli_common import describe, device_options, device_used, fingerprint_here
+from bench.cli_common import describe, device_options, device_used, fingerprint_here, require_data
+from bench.seen import patients_of_fold, refuse_seen, refuse_unknown, seen_among
 from cinert.bundle import Bundle
 from cinert.cli import command, console, data_option, fold_option, progress_bar, share
 from cinert.environment import default_threads
@@ -57,8 +58,7 @@ def evaluate_bundle(
     structure scores Dice 0 and the diagonal of the volume. Patients that the weights saw are refused. Volumes,
     ejection fractions and muscle mass are compared in patients with an ED and an ES frame; the others are named.
     """
-    if data is None:
-        raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
+    data = require_data(data)
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
@@ -66,7 +66,7 @@ def evaluate_bundle(
     share(device_used(bundle, device))
     threads = threads or default_threads()
     here = fingerprint_here(bundle, device, threads)
-    patients = _patients(data, fold)
+    patients = patients_of_fold(data, fold)
     seen = _seen(bundle, patients, allow_seen=allow_seen)
     if plot is not None and not any({"ED", "ES"} <= {frame.phase for frame in each.frames} for each in patients):
         raise BadInputError(
@@ -101,20 +101,7 @@ def evaluate_bundle(
     )
 
 
-def _patients(data: Path, fold: int | None) -> list[Patient]:
-    from cinert.data.folds import split
-    from cinert.data.layouts import read_patients
-
-    patients = read_patients(data)
-    if fold is None:
-        return patients
-    held_out = set(split([patient.id for patient in patients], fold).validation)
-    return [patient for patient in patients if patient.id in held_out]
-
-
 def _seen(bundle: Bundle, patients: list[Patient], *, allow_seen: bool) -> list[str] | None:
-    from bench.seen import refuse_seen, refuse_unknown, seen_among
-
     if bundle.seen_patients is None:
         if not allow_seen:
             refuse_unknown(bundle=bundle.folder)

@@ -181,9 +181,9 @@ def settle_certificate(bundle: Bundle, document: Mapping[str, Any], *, evidence:
     """Write the certificate that a measurement supports, or say why there is none; withdraw one that it refutes.
 
     A certificate is refuted by a paced measurement of the same bundle on the same device, at its rate or a lower one,
-    in which a frame took longer than it claims. It is renamed and not removed: nothing that checks certificates takes
-    it for one any more, and the record of what was claimed is kept. One that a measurement merely does not support, by
-    too few frames, in another mode or on another device, stays.
+    in which a frame took longer than it claims or, through the server, got no mask. It is renamed and not removed:
+    nothing that checks certificates takes it for one any more, and the record of what was claimed is kept. One that a
+    measurement merely does not support, by too few frames, in another mode or on another device, stays.
 
     Args:
         bundle: what was measured.

@@ -1,7 +1,8 @@
-"""What the commands on bundles share: where the engine runs, and how a bundle is named in what they write."""
+"""What the commands on bundles share: data, where the engine runs, and how a bundle is named in what they write."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,10 @@ from cinert.backends import resolve_backend
 from cinert.bundle import Bundle
 from cinert.device_lock import device_of
 from cinert.environment import fingerprint
+from cinert.errors import BadInputError
+
+GOOD_DICE, CATCH = 0.7, 0.9
+"""Defaults of calibrate-quality, and what bench-robustness asks of a bundle without a calibration."""
 
 
 def device_options(function: Any) -> Any:
@@ -19,6 +24,17 @@ def device_options(function: Any) -> Any:
     )
     device = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where the engine runs.")
     return device(threads(function))
+
+
+def require_data(data: Path | None) -> Path:
+    """Refuse to start without data.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    if data is None:
+        raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
+    return data
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:

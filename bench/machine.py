@@ -20,9 +20,9 @@ from cinert.timing import Clock, Protocol, sample
 if TYPE_CHECKING:
     from latency.lut import Lut
 
-DRIFT_LIMIT = 0.12
-"""Change of the anchor's time, as a fraction, beyond which the machine is another than the LUT describes. The same
-fraction tells a quiet window from a busy one while a LUT is measured (`cinert.timing.Protocol.anchor_limit`)."""
+DRIFT_LIMIT = Protocol().anchor_limit
+"""Change of the anchor's time, as a fraction, beyond which the machine is another than the LUT describes: the
+fraction that tells a quiet window from a busy one while a LUT is measured."""
 _VISITS = 10
 """Visits to the anchor on either side of what it stands beside."""
 

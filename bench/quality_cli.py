@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli_common import device_options, device_used
-from bench.quality_patients import CATCH, GOOD_DICE, records_of, require, sweep_bundle, unseen_patients
+from bench.cli_common import CATCH, GOOD_DICE, device_options, device_used, require_data
 from cinert.bundle_write import add_quality
 from cinert.cli import command, console, data_option, fold_option, seed_option, share
 from cinert.files import check_writable
@@ -59,14 +58,16 @@ def calibrate_quality(
     the threshold that it finds, a mask is `unsure`. What the score is worth is judged by cross-validation over
     patients and stored beside it. The bundle's digest changes: sign it, and certify it, afterwards.
     """
-    from bench.quality_document import calibration_record, strength_table, worth_lines
-    from bench.quality_fit import Aim, fit_quality
-    from bench.quality_worth import cross_validated, unseen_corruption_auroc, worth
-
-    data = require(data)
+    data = require_data(data)
     check_writable(folder)
     bundle = open_trusted(folder, trust)
     share(device_used(bundle, device))
+
+    from bench.quality_document import calibration_record, strength_table, worth_lines
+    from bench.quality_fit import Aim, fit_quality
+    from bench.quality_patients import records_of, sweep_bundle, unseen_patients
+    from bench.quality_worth import cross_validated, unseen_corruption_auroc, worth
+
     patients = unseen_patients(bundle, data, fold)
     samples = sweep_bundle(bundle, patients, seed=seed, device=device, threads=threads)
     aim = Aim(good_dice, catch)

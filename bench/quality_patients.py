@@ -7,30 +7,15 @@ from pathlib import Path
 
 from bedside.pipeline import FramePipeline
 from bench.robustness import MaskSample, planned, sweep
-from bench.seen import refuse_seen, refuse_unknown, seen_among
+from bench.seen import patients_of_fold, refuse_seen, refuse_unknown, seen_among
 from cinert.bundle import Bundle
 from cinert.cli import progress_bar
-from cinert.data.folds import split
-from cinert.data.layouts import read_patients
 from cinert.data.patients import Patient, patient_digest
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 
-GOOD_DICE, CATCH = 0.7, 0.9
-"""Defaults of calibrate-quality, and what bench-robustness asks of a bundle without a calibration."""
 MIN_PATIENTS = 4
 """Fewer say nothing about hearts, and each is left out in turn."""
-
-
-def require(data: Path | None) -> Path:
-    """Refuse to start without data.
-
-    Raises:
-        BadInputError: there is none.
-    """
-    if data is None:
-        raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
-    return data
 
 
 def unseen_patients(bundle: Bundle, data: Path, fold: int | None) -> list[Patient]:
@@ -40,16 +25,13 @@ def unseen_patients(bundle: Bundle, data: Path, fold: int | None) -> list[Patien
         BadInputError: the network saw one of them or does not say whom it saw, they are too few, or a file cannot be
             used.
     """
-    patients = read_patients(data)
-    if fold is not None:
-        held_out = set(split([patient.id for patient in patients], fold).validation)
-        patients = [patient for patient in patients if patient.id in held_out]
-    hint = "give patients that it did not see; --fold chooses those that a fold held out."
+    patients = patients_of_fold(data, fold)
     if bundle.seen_patients is None:
         refuse_unknown(bundle=bundle.folder, hint="train with train-arch, which writes it down.")
     with progress_bar() as bar:
         task = bar.add_task("looking for patients that the network saw", total=len(patients))
         seen = seen_among(patients, bundle.seen_patients, on_patient=lambda: bar.advance(task))
+    hint = "give patients that it did not see; --fold chooses those that a fold held out."
     refuse_seen(seen, bundle=bundle.folder, hint=hint)
     if len(patients) < MIN_PATIENTS:
         raise BadInputError(

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli_common import describe, device_options, device_used, fingerprint_here
-from bench.quality_patients import CATCH, GOOD_DICE, calibrated_on, require, sweep_bundle, unseen_patients
+from bench.cli_common import CATCH, GOOD_DICE, describe, device_options, device_used, fingerprint_here, require_data
 from cinert.cli import command, console, data_option, fold_option, seed_option, share
 from cinert.environment import default_threads
 from cinert.files import check_output_file, write_json
@@ -47,12 +46,7 @@ def bench_robustness(
     none, each patient is scored by a fit to the others (a good mask: Dice 0.7; 90 % of bad ones to be caught).
     Patients that the network saw are refused.
     """
-    from bench.quality_document import robustness_document, strength_table, worth_lines
-    from bench.quality_fit import Aim
-    from bench.quality_worth import cross_validated, score_with, unseen_corruption_auroc
-    from bench.robustness_plot import save_robustness_plot
-
-    data = require(data)
+    data = require_data(data)
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
@@ -60,6 +54,13 @@ def bench_robustness(
     share(device_used(bundle, device))
     threads = threads or default_threads()
     here = fingerprint_here(bundle, device, threads)
+
+    from bench.quality_document import robustness_document, strength_table, worth_lines
+    from bench.quality_fit import Aim
+    from bench.quality_patients import calibrated_on, sweep_bundle, unseen_patients
+    from bench.quality_worth import cross_validated, score_with, unseen_corruption_auroc
+    from bench.robustness_plot import save_robustness_plot
+
     patients = unseen_patients(bundle, data, fold)
     model = bundle.quality
     aim = Aim(GOOD_DICE, CATCH) if model is None else Aim(model.good_dice, float(model.calibration["catch"]))

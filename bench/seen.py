@@ -1,12 +1,28 @@
-"""Which of the patients to be scored the weights have already seen, in the search or in training."""
+"""The patients to be scored, and which of them the weights have already seen, in the search or in training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
+from cinert.data.folds import split
+from cinert.data.layouts import read_patients
 from cinert.data.patients import Patient, patient_digest
 from cinert.errors import BadInputError
+
+
+def patients_of_fold(data: Path, fold: int | None) -> list[Patient]:
+    """The patients that a fold holds out, or all in the folder, in the order of `read_patients`.
+
+    Raises:
+        BadInputError: the folder cannot be read, or cannot be split.
+    """
+    patients = read_patients(data)
+    if fold is None:
+        return patients
+    held_out = set(split([patient.id for patient in patients], fold).validation)
+    return [patient for patient in patients if patient.id in held_out]
 
 
 def seen_among(

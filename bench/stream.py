@@ -67,6 +67,10 @@ class Stream:
         """Frames that took longer than the budget."""
         return sum(latency > budget_ms for latency in self.latency_ms)
 
+    def budget_met(self, budget_ms: float) -> bool:
+        """Whether p99 is within the budget, and no frame missed it."""
+        return self.misses(budget_ms) == 0 and float(np.percentile(self.latency_ms, 99)) <= budget_ms
+
     def queue_depth(self, fps: float) -> dict[str, float] | None:
         """Frames that were due and waited when one was done; None in a mode in which none has to wait."""
         if self.mode != "paced":

@@ -67,14 +67,13 @@ def judge(
     line says what the anchor makes of it.
     """
     frames = measurement.frame_to_mask
-    p99 = float(np.percentile(frames.latency_ms, 99))
-    misses = frames.misses(plan.budget_ms)
-    budget_met = p99 <= plan.budget_ms and misses == 0
+    budget_met = frames.budget_met(plan.budget_ms)
     failures = []
     if not budget_met:
+        told = frames.to_dict(plan.budget_ms)
         failures.append(
-            f"the budget of {plan.budget_ms:g} ms is missed: frame to mask takes {p99:.1f} ms at p99,"
-            f" and {misses} of {len(frames.latency_ms)} frames are late"
+            f"the budget of {plan.budget_ms:g} ms is missed: frame to mask takes {told['p99_ms']:.1f} ms at p99,"
+            f" and {told['misses']} of {told['frames']} frames are late"
         )
     within = None
     if estimate is not None:

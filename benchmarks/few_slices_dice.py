@@ -11,22 +11,13 @@ from few_slices_networks import Mask, SliceNetwork, StackNetwork
 from numpy.typing import NDArray
 from rich.progress import track
 
+from bench.metrics import CLASS_LABELS
+from bench.robustness import dice
 from cinert.data.nifti import Cine, Geometry
 from cinert.data.orientation import orientation_of
 from cinert.data.patients import Patient, load_frame
 
 FRESH = (1, 2, 3)
-CLASSES = {"rv": 1, "myo": 2, "lv": 3}
-
-
-def dice(mask: Mask, label: Mask) -> dict[str, float]:
-    """Dice per class; a class in neither is left out of the label's cine, and scores 1 here."""
-    scores = {}
-    for name, number in CLASSES.items():
-        found, truth = mask == number, label == number
-        total = np.count_nonzero(found) + np.count_nonzero(truth)
-        scores[name] = 2 * np.count_nonzero(found & truth) / total if total else 1.0
-    return scores
 
 
 def part_of(geometry: Geometry, first: int, count: int) -> Geometry:
@@ -68,7 +59,7 @@ def dice_on_patients(patients: Sequence[Patient], stack: StackNetwork, slices: S
                 for way, mask in both.items():
                     scores.setdefault(f"{way}_{count}", []).append(dice(mask, label))
         for way, frames in scores.items():
-            mean = {name: float(np.mean([frame[name] for frame in frames])) for name in CLASSES}
+            mean = {name: float(np.mean([frame[name] for frame in frames])) for name in CLASS_LABELS}
             by_class.setdefault(way, []).append(mean)
             rows.setdefault(way, []).append(float(np.mean(list(mean.values()))))
     return {"n_patients": len(patients), **_summary(by_class, rows)}
@@ -77,7 +68,7 @@ def dice_on_patients(patients: Sequence[Patient], stack: StackNetwork, slices: S
 def _summary(by_class: dict[str, list[dict[str, float]]], rows: dict[str, list[float]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for way, means in by_class.items():
-        result[way] = {name: round(float(np.mean([row[name] for row in means])), 4) for name in CLASSES}
+        result[way] = {name: round(float(np.mean([row[name] for row in means])), 4) for name in CLASS_LABELS}
         result[way]["mean"] = round(float(np.mean(rows[way])), 4)
     for count in FRESH:
         difference = np.subtract(rows[f"slices_{count}"], rows[f"stack_{count}"])
@@ -131,7 +122,7 @@ def dice_on_cine(
             keep(f"stack_{count}", stack.segment(state)[:, :, fresh], known)
             place = part_of(geometry, first, fresh.stop - fresh.start)
             keep(f"slices_{count}", slices.segment(image[:, :, fresh, phase], place, centre_mm), known)
-    present = [name for name, number in CLASSES.items() if (truth == number).any()]
+    present = [name for name, number in CLASS_LABELS.items() if (truth == number).any()]
     step_ms = cine.time_step_ms
     return {
         "slices": list(held),

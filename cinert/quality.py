@@ -127,15 +127,16 @@ class QualityModel:
         check_keys(document["terms"], required=FEATURES, source=f"{source}: terms")
         check_keys(document["volumes"], required=STRUCTURES, source=f"{source}: volumes")
         model = cls(
-            **{
-                **{key: document[key] for key in ("calibration", "judged")},
-                **{key: _number(document[key], key, source) for key in ("intercept", "threshold", "good_dice")},
-                "terms": {name: Term(**_numbers(Term, document["terms"][name], name, source)) for name in FEATURES},
-                "volumes": {
-                    name: VolumeRange(**_numbers(VolumeRange, document["volumes"][name], name, source))
-                    for name in STRUCTURES
-                },
-            }
+            intercept=_number(document["intercept"], "intercept", source),
+            terms={name: Term(**_numbers(Term, document["terms"][name], name, source)) for name in FEATURES},
+            volumes={
+                name: VolumeRange(**_numbers(VolumeRange, document["volumes"][name], name, source))
+                for name in STRUCTURES
+            },
+            threshold=_number(document["threshold"], "threshold", source),
+            good_dice=_number(document["good_dice"], "good_dice", source),
+            calibration=document["calibration"],
+            judged=document["judged"],
         )
         for name, term in model.terms.items():
             if term.weight < 0 or term.scale <= 0:

@@ -14,7 +14,7 @@ from cinert.backends.base import Engine
 from cinert.bundle import Bundle
 from cinert.bundle_manifest import LOCALISER_ONNX, PREPROCESSING, TensorSpec
 from cinert.errors import BadInputError
-from cinert.files import atomic_folder, check_writable, read_bytes, sha256_of
+from cinert.files import atomic_folder, check_writable, read_bytes, sha256_of, write_json
 from export.engine import tensor_specs
 from export.triton_readme import readme
 
@@ -162,7 +162,7 @@ def write_triton(repository: Path, bundle: Bundle) -> list[Path]:
             for name, content in model.files.items():
                 (partial / _VERSION / name).write_bytes(content)
             (partial / CONFIG).write_text(config_text(model), encoding="utf-8")
-            (partial / PREPROCESSING).write_text(json.dumps(bundle.preprocessing.to_dict(), indent=2) + "\n")
+            write_json(partial / PREPROCESSING, bundle.preprocessing.to_dict())
             sums = "".join(f"{sha256_of(content)}  {_VERSION}/{name}\n" for name, content in model.files.items())
             (partial / SUMS).write_text(sums)
             (partial / README).write_text(readme(bundle, [each.name for each in models], sums=SUMS), encoding="utf-8")

@@ -10,6 +10,7 @@ installed ones, which have to be the pinned ones.
 from __future__ import annotations
 
 import configparser
+import functools
 import importlib.metadata
 import re
 import sys
@@ -26,12 +27,12 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from soup import ROOT, versions
 
 from cinert.cli import command, console
 from cinert.errors import BadInputError
 from cinert.files import check_output_file, write_text
 
-ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("bedside", "full")
 _WEB = re.compile(r"https?://\S+")
 
@@ -51,15 +52,13 @@ def direct(profile: str) -> set[str]:
     return asked_for(line for line in parser[section][key].strip().splitlines() if not line.startswith("#"))
 
 
+@functools.cache
 def installed() -> dict[str, importlib.metadata.Distribution]:
     """Installed distributions by canonical name."""
-    if not _INSTALLED:
-        for distribution in importlib.metadata.distributions():
-            _INSTALLED.setdefault(canonicalize_name(distribution.name), distribution)
-    return _INSTALLED
-
-
-_INSTALLED: dict[str, importlib.metadata.Distribution] = {}
+    found: dict[str, importlib.metadata.Distribution] = {}
+    for distribution in importlib.metadata.distributions():
+        found.setdefault(canonicalize_name(distribution.name), distribution)
+    return found
 
 
 def closure(names: Iterable[str]) -> set[str]:
@@ -74,26 +73,19 @@ def closure(names: Iterable[str]) -> set[str]:
     return found
 
 
-def pins() -> dict[str, str]:
-    """Version by canonical name, from constraints.txt."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {canonicalize_name(name): version for name, version in pairs}
-
-
 def make_bom(profile: str) -> Bom:
     """The bill of materials of a profile.
 
     Raises:
         BadInputError: an installed package is not of the version that constraints.txt pins.
     """
-    run_time = closure(direct(profile))
-    names = run_time if profile == "bedside" else run_time | (pins().keys() & installed().keys())
+    run_time, pinned = closure(direct(profile)), versions()
+    names = run_time if profile == "bedside" else run_time | (pinned.keys() & installed().keys())
     for name in sorted(names):
         here = installed()[name].version.split("+")[0]
-        if here != pins().get(name, here):
+        if here != pinned.get(name, here):
             raise BadInputError(
-                f"{name} {here} is installed, constraints.txt pins {pins()[name]}.",
+                f"{name} {here} is installed, constraints.txt pins {pinned[name]}.",
                 hint="make a release from a fresh environment: make install.",
             )
     bom = Bom()
