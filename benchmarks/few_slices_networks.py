@@ -114,7 +114,7 @@ def latencies_ms(
     for count in fresh:
         geometry = Geometry((*source.geometry.shape[:2], count), source.geometry.affine)
         work = slices.frame_work(geometry, None)
-        ways[f"slices_{count}"] = lambda number, work=work, count=count: work(source.frame(number)[:, :, :count])  # type: ignore[misc]
+        ways[f"slices_{count}"] = lambda number, work=work, count=count: work(source.frame(number)[:, :, :count])
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for warm in range(3):
         for way in ways.values():

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     mask, label = (
-        np.asarray(nib.load(path).dataobj)[:, :, SLICES].astype(np.uint8)  # type: ignore[attr-defined]
+        np.asarray(nib.load(path).dataobj)[:, :, SLICES].astype(np.uint8)
         for path in (arguments.mask, arguments.label)
     )
     phases = {

@@ -120,7 +120,7 @@ def ours(mixture: Mixture, *, partial_channels: int, paths: int = 2) -> Callable
     def build(task: Task, device: torch.device) -> Steps:
         space = task.space(partial_channels)
         supernet = Supernet(space).to(device)
-        supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        supernet.to(memory_format=torch.channels_last_3d)
         architecture = ArchParameters(space).to(device)
         rng = np.random.default_rng(0)
 

@@ -78,7 +78,10 @@ def test_every_command_of_every_stage_is_there(book, tiny, flavour, tmp_path):
 )
 def test_the_tensorrt_that_runs_is_measured(book, monkeypatch, runs, flavour):
     stages = import_module("stages")
-    backend = lambda name: SimpleNamespace(available=lambda device: SimpleNamespace(ok=name in runs))  # noqa: E731
+
+    def backend(name):
+        return SimpleNamespace(available=lambda device: SimpleNamespace(ok=name in runs))
+
     monkeypatch.setattr(stages, "get_backend", backend)
     assert stages.probe_flavour() == flavour
 

@@ -52,9 +52,12 @@ def prepare(
         BackendUnavailableError: the back end or the device is not here.
     """
     lut = None if lut_path is None else load_lut(lut_path)
-    if lut is None and space_name is None:
+    if space_name is not None:
+        space = load_space(space_name)
+    elif lut is not None:
+        space = lut.space
+    else:
         raise BadInputError("neither --space nor --lut is given.", hint="a LUT brings its space along.")
-    space = load_space(space_name) if space_name is not None else lut.space  # type: ignore[union-attr]
     chosen_precision: Any = precision or ("fp32" if lut is None else lut.precision)
     if chosen_precision == "int8":
         raise BadInputError(

@@ -43,7 +43,7 @@ def make_step(what: str, space: Space, layout: str, amp: Amp, batch: int, device
     """One step of a training; `what` is network, supernet or sampled."""
     torch.manual_seed(0)
     module: nn.Module = build_network(random_arch(space, 0, paths=4)) if what == "network" else Supernet(space)
-    module.to(device).to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
+    module.to(device).to(memory_format=LAYOUTS[layout])
     architecture = ArchParameters(space).to(device)
     relaxed = architecture.relax()
     only = None
@@ -66,7 +66,7 @@ def make_step(what: str, space: Space, layout: str, amp: Amp, batch: int, device
         with precision.autocast():
             logits = forward()
         loss = precision.scaled(functional.cross_entropy(logits.float(), labels))
-        loss.backward(retain_graph=what != "network")  # type: ignore[no-untyped-call]
+        loss.backward(retain_graph=what != "network")
         precision.step(optimizer, largest_norm=12.0)
 
     return step

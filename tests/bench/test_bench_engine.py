@@ -31,6 +31,17 @@ def output(tmp_path):
     return tmp_path / "out" / "verify.json"
 
 
+@pytest.fixture
+def started():
+    """Gives the processes that run now and did not before the test: other tests may have left one of their own."""
+
+    def running():
+        return {each for each in psutil.Process().children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE}
+
+    before = running()
+    return lambda: running() - before
+
+
 def test_estimate_and_measurement_stand_side_by_side(bundle_folder, tiny_arch, make_lut, output):
     lut = make_lut(part_ms=1000.0, relative_error_90=WIDE)
     picture = output.with_name("verify.png")
@@ -225,7 +236,7 @@ def test_ten_minutes_in_small_and_a_certificate_that_holds(bundle_folder, tmp_pa
     assert not certificate.exists()
 
 
-def test_frames_through_the_server_in_another_process(bundle_folder, output):
+def test_frames_through_the_server_in_another_process(bundle_folder, output, started):
     words = ["--mode", "paced", "--fps", 20, "--frames", 10, "--through", "mrd", "--no-certificate", "-o", output]
     result = run(bundle_folder, *words)
     document = json.loads(output.read_text())
@@ -240,10 +251,10 @@ def test_frames_through_the_server_in_another_process(bundle_folder, output):
     assert "served by MRD: p99" in result.stdout
     # A frame may be dropped where other programs take the core; then the verdict is told, and no other.
     assert result.exit_code == (0 if served["misses"] == 0 else 1), result.output
-    assert not [each for each in psutil.Process().children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+    assert started() == set()
 
 
-def test_both_streams_beside_another_program(bundle_folder, output):
+def test_both_streams_beside_another_program(bundle_folder, output, started):
     command = shlex.join([sys.executable, "-c", "while True: pass"])
     result = run(bundle_folder, "--co-load", command, "-o", output)
     assert result.exit_code == 0, result.output
@@ -252,7 +263,7 @@ def test_both_streams_beside_another_program(bundle_folder, output):
     assert document["co_load"]["cpu_cores"] > 0
     assert document["co_load"]["frame_to_mask"]["frames"] == document["frame_to_mask"]["frames"] == 12
     assert "beside the other program" in result.stdout
-    assert psutil.Process().children() == []
+    assert started() == set()
 
 
 def test_a_load_that_ends_early_is_told_and_nothing_is_written(bundle_folder, output):

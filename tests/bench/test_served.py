@@ -139,10 +139,11 @@ def test_every_frame_is_sent_at_its_time_and_gets_one_answer(serve, source):
 
 
 def test_while_the_engine_is_busy_frames_are_dropped_and_the_freshest_is_served(serve, source):
-    all_sent = threading.Event()
+    at_engine, all_sent = threading.Event(), threading.Event()
 
     class Blocked(Slow):
         def submit(self, frame):
+            at_engine.set()
             all_sent.wait(60)
             return super().submit(frame)
 
@@ -150,6 +151,8 @@ def test_while_the_engine_is_busy_frames_are_dropped_and_the_freshest_is_served(
 
     def on_frame():
         sent.append(1)
+        if len(sent) == 1:
+            assert at_engine.wait(60)
         if len(sent) == 30:
             all_sent.set()
 

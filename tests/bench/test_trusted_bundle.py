@@ -46,10 +46,13 @@ def test_what_another_key_signed_is_refused(command, signed, stranger, patients_
 
 def test_the_served_bundle_is_held_against_the_same_key(signed, tmp_path):
     output = tmp_path / "verify.json"
-    words = ["--mode", "paced", "--frames", 5, "--fps", 5, "--budget-ms", 60_000, "--through", "mrd", "-o", output]
-    result = run(bench_engine, signed, "--trust", signed.parent / "keys" / PUBLIC, *words, "--no-certificate")
-    assert result.exit_code == 0, result.output
-    assert sum(json.loads(output.read_text())["served"]["states"].values()) == 5
+    words = ["--mode", "paced", "--frames", 5, "--warmup", 1, "--fps", 5, "--budget-ms", 60_000, "--no-certificate"]
+    trusted = ["--trust", signed.parent / "keys" / PUBLIC, "--through", "mrd", "-o", output]
+    result = run(bench_engine, signed, *words, *trusted)
+    served = json.loads(output.read_text())["served"]
+    # A frame may be dropped where other programs take the core; then the verdict is told, and no other.
+    assert result.exit_code == (0 if served["misses"] == 0 else 1), result.output
+    assert sum(served["states"].values()) == 5
 
 
 def test_a_certificate_of_a_bundle_that_nobody_signed_is_not_looked_at(signed, stranger):

@@ -60,7 +60,7 @@ def _write(folder: Path, **changes: object) -> Bundle:
         "estimate": dict(zip(ESTIMATE_KEYS, (2.0, 1.5, 2.5, 2.1, 3.0, 400.0), strict=True)),
         "lut": {"id": "0123", "device": "another machine"},
     }
-    return write_bundle(folder, **{**content, **changes})  # type: ignore[arg-type]
+    return write_bundle(folder, **{**content, **changes})
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_an_engine_that_computes_something_else_is_refused(network_and_model, fa
             return runner.run(image) * np.float32(factor)
 
     with pytest.raises(VerdictError, match=r"more than 0\.001") as caught:
-        check_parity(Wrong(), network, {"random": random_images(model.input_shapes[0])})  # type: ignore[arg-type]
+        check_parity(Wrong(), network, {"random": random_images(model.input_shapes[0])})
 
     assert caught.value.exit_code == ExitCode.VERDICT_FAILED
 
@@ -79,7 +79,7 @@ def test_the_worst_input_decides(network_and_model) -> None:
             return runner.run(image) * np.float32(1.1 if image is images[-1] else 1)
 
     with pytest.raises(VerdictError, match="frames input 0"):
-        check_parity(WrongOnTheLast(), network, {"random": images[:-1], "frames": images[-1:]})  # type: ignore[arg-type]
+        check_parity(WrongOnTheLast(), network, {"random": images[:-1], "frames": images[-1:]})
 
 
 def test_random_images_are_reproducible_and_one_has_an_empty_half() -> None:
