@@ -44,7 +44,7 @@ _BLOCK_BYTES = 3 * 2**30
 """Runners that are interleaved together hold at most about this much memory: 3 GiB."""
 _OVERLAP_NETWORKS = 5
 _INTERVAL_S = 0.25
-_INTERVAL_FRAMES = 4
+_INTERVAL_ROUNDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,9 @@ def frame_interval(*runners: Runner) -> Clock:
     """Clock of one frame among many that overlap, one to a runner: the inverse of the sustained rate."""
     clocks = [host_to_host(runner) for runner in runners]
     seconds = min(clocks[0]() for _ in range(3)) / 1000
-    frames = max(_INTERVAL_FRAMES, round(_INTERVAL_S / seconds))
+    rounds = max(_INTERVAL_ROUNDS, round(_INTERVAL_S / (seconds * len(runners))))
+    # As many frames on every runner: of five frames on two, the last would run alone, and a sixth of the rate be lost.
+    frames = rounds * len(runners)
     lanes = [lambda _, clock=clock: clock() for clock in clocks]
     return lambda: 1000 / sustained_fps(lanes, frames)
 
