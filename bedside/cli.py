@@ -16,7 +16,7 @@ from bedside.summary import write_summary
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle
-from cinert.cli import command, console, progress_bar, share
+from cinert.cli import command, console, engine_options, progress_bar, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
 from cinert.device_lock import device_of
@@ -75,10 +75,7 @@ _STAGE_WORDS = {
 )
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine, for more samples.")
 @trust_option()
-@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
-)
+@engine_options()
 def segment_cine(
     bundle_path: Path,
     cine_path: Path,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli_common import describe, device_options, device_used, fingerprint_here, require_data
+from bench.cli_common import describe, device_used, fingerprint_here, require_data
 from bench.seen import patients_of_fold, refuse_seen, refuse_unknown, seen_among
 from cinert.bundle import Bundle
-from cinert.cli import command, console, data_option, fold_option, progress_bar, share
+from cinert.cli import command, console, data_option, engine_options, fold_option, progress_bar, share
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file, write_json
@@ -33,7 +33,7 @@ evaluate-bundle bundle --data other-hospital --fold all
 @fold_option()
 @click.option("--allow-seen", is_flag=True, help="Score patients that the weights saw too; accuracy.json names them.")
 @trust_option()
-@device_options
+@engine_options()
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),

@@ -1,11 +1,9 @@
-"""What the commands on bundles share: data, where the engine runs, and how a bundle is named in what they write."""
+"""What the commands on bundles share: data, and how a bundle and where it runs are named in what they write."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-
-import click
 
 from cinert.backends import resolve_backend
 from cinert.bundle import Bundle
@@ -15,15 +13,6 @@ from cinert.errors import BadInputError
 
 GOOD_DICE, CATCH = 0.7, 0.9
 """Defaults of calibrate-quality, and what bench-robustness asks of a bundle without a calibration."""
-
-
-def device_options(function: Any) -> Any:
-    """`--threads` and `--device`."""
-    threads = click.option(
-        "--threads", type=click.IntRange(min=1), show_default="physical cores", help="CPU threads of the engine."
-    )
-    device = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where the engine runs.")
-    return device(threads(function))
 
 
 def require_data(data: Path | None) -> Path:

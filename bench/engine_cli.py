@@ -15,11 +15,11 @@ from bench.certificate import (
     settle_certificate,
 )
 from bench.certificate import check_certificate as hold_certificate
-from bench.cli_common import device_options, device_used, fingerprint_here
+from bench.cli_common import device_used, fingerprint_here
 from bench.co_load import check_command
 from bench.stream import MODES, P99_FRAMES, Mode, OnFrame
 from cinert.bundle import Bundle
-from cinert.cli import command, console, data_option, errors, progress_bar, reserve, wait_option
+from cinert.cli import command, console, data_option, engine_options, errors, progress_bar, reserve, wait_option
 from cinert.environment import default_threads
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_output_file, sha256_of_file, write_json
@@ -106,7 +106,7 @@ bench-engine bundle --data acdc                      # parity with PyTorch here,
 )
 @data_option()
 @trust_option()
-@device_options
+@engine_options()
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of every frame's latency, e.g. verify.png.")
 @click.option("-o", "--output", default="verify.json", type=click.Path(path_type=Path), help="Where to write.")
 @wait_option()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from bench.cli_common import CATCH, GOOD_DICE, device_options, device_used, require_data
+from bench.cli_common import CATCH, GOOD_DICE, device_used, require_data
 from cinert.bundle_write import add_quality
-from cinert.cli import command, console, data_option, fold_option, seed_option, share
+from cinert.cli import command, console, data_option, engine_options, fold_option, seed_option, share
 from cinert.files import check_writable
 from cinert.trust.opening import open_trusted, trust_option
 
@@ -38,7 +38,7 @@ calibrate-quality bundle --data other-hospital --fold all --good-dice 0.8
 )
 @seed_option()
 @trust_option()
-@device_options
+@engine_options()
 def calibrate_quality(
     *,
     folder: Path,

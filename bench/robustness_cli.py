@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from bench.cli_common import CATCH, GOOD_DICE, describe, device_options, device_used, fingerprint_here, require_data
-from cinert.cli import command, console, data_option, fold_option, seed_option, share
+from bench.cli_common import CATCH, GOOD_DICE, describe, device_used, fingerprint_here, require_data
+from cinert.cli import command, console, data_option, engine_options, fold_option, seed_option, share
 from cinert.environment import default_threads
 from cinert.files import check_output_file, write_json
 from cinert.trust.opening import open_trusted, trust_option
@@ -25,7 +25,7 @@ bench-robustness bundle --data other-hospital --fold all   # judges the bundle's
 @fold_option()
 @seed_option()
 @trust_option()
-@device_options
+@engine_options()
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture to write, e.g. robustness.png.")
 @click.option("-o", "--output", default="robustness.json", type=click.Path(path_type=Path), help="Where to write.")
 def bench_robustness(

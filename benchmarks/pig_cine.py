@@ -34,8 +34,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     mask, label = (
-        np.asarray(nib.load(path).dataobj)[:, :, SLICES].astype(np.uint8)
-        for path in (arguments.mask, arguments.label)
+        np.asarray(nib.load(path).dataobj)[:, :, SLICES].astype(np.uint8) for path in (arguments.mask, arguments.label)
     )
     phases = {
         name: [dice(mask[..., t] == number, label[..., t] == number) for t in range(label.shape[3])]

@@ -144,6 +144,15 @@ def fold_option(default: str = "0") -> Decorator:
     )
 
 
+def engine_options() -> Decorator:
+    """`--device` and `--threads` of the engine."""
+    device = click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
+    threads = click.option(
+        "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
+    )
+    return lambda function: device(threads(function))
+
+
 def wait_option() -> Decorator:
     """`--wait`: wait for the device instead of refusing."""
     return click.option("--wait", is_flag=True, help="Wait while the device is used or measured by another command.")

@@ -14,7 +14,7 @@ from bedside.audit.service import audit_options, service_log
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
-from cinert.cli import command, console, share
+from cinert.cli import command, console, engine_options, share
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.files import check_output_file
@@ -95,10 +95,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @trust_option()
 @audit_options()
-@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
-)
+@engine_options()
 def serve_mrd(
     bundle_path: Path,
     host: str,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cinert.backends import get_backend
-from cinert.cli import command, console, share
+from cinert.cli import command, console, engine_options, share
 from cinert.data.cine import open_cine
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
@@ -41,10 +41,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--budget-ms", default=50.0, type=_POSITIVE, help="Frame in to mask ready; a slower mask is `late`.")
 @click.option("--stale-ms", default=500.0, type=_POSITIVE, help="A picture that is older is shown as `stale`.")
 @trust_option()
-@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Device that the engine runs on.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads. [default: the physical cores that it may use]"
-)
+@engine_options()
 def view_cine(
     bundle_path: Path,
     cine_path: Path,

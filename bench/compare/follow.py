@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.compare.document import comparison_document, entries, is_measured
@@ -69,7 +69,7 @@ class Report:
         )
 
 
-def _said(entry: dict[str, Any]) -> str:
+def _said(entry: Mapping[str, Any]) -> str:
     ours = entry["ours"]
     said = [] if entry["reason"] is None else [entry["reason"]]
     if ours["dice"] is not None:
