@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import lsq_linear
+from scipy.special import stdtrit
 
 from cinert.errors import BadInputError
 from cinert.schema import check_keys
@@ -31,7 +32,6 @@ GROUP_NAMES = tuple(dict.fromkeys(GROUPS.values()))
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Pulls towards no change that are tried; the one that predicts left-out networks best is taken."""
 _BOUNDS = (0.5, 2.0)
-_NORMAL_90 = 2.06
 SMALLEST_CALIBRATION = len(GROUP_NAMES) + 3
 """Networks below which no correction is fitted: more than it has unknowns."""
 
@@ -156,8 +156,9 @@ def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str) -> Cali
 def _half_width(errors: Vector, networks: Sequence[CalibrationNetwork]) -> float:
     """Half-width of the 90 % interval, from networks that are a fair sample, if there are enough of them."""
     fair = np.array([not network.chosen for network in networks])
-    # Of normal errors 90 % lie within 2.06 mean absolute errors: steadier than a quantile of so few.
-    return float(_NORMAL_90 * errors[fair if fair.sum() >= SMALLEST_CALIBRATION else slice(None)].mean())
+    sample = errors[fair if fair.sum() >= SMALLEST_CALIBRATION else slice(None)]
+    # A normal deviation is sqrt(pi / 2) mean absolute errors; Student's t, because it is known from so few.
+    return float(stdtrit(len(sample), 0.95) * np.sqrt(np.pi / 2) * sample.mean())
 
 
 def _factors(shares: Matrix, strength: float) -> Vector:
