@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from cinert.files import atomic_path
 from search.draw_curves import INK
 
-# Okabe and Ito's hues; the marker says the same without colour.
-_LOOKS = {
+LOOKS = {
     "zeng2020": ("#0072B2", "o"),
     "rtdnas": ("#D55E00", "s"),
     "msnas": ("#009E73", "^"),
@@ -21,6 +20,7 @@ _LOOKS = {
     "random": ("#666666", "x"),
     "evolution": ("#E69F00", "P"),
 }
+"""Of each method: one of Okabe and Ito's hues, and a marker that says the same without colour."""
 
 
 def draw_sweep(path: Path, record: Mapping[str, Any], *, title: str) -> None:
@@ -47,7 +47,7 @@ def draw_sweep(path: Path, record: Mapping[str, Any], *, title: str) -> None:
             alpha=0.6,
             label="no other is faster and as accurate",
         )
-    for method, (colour, marker) in _LOOKS.items():
+    for method, (colour, marker) in LOOKS.items():
         of = [trial for trial in trials if trial["method"] == method]
         if of:
             axes.plot(

@@ -52,8 +52,11 @@ class SearchResult:
     """Networks in RUN/pareto."""
 
 
-def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> None:
+def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
     """Make the run folder, or make sure that what lies there can be continued.
+
+    Returns:
+        The state to go on from; None where there is none.
 
     Raises:
         BadInputError: the folder cannot be written, or holds a search with other settings.
@@ -66,9 +69,12 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Non
         for name in (FRONT, "tensorboard/search"):
             shutil.rmtree(folder / name, ignore_errors=True)
     elif supernet.exists():
-        refuse_other_settings(folder, read_supernet(supernet).values.get("identity", {}), identity)
+        begun = read_supernet(supernet)
+        refuse_other_settings(folder, begun.values.get("identity", {}), identity)
+        return begun
     else:
         refuse_foreign_arch(folder, SUPERNET)
+    return None
 
 
 def refuse_foreign_arch(folder: Path, checkpoint: str) -> None:
@@ -123,7 +129,7 @@ def run_search(
     """
     costs = SpaceCosts.from_lut(lut, space)
     identity = search_identity(space, lut, data, settings.to_dict())
-    begun = ranks.from_main(lambda: _continued(folder, identity, restart=restart))
+    begun = ranks.from_main(lambda: prepare_run(folder, identity, restart=restart))
     search = Search(
         space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut), ranks=ranks
     )
@@ -178,12 +184,6 @@ def run_search(
         if front and ranks.is_main:
             draw_front(folder / FRONT / "front.png", front, budget_ms=budget_ms, title=_front_title(space, lut))
     return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, len(front))
-
-
-def _continued(folder: Path, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
-    """Prepare the run folder, and read the state to go on from, if there is one."""
-    prepare_run(folder, identity, restart=restart)
-    return read_supernet(folder / SUPERNET) if (folder / SUPERNET).exists() else None
 
 
 def _upper_share(arch: Arch, lut: Lut) -> float:

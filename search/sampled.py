@@ -87,10 +87,12 @@ def draw_ops(weights: Tensor, rng: np.random.Generator) -> Tensor:
         (cell edges, ops): one at the drawn pairs, zero elsewhere.
     """
     known = weights.detach()
-    drawn = torch.zeros_like(known)
+    # Read once for all nodes, because a GPU has to be waited for.
+    probabilities = known.double().cpu().numpy()
+    picked = np.zeros_like(probabilities)
     nodes = next(node for node in itertools.count() if node_rows(node).start == len(known))
     for node in range(nodes):
-        pairs = drawn[node_rows(node)].view(-1)
-        probabilities = known[node_rows(node)].flatten().double().cpu().numpy()
-        pairs[int(rng.choice(len(pairs), p=probabilities / probabilities.sum()))] = 1
+        pairs = probabilities[node_rows(node)].ravel()
+        picked[node_rows(node)].flat[int(rng.choice(len(pairs), p=pairs / pairs.sum()))] = 1
+    drawn = torch.from_numpy(picked).to(known)
     return drawn * weights / torch.where(drawn > 0, known, 1)

@@ -21,7 +21,7 @@ from cinert.files import check_writable, write_json
 from cinert.resume import refuse_other_settings
 from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
-from search.data import FoldData, merge_records
+from search.data import FoldData, merge_records, patients_of
 from search.draw_curves import draw_training
 from search.ranks import ALONE, Ranks
 from search.run_log import RunLog
@@ -57,8 +57,11 @@ def training_identity(arch: Architecture, data: FoldData, settings: TrainingSett
     }
 
 
-def prepare_training(folder: Path, arch: Architecture, identity: dict[str, Any], *, restart: bool) -> None:
+def prepare_training(folder: Path, arch: Architecture, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
     """Make the run folder, or make sure that what lies there can be continued.
+
+    Returns:
+        The state to go on from; None where there is none.
 
     Raises:
         BadInputError: the folder cannot be written, holds another architecture, or another training.
@@ -75,7 +78,10 @@ def prepare_training(folder: Path, arch: Architecture, identity: dict[str, Any],
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "tensorboard" / "training", ignore_errors=True)
     elif (folder / CHECKPOINT).exists():
-        refuse_other_settings(folder, read_training(folder / CHECKPOINT).values.get("identity", {}), identity)
+        begun = read_training(folder / CHECKPOINT)
+        refuse_other_settings(folder, begun.values.get("identity", {}), identity)
+        return begun
+    return None
 
 
 def run_training(
@@ -157,8 +163,7 @@ def run_training(
 
 def _continued(folder: Path, arch: Architecture, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
     """Prepare the run folder, and read the state to go on from, if there is one."""
-    prepare_training(folder, arch, identity, restart=restart)
-    begun = read_training(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
+    begun = prepare_training(folder, arch, identity, restart=restart)
     if not (folder / ARCH).exists():
         save_arch(folder / ARCH, arch)
     return begun
@@ -185,7 +190,7 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
         "seconds": round(history["seconds"], 2),
         "cpu_seconds": round(history["cpu_seconds"], 2),
         "kept_share": {"mean": float(np.mean(kept)), "worst": float(min(kept))},
-        "patients": {"train": len(data.seen), "validation": len({sample.patient_id for sample in data.validation})},
+        "patients": {"train": len(data.seen), "validation": len(patients_of(data.validation))},
         "epochs": history["epochs"],
         "validation": {
             "mean": mean_dice(frames) if frames else None,

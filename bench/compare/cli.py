@@ -141,6 +141,7 @@ def bench_compare(
     The command waits for a device that others use. Exit code 1 if a network failed; networks that do not fit the space
     are listed and are no failure.
     """
+    from bench.cli_common import require_data
     from bench.compare.document import entries
     from bench.compare.follow import Report
     from bench.compare.prepare import prepare
@@ -149,8 +150,7 @@ def bench_compare(
     from bench.compare.stages import Job
     from bench.compare.suites import NETWORKS, SUITES, random_networks
 
-    if data is None:
-        raise BadInputError("no data: neither --data nor CINERT_DATA is given.", hint="make-phantom writes a data set.")
+    data = require_data(data)
     for suffix in ("md", "json", "png"):
         check_output_file(output / f"{suite}.{suffix}")
     chosen = SUITES[suite]
@@ -181,13 +181,13 @@ def bench_compare(
         precision=precision,
         threads=threads,
     )
-    if restart:
-        open_run(setting, restart=True)
     jobs = {name: Job(name=name, recipe=available[name], setting=setting) for name in names}
-    not_run = {name: reason for name, job in jobs.items() if (reason := reason_not_to_run(job)) is not None}
+    reasons = {name: reason_not_to_run(job, restart=restart) for name, job in jobs.items()}
+    not_run = {name: reason for name, reason in reasons.items() if reason is not None}
     to_run = [job for name, job in jobs.items() if name not in not_run]
-    require_prices(to_run)
-    open_run(setting, restart=False)
+    require_prices(to_run, restart=restart)
+    # Once nothing more is refused, since a restart throws away hours of work.
+    open_run(setting, restart=restart)
     for name, reason in not_run.items():
         console.print(f"{name} is not run: {reason}", markup=False)
 

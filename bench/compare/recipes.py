@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
-from cinert import __version__
 from cinert.arch import Arch
 from cinert.baselines.base import Baseline
-from cinert.baselines.ica_unet import IcaUNet
-from cinert.baselines.kinds import KINDS
+from cinert.baselines.kinds import KINDS, design
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
 from cinert.space import Space
@@ -44,24 +41,14 @@ class Designed:
         Raises:
             BadInputError: it does not fit.
         """
-        kind = KINDS[self.kind]
-        widths = kind.default_widths(space.scales) if self.widths is None else self.widths
-        provenance = {
-            "method": "cinert baseline",
-            "space": {"name": space.name, "digest": space.digest},
-            "versions": {"cinert": __version__},
-        }
+        widths = KINDS[self.kind].default_widths(space.scales) if self.widths is None else self.widths
         while True:
             try:
-                made = kind.for_space(space, widths, provenance)
-                break
+                return design(self.kind, space, widths, components=self.components)
             except BadInputError:
                 if not self.fewer_levels or len(widths) == 2:
                     raise
                 widths = widths[:-1]
-        if isinstance(made, IcaUNet) and self.components is not None:
-            made = dataclasses.replace(made, components=self.components)
-        return made
 
 
 @dataclass(frozen=True, kw_only=True)

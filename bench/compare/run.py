@@ -33,13 +33,13 @@ class Watch(Protocol):
         """All stages of a network up to its measurement are over, or its measurement is."""
 
 
-def reason_not_to_run(job: Job) -> str | None:
+def reason_not_to_run(job: Job, *, restart: bool = False) -> str | None:
     """Why a network cannot be built on the comparison's space, or cannot meet its budget; None where it can.
 
-    A network whose arch.yaml is there is taken as it is.
+    A network whose arch.yaml is there is taken as it is, unless a restart is about to throw it away.
     """
     recipe, setting = job.recipe, job.setting
-    if job.done("arch"):
+    if job.done("arch") and not restart:
         return None
     try:
         if isinstance(recipe, Designed):
@@ -53,13 +53,15 @@ def reason_not_to_run(job: Job) -> str | None:
     return None
 
 
-def require_prices(jobs: Sequence[Job]) -> None:
+def require_prices(jobs: Sequence[Job], *, restart: bool = False) -> None:
     """Refuse searches without prices, and a budget that no network of the space meets.
+
+    A network whose arch.yaml is there needs none, unless a restart is about to throw it away.
 
     Raises:
         BadInputError: naming the networks, or the fastest network of the space.
     """
-    searched = [job for job in jobs if isinstance(job.recipe, Searched | Trained) and not job.done("arch")]
+    searched = [job for job in jobs if isinstance(job.recipe, Searched | Trained) and (restart or not job.done("arch"))]
     if not searched:
         return
     setting = searched[0].setting

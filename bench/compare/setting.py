@@ -14,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from bench.compare.clock import Clock
+from bench.seen import patients_of_fold
 from cinert.backends.base import Backend, Precision
 from cinert.bundle_manifest import LOCALISER
 from cinert.data.dataset import Sample
-from cinert.data.folds import split
 from cinert.data.grid import PreprocessingSpec
-from cinert.data.layouts import read_patients
 from cinert.data.patients import Patient
 from cinert.environment import fingerprint
 from cinert.files import read_json, write_json
@@ -96,8 +95,7 @@ class Setting:
     @cached_property
     def held_out(self) -> list[Patient]:
         """The patients that are scored."""
-        patients = {patient.id: patient for patient in read_patients(self.data_folder)}
-        return [patients[id_] for id_ in split(patients, self.fold).validation]
+        return patients_of_fold(self.data_folder, self.fold)
 
     @cached_property
     def parity_images(self) -> Sequence[NDArray[np.float32]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import click
 
-from cinert import __version__
 from cinert.arch import load_arch, save_arch
 from cinert.baselines.ica_unet import IcaUNet
-from cinert.baselines.kinds import KINDS
+from cinert.baselines.kinds import KINDS, design
 from cinert.cli import command, console
 from cinert.errors import BadInputError
 from cinert.files import check_writable
@@ -83,14 +81,7 @@ def baseline(
         raise BadInputError(f"--components is for {IcaUNet.kind}, not for {kind}.")
     if widths is None:
         widths = KINDS[kind].default_widths(space.scales)
-    provenance = {
-        "method": "cinert baseline",
-        "space": {"name": space.name, "digest": space.digest},
-        "versions": {"cinert": __version__},
-    }
-    made = KINDS[kind].for_space(space, widths, provenance)
-    if isinstance(made, IcaUNet) and components is not None:
-        made = dataclasses.replace(made, components=components)
+    made = design(kind, space, widths, components=components)
     # What lies there may be the result of hours of search, or what weights beside it were trained for.
     if output.exists() and load_arch(output).digest != made.digest:
         raise BadInputError(f"{output} holds another architecture.", hint="choose another output with -o.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from cinert import __version__
 from cinert.baselines.base import Baseline
 from cinert.baselines.bix_nas import BixNas
 from cinert.baselines.ica_unet import IcaUNet
@@ -13,8 +15,32 @@ from cinert.baselines.nas_unet import NasUNet
 from cinert.baselines.unet2d import UNet2d
 from cinert.baselines.unet3d import UNet3d
 from cinert.errors import BadInputError
+from cinert.space import Space
 
 KINDS: Mapping[str, type[Baseline]] = {kind.kind: kind for kind in (UNet2d, UNet3d, NasUNet, IcaUNet, BixNas, MsuNet)}
+
+
+def design(kind: str, space: Space, widths: tuple[int, ...], *, components: int | None = None) -> Baseline:
+    """A baseline on the grid of a space, as `cinert baseline` writes it.
+
+    Args:
+        kind: in `KINDS`.
+        space: that it is to be compared in.
+        widths: channels at each level.
+        components: of ica-unet; None for its own. Other kinds have none.
+
+    Raises:
+        BadInputError: it does not fit the space.
+    """
+    provenance = {
+        "method": "cinert baseline",
+        "space": {"name": space.name, "digest": space.digest},
+        "versions": {"cinert": __version__},
+    }
+    made = KINDS[kind].for_space(space, widths, provenance)
+    if isinstance(made, IcaUNet) and components is not None:
+        made = dataclasses.replace(made, components=components)
+    return made
 
 
 def read_baseline(document: Mapping[str, Any], *, source: str) -> Baseline:

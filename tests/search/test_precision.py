@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from cinert.errors import BackendUnavailableError
+from cinert.errors import BackendUnavailableError, BadInputError
 from cinert.sampling import random_arch
 from latency.cost import SpaceCosts
 from search.loop import Search
@@ -106,7 +106,7 @@ def test_the_precision_is_part_of_what_a_run_is(tmp_path, tiny, fold):
     arch = random_arch(tiny, 3, paths=1)
     settings = TrainingSettings(epochs=1, batch_size=5, amp="bf16")
     run_training(arch, fold, settings, folder=tmp_path, device=CPU, validate_every=1)
-    with pytest.raises(Exception, match="amp 'bf16' there, 'off' now"):
+    with pytest.raises(BadInputError, match="amp 'bf16' there, 'off' now"):
         run_training(
             arch, fold, dataclasses.replace(settings, amp="off"), folder=tmp_path, device=CPU, validate_every=1
         )

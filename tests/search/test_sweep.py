@@ -16,6 +16,8 @@ from cinert.errors import BadInputError
 from cinert.sampling import random_arch
 from search import sweep_run, sweep_trial
 from search.claim import Claim
+from search.draw_sweep import LOOKS
+from search.methods import METHODS, TRAINED
 from search.sweep import Plan, SweepSettings, suggest_plan
 from search.sweep_cli import nas_sweep
 from search.sweep_report import best_trials
@@ -148,6 +150,10 @@ def test_pareto_keeps_what_nothing_beats(quick, tmp_path):
     assert [load_arch(path).provenance["sweep_trial"] for path in kept] == record["best"]
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
     assert not (tmp_path / "arch.yaml").exists()
+
+
+def test_every_method_is_drawn():
+    assert set(LOOKS) == {*METHODS, *TRAINED}
 
 
 def test_dice_keeps_the_most_accurate_within_its_budget(quick, tmp_path):

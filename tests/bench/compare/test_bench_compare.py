@@ -138,6 +138,7 @@ def test_random_networks_are_grey_points(copied):
     [
         (["--networks", "unet5d"], "zeng2020-table2 has no such network"),
         (["--threads", 7], "is of another device: threads"),
+        (["--budget-ms", 0.01, "--restart"], "no network of coarse stays within 0.01 ms"),
         (["--minutes-per-network", 3], "was begun with other settings: minutes 0.01 there, 3.0 now"),
     ],
 )

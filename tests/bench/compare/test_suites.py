@@ -1,8 +1,13 @@
 """The tables as data: numbers as in the papers, and every row can be made."""
 
+from typing import get_args
+
 import pytest
 
+from bench.compare.cli import bench_compare
+from bench.compare.clock import Clock
 from bench.compare.recipes import Designed, Searched, Trained
+from bench.compare.stages import STAGES
 from bench.compare.suites import NETWORKS, SUITES, random_networks
 from cinert.errors import BadInputError
 from cinert.space import load_space
@@ -22,11 +27,11 @@ def ids(cases):
     return [f"{suite} {row.title}" for suite, row in cases]
 
 
-def test_the_suites_are_those_of_the_command():
-    from bench.compare.cli import bench_compare
-
-    (option,) = [parameter for parameter in bench_compare.params if parameter.name == "suite"]
-    assert tuple(option.type.choices) == tuple(SUITES) == tuple(PAPER_SPACE)
+def test_the_words_of_the_command_are_those_of_the_comparison():
+    choices = {option.name: tuple(getattr(option.type, "choices", ())) for option in bench_compare.params}
+    assert choices["suite"] == tuple(SUITES) == tuple(PAPER_SPACE)
+    assert choices["until"] == STAGES
+    assert choices["clock"] == get_args(Clock)
 
 
 @pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
