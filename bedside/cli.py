@@ -16,7 +16,7 @@ from bedside.summary import write_summary
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle
-from cinert.cli import command, console, engine_options, progress_bar, share
+from cinert.cli import command, console, engine_options, progress_bar, series_option, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
 from cinert.device_lock import device_of
@@ -50,12 +50,7 @@ _STAGE_WORDS = {
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Mask to write, on the cine's own grid."
 )
-@click.option(
-    "--series",
-    multiple=True,
-    metavar="NUMBER|UID",
-    help="DICOM series to read where CINE holds several; repeated, they are joined to one stack.",
-)
+@series_option()
 @click.option(
     "--overlay", type=click.Path(path_type=Path), help="Moving picture of the beating heart to write, .gif or .mp4."
 )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bedside.quality_features import heart_box
 from cinert.data.nifti import CLASSES, Geometry
-from cinert.quality import VolumeRange
+from cinert.quality import STRUCTURES, VolumeRange
 
 REMEMBERED = 32
 """Frames whose volumes are kept, 1 to 2 beats at 22 frames/s: a plane that moved is new for no longer than that."""
@@ -31,7 +31,7 @@ class MaskHistory:
     """
 
     def __init__(self, geometry: Geometry) -> None:
-        self._voxel_ml = float(abs(np.linalg.det(geometry.affine[:3, :3]))) / 1000
+        self._voxel_ml = geometry.voxel_ml
         self._previous: NDArray[np.uint8] | None = None
         self._myo_ml: deque[float] = deque(maxlen=REMEMBERED)
 
@@ -62,7 +62,7 @@ class MaskHistory:
         np.copyto(self._previous, mask_stored)
         now = pairs.sum(axis=1)[1:]
         before = pairs.sum(axis=0)[1:]
-        ml = {name: float(count) * self._voxel_ml for name, count in zip(("rv", "myo", "lv"), now, strict=True)}
+        ml = {name: float(count) * self._voxel_ml for name, count in zip(STRUCTURES, now, strict=True)}
         drift = None
         if self._myo_ml and ml["myo"]:
             drift = min(abs(math.log(ml["myo"] / statistics.median(self._myo_ml))), _MAX_LN)

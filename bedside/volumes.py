@@ -25,9 +25,8 @@ def volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, list[fl
     Returns:
         {rv, myo, lv}, each a list with one value per phase.
     """
-    voxel_ml = float(abs(np.linalg.det(geometry.affine[:3, :3]))) / 1000
     return {
-        name: (np.count_nonzero(mask == label, axis=(0, 1, 2)) * voxel_ml).tolist()
+        name: (np.count_nonzero(mask == label, axis=(0, 1, 2)) * geometry.voxel_ml).tolist()
         for label, name in enumerate(CLASSES)
         if label > 0
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bedside.pipeline import FramePipeline
 from bedside.quality import features_of
 from bedside.quality_history import MaskHistory
+from bedside.volumes import volumes_ml
 from bench.corruptions import CORRUPTIONS, Corruption, Scan
 from bench.corruptions.scan import stored
 from bench.metrics import CLASS_LABELS
@@ -198,8 +199,7 @@ def dice(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def _volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
-    voxel_ml = float(abs(np.linalg.det(geometry.affine[:3, :3]))) / 1000
-    return {name: np.count_nonzero(mask == label) * voxel_ml for name, label in CLASS_LABELS.items()}
+    return {name: ml for name, (ml,) in volumes_ml(mask[..., None], geometry).items()}
 
 
 def _numbers(word: str) -> list[int]:

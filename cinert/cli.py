@@ -153,6 +153,16 @@ def engine_options() -> Decorator:
     return lambda function: device(threads(function))
 
 
+def series_option() -> Decorator:
+    """`--series`: which series of a DICOM folder."""
+    return click.option(
+        "--series",
+        multiple=True,
+        metavar="NUMBER|UID",
+        help="DICOM series to read where CINE holds several; repeated, they are joined to one stack.",
+    )
+
+
 def wait_option() -> Decorator:
     """`--wait`: wait for the device instead of refusing."""
     return click.option("--wait", is_flag=True, help="Wait while the device is used or measured by another command.")

@@ -116,10 +116,10 @@ class AuditLog:
             if overrun:
                 self._count_lost(overrun)
                 self._tell(f"audit log {self._path}: {overrun} frames were not logged, the disk was too slow for them")
-            if batch or (closing and self._lost):
+            if batch:
                 self._write([self._entry(each) for each in batch])
             if closing:
-                self._write([("closed", Moment.now(), {})], frames=0)
+                self._write([("closed", Moment.now(), {})])
                 if not self._failing:
                     self._report(self._chain.sync())
                 self._chain.close()
@@ -142,15 +142,15 @@ class AuditLog:
         }
         return "frame", noted.moment, content
 
-    def _write(self, entries: list[Entry], *, frames: int | None = None) -> None:
-        """Write lines, with one before them that says what is missing; count what does not get through."""
+    def _write(self, entries: list[Entry]) -> None:
+        """Write lines, with one before them that says what is missing; count the frames that do not get through."""
         missing: list[Entry] = []
         if self._lost_since is not None:
             missing = [("lost", Moment.now(), {"frames": self._lost, "since": self._lost_since.to_dict()["at"]})]
         written, problem = self._chain.append([*missing, *entries])
         if missing and written:
             self._lost, self._lost_since, written = 0, None, written - 1
-        self._count_lost(len(entries) - written if frames is None else frames)
+        self._count_lost(sum(kind == "frame" for kind, *_ in entries[written:]))
         self._report(problem)
 
     def _count_lost(self, frames: int) -> None:

@@ -30,12 +30,7 @@ def audit_options() -> Decorator:
         help="Size of the audit log with its full files, FILE.000001 and so on; the oldest goes. An hour at 22 frames/s"
         " takes 45 MiB.",
     )
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        decorated: Callable[..., Any] = log(size(function))
-        return decorated
-
-    return decorate
+    return lambda function: log(size(function))
 
 
 def engine_digest(bundle: Bundle) -> str:

@@ -32,9 +32,8 @@ def mask_images(gathered: Gathered, answer: Answer, *, bundle: str) -> list[Any]
     if answer.mask is None:
         raise ValueError(f"a frame that {answer.state} has no mask to send")
     # (slice, row, column), the order of MRD's pixels.
-    slices_ZYX = np.ascontiguousarray(answer.mask.T, dtype=np.uint16)
-    places = range(len(slices_ZYX)) if gathered.fresh is None else gathered.fresh
-    slices_ZYX = slices_ZYX[list(places)]
+    mask_ZYX, fresh = answer.mask.T, gathered.fresh
+    slices_ZYX = np.ascontiguousarray(mask_ZYX if fresh is None else mask_ZYX[list(fresh)], dtype=np.uint16)
     result, start = [], 0
     for image in gathered.images:
         depth = image.matrix_size[2]
@@ -42,8 +41,8 @@ def mask_images(gathered: Gathered, answer: Answer, *, bundle: str) -> list[Any]
         head.image_type = ismrmrd.IMTYPE_MAGNITUDE
         head.image_series_index = (head.image_series_index + SERIES_STEP) % 2**16
         meta = _attributes(image, answer, bundle)
-        if answer.slice_age_ms is not None:
-            meta["CineRT_slice_age_ms"] = f"{answer.slice_age_ms[places[start]]:.3f}"
+        if fresh is not None and answer.slice_age_ms is not None:
+            meta["CineRT_slice_age_ms"] = f"{answer.slice_age_ms[fresh[start]]:.3f}"
             meta["CineRT_oldest_slice_ms"] = f"{max(answer.slice_age_ms):.3f}"
         result.append(ismrmrd.Image(head, data=slices_ZYX[None, start : start + depth], meta=meta))
         start += depth

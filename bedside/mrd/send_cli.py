@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from cinert.cli import command, console, progress_bar
+from cinert.cli import command, console, progress_bar, series_option
 from cinert.data.cine import open_cine
 from cinert.data.nifti import write_mask
 from cinert.errors import BadInputError, VerdictError
@@ -27,12 +27,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @command("send-mrd", examples=SEND_EXAMPLES)
 @click.argument("cine_path", metavar="CINE", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Mask to write, on the cine's own grid.")
-@click.option(
-    "--series",
-    multiple=True,
-    metavar="NUMBER|UID",
-    help="DICOM series to read where CINE holds several; repeated, they are joined to one stack.",
-)
+@series_option()
 @click.option("--host", default="127.0.0.1", help="Address of the server.")
 @click.option("--port", default=PORT, type=click.IntRange(1, 65535), help="Port of the server.")
 @click.option("--config", default=CONFIG, help="Configuration to ask for.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cinert.backends import get_backend
-from cinert.cli import command, console, engine_options, share
+from cinert.cli import command, console, engine_options, series_option, share
 from cinert.data.cine import open_cine
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
@@ -28,12 +28,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @command("view-cine", examples=EXAMPLES)
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("cine_path", metavar="CINE", type=click.Path(path_type=Path))
-@click.option(
-    "--series",
-    multiple=True,
-    metavar="NUMBER|UID",
-    help="DICOM series to read where CINE holds several; repeated, they are joined to one stack.",
-)
+@series_option()
 @click.option("--fps", type=_POSITIVE, help="Frames a second. [default: the cine's own]")
 @click.option("--repeat", type=click.IntRange(min=1), help="Passes through the cine. [default: until interrupted]")
 @click.option("--host", default="127.0.0.1", help="Address of the page; 0.0.0.0 shows the images to the network.")

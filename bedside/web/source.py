@@ -68,7 +68,7 @@ class Source:
             return
         self._measured = shown.number
         volumes = volumes_ml(shown.answer.mask[..., None], shown.frame.geometry)
-        self._volumes.append((shown.arrived_s, volumes["lv"][0], volumes["rv"][0]))
+        self._volumes.append((round(shown.arrived_s, 4), round(volumes["lv"][0], 1), round(volumes["rv"][0], 1)))
 
     def cut(self, shown: Shown) -> Tiles:
         """The slices to show of a mask; raises as numpy does where frame and mask do not fit each other."""
@@ -76,9 +76,9 @@ class Source:
             raise ValueError("an answer without a mask has no picture")
         return self._mosaic.cut(shown.frame, shown.answer.mask)
 
-    def volumes(self) -> list[list[float]]:
-        """[arrived_s, LV ml, RV ml] of the last masks that were measured."""
-        return [[round(at, 4), round(lv, 1), round(rv, 1)] for at, lv, rv in self._volumes]
+    def volumes(self) -> list[tuple[float, float, float]]:
+        """(arrived_s, LV ml, RV ml) of the last masks that were measured, rounded for the page."""
+        return list(self._volumes)
 
 
 def told(shown: Shown) -> dict[str, Any]:

@@ -61,6 +61,11 @@ class Geometry:
         i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(i), float(j), float(k)
 
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, whatever the angles between the axes."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
     def same_grid(self, other: Geometry, *, tolerance_mm: float = 0.1) -> bool:
         """Whether every voxel of `other` lies where the voxel of this volume with the same index lies."""
         if self.shape != other.shape:

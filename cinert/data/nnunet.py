@@ -167,4 +167,4 @@ def _in_order(frames: list[Frame]) -> list[Frame]:
 
 def _lv_ml(frame: Frame) -> float:
     label, geometry = read_label(frame.label_path, stored=frame.stored_labels)
-    return float(np.count_nonzero(label == 3) * abs(np.linalg.det(geometry.affine[:3, :3])) / 1000)
+    return np.count_nonzero(label == 3) * geometry.voxel_ml

@@ -52,7 +52,9 @@ def serve(tmp_path: Path):
             f"import sys; sys.modules.update(dict.fromkeys({names}));"
             "from bedside.mrd.serve_cli import serve_mrd; serve_mrd(sys.argv[1:])"
         )
-        command = [sys.executable, "-c", code, *map(str, words), "--port", "0", "--threads", "1", "--device", "cpu"]
+        # On a machine that is busy with other tests an engine may stand still for seconds.
+        fixed = ["--port", "0", "--threads", "1", "--device", "cpu", "--hang-ms", "60000"]
+        command = [sys.executable, "-c", code, *map(str, words), *fixed]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         running.append(process)
         for line in process.stdout:

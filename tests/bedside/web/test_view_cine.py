@@ -81,7 +81,7 @@ def test_it_ends_after_its_passes(make_bundle, cine, started) -> None:
 
 
 def test_serve_mrd_shows_what_it_answers(make_bundle, cine, started, viewer, tmp_path: Path) -> None:
-    words = (make_bundle("ort"), "--port", 0, "--web", 0, "--stale-ms", 60_000)
+    words = (make_bundle("ort"), "--port", 0, "--web", 0, "--stale-ms", 60_000, "--hang-ms", 60_000)
     _, lines, url = started("bedside.mrd.serve_cli", "serve_mrd", *words)
     port = re.search(r"serving MRD on 127\.0\.0\.1:(\d+)", "".join(lines))[1]
 
