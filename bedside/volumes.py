@@ -32,6 +32,11 @@ def volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, list[fl
     }
 
 
+def frame_volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
+    """Volume of each structure in one frame, (x, y, z), in ml: {rv, myo, lv}."""
+    return {name: phases[0] for name, phases in volumes_ml(mask[..., None], geometry).items()}
+
+
 def ejection_fraction_percent(edv_ml: float, esv_ml: float) -> float | None:
     """Share of the end-diastolic volume that is ejected, in percent.
 

@@ -11,14 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bedside.pipeline import FramePipeline
-from bedside.volumes import volumes_ml
+from bedside.volumes import frame_volumes_ml
 from bench.clinical import clinical_indices
 from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
-from cinert.data.nifti import Geometry
 from cinert.data.patients import Patient, load_frame
 
 SCHEMA, VERSION = "cinert.accuracy", 1
@@ -87,18 +83,14 @@ def score_patients(
                     frame=frame.index,
                     phase=frame.phase,
                     score=score_mask(result.mask, label, geometry.spacing_mm),
-                    reference_ml=_volumes_ml(label, geometry),
-                    predicted_ml=_volumes_ml(result.mask, geometry),
+                    reference_ml=frame_volumes_ml(label, geometry),
+                    predicted_ml=frame_volumes_ml(result.mask, geometry),
                     kept_share=pipeline.kept_share(label),
                     latency_ms=result.total_ms,
                 )
             )
             on_frame()
     return scored
-
-
-def _volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
-    return {name: phases[0] for name, phases in volumes_ml(mask[..., None], geometry).items()}
 
 
 def summarise(frames: Sequence[FrameAccuracy]) -> Summary:

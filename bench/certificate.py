@@ -19,7 +19,7 @@ from cinert.bundle import Bundle
 from cinert.environment import binding_differences, device_name
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import read_json, write_json
-from cinert.schema import check_keys, check_schema
+from cinert.schema import check_keys, check_schema, read_number
 
 SCHEMA, VERSION = "cinert.certificate", 1
 CONFIDENCE = 0.99
@@ -117,12 +117,23 @@ def read_certificate(path: Path) -> dict[str, Any]:
     """Read a certificate; it is checked in form only.
 
     Raises:
-        BadInputError: it cannot be read, is of another schema or version, or lacks a key.
+        BadInputError: it cannot be read, is of another schema or version, lacks a key, or a value is of the wrong kind.
     """
     document = read_json(path, "the certificate")
     check_schema(document, schema=SCHEMA, version=VERSION, source=str(path))
     required = ["schema", "version", *_KEYS, "fingerprint", "source", "statistics", "evidence", "created"]
     check_keys(document, required=required, source=str(path))
+    for key in ("bundle", "fingerprint", "frame_to_mask"):
+        if not isinstance(document[key], dict):
+            raise BadInputError(f"{path}: {key} is {document[key]!r}, expected a mapping.")
+    figures, threads = document["frame_to_mask"], document["fingerprint"].get("threads")
+    check_keys(figures, required=_PERCENTILES, source=f"{path}: frame_to_mask")
+    numbers = {key: document[key] for key in ("budget_ms", "fps", "frames", "misses")}
+    for key, value in {**numbers, **figures, "fingerprint.threads": threads}.items():
+        try:
+            read_number(value, float)
+        except TypeError as error:
+            raise BadInputError(f"{path}: {key}: {error}.") from error
     return document
 
 

@@ -141,15 +141,16 @@ def bench_engine(
     PyTorch here, and its layers are audited, by the gates of export-engine; so is any engine with --data.
 
     verify.json is written in any case; the exit code is 1 when the budget is missed, alone or served or beside another
-    program, the measured p50 is outside the estimate's interval, or parity or audit fail. A certificate takes --mode
-    paced and 459 frames or more, none of them late; one line says why there is none.
+    program, the engine's quiet time is outside the estimate's interval, or parity or audit fail. A certificate takes
+    --mode paced and 459 frames or more, none of them late; one line says why there is none.
     """
     if check_certificate:
         _check_certificate(folder, trust, device=device, threads=threads)
         return
     if through == "mrd" and mode != "paced":
         raise BadInputError(f"--through mrd sends frames at --fps, not in --mode {mode}.", hint="add --mode paced.")
-    words = [] if co_load is None else check_command(co_load)
+    if co_load is not None:
+        check_command(co_load)
     for path in (output, plot):
         if path is not None:
             check_output_file(path)
@@ -182,7 +183,6 @@ def bench_engine(
         through=through,
         trust=trust,
         co_load=co_load,
-        co_load_words=words,
         source=synthetic_frames() if cine is None else cine_frames(cine),
         reference=reference,
         parity_inputs=parity_inputs(bundle, data),

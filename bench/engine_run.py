@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bedside.pipeline import FramePipeline
 from bench.cli_common import describe
-from bench.co_load import co_load
+from bench.co_load import check_command, co_load
 from bench.frames import FrameSource
 from bench.gates import ParityInputs, check_audit, check_parity, parity_at_export
 from bench.machine import lut_anchor
@@ -35,7 +35,6 @@ class Order:
     """Public key that serve-mrd demands a signature of."""
     co_load: str | None
     """Program to run beside a second measurement, as it was typed."""
-    co_load_words: list[str]
     source: FrameSource
     reference: Reference | None
     parity_inputs: ParityInputs | None
@@ -71,7 +70,7 @@ def measure_bundle(bundle: Bundle, order: Order, progress: Progress) -> dict[str
         anchor = None if lut is None else stack.enter_context(lut_anchor(lut, device=device))
         measurement = measure(pipeline, order.source, plan, clock=clock, progress=progress, anchor=anchor)
         if order.co_load is not None:
-            with co_load(order.co_load_words) as load:
+            with co_load(check_command(order.co_load)) as load:
                 streams = measure_beside(pipeline, order.source, plan, clock=clock, progress=progress)
                 load.check()
                 beside = co_load_part(order.co_load, load, *streams, plan)

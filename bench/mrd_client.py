@@ -26,6 +26,8 @@ from cinert.open_recon import CONFIG
 
 _SILENCE_S = 60.0
 """Without a message from the server while answers are due."""
+_REPETITIONS = 2**16
+"""The counter in an image's header has 16 bits and wraps."""
 
 
 class PacedClient:
@@ -79,6 +81,7 @@ class PacedClient:
         )
         failed: list[Exception] = []
         self._records = [FrameRecord(np.nan, np.nan) for _ in range(warmup + frames)]
+        self._latest = 0
 
         def receive() -> None:
             try:
@@ -109,7 +112,7 @@ class PacedClient:
             record.due_ms = first_ms + number * 1000 / fps
             repetition, phase = divmod(number, len(self._images))
             for image in self._images[phase]:
-                image.repetition = repetition % 2**16
+                image.repetition = repetition % _REPETITIONS
             self._clock.sleep_until_ms(record.due_ms)
             if not receiver.is_alive():
                 return
@@ -138,12 +141,14 @@ class PacedClient:
                     self._answer(number, str(meta["CineRT_state"]), server_ms=float(meta["CineRT_frame_to_mask_ms"]))
 
     def _number(self, repetition: int, phase: int) -> int:
-        number = repetition * len(self._images) + phase
-        if not (phase < len(self._images) and number < len(self._records)):
+        number, wrap = repetition * len(self._images) + phase, _REPETITIONS * len(self._images)
+        # Of the frames that this counter may stand for, the one nearest to the latest answer.
+        number += round((self._latest - number) / wrap) * wrap
+        if not (phase < len(self._images) and 0 <= number < len(self._records)):
             raise PeerError(f"phase {phase} of repetition {repetition} was never sent")
         return number
 
     def _answer(self, number: int, state: str, *, reason: str = "", server_ms: float | None = None) -> None:
-        record = self._records[number]
+        self._latest, record = number, self._records[number]
         record.answered_ms, record.state = self._clock.now_ms(), state
         record.reason, record.server_ms = reason, server_ms

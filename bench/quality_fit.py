@@ -16,6 +16,7 @@ from scipy import optimize
 from bedside.quality_history import volume_distance
 from bench.metrics import CLASS_LABELS
 from bench.robustness import CLEAN, MaskSample
+from cinert.errors import BadInputError
 from cinert.quality import FEATURES, OVER_TIME, QualityModel, Term, VolumeRange
 
 _RIDGE = 1e-3
@@ -51,12 +52,15 @@ def fit_quality(samples: Sequence[MaskSample], aim: Aim) -> QualityModel:
         The model, with empty `calibration` and `judged`.
 
     Raises:
-        ValueError: fewer than two masks with a foreground.
+        BadInputError: fewer than two masks with a foreground.
     """
     volumes = _volume_ranges(samples)
     kept = [(sample, features) for sample in samples if (features := features_for(sample, volumes)) is not None]
     if len(kept) < 2:
-        raise ValueError(f"{len(kept)} masks with a foreground are too few to fit a score to")
+        raise BadInputError(
+            f"{len(kept)} of {len(samples)} masks have a foreground, too few to fit a score to.",
+            hint="evaluate-bundle says how well the bundle segments these patients.",
+        )
     values = np.array([[np.nan if f[name] is None else f[name] for name in FEATURES] for _, f in kept], dtype=float)
     known = ~np.isnan(values)
     floors = _floors(kept)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bedside.pipeline import FramePipeline
 from bedside.quality import features_of
 from bedside.quality_history import MaskHistory
-from bedside.volumes import volumes_ml
+from bedside.volumes import frame_volumes_ml
 from bench.corruptions import CORRUPTIONS, Corruption, Scan
 from bench.corruptions.scan import stored
 from bench.metrics import CLASS_LABELS
@@ -134,7 +134,7 @@ def _of_patient(
         other = (others[0][0], others[0][1]) if others else None
         previous, past = _past(pipeline, recorder, patient, frame.index, geometry, other)
         scan = Scan.of(image, label, geometry, other)
-        reference = _volumes_ml(label, geometry)
+        reference = frame_volumes_ml(label, geometry)
         for name, strength, corrupted in _versions(scan, corruptions, [seed, *_numbers(patient.id), frame.index]):
             recorder.history, recorder.features = None if past is None else past.copy(), None
             result = pipeline.bind(geometry).segment(stored(corrupted.image_DHW, geometry))
@@ -146,7 +146,7 @@ def _of_patient(
                 strength=strength,
                 dice=dice(result.mask, stored(corrupted.label_DHW, geometry)),
                 features=recorder.features,
-                volumes_ml=_volumes_ml(result.mask, geometry),
+                volumes_ml=frame_volumes_ml(result.mask, geometry),
                 reference_ml=reference,
                 previous=previous,
             )
@@ -196,10 +196,6 @@ def dice(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
         total = np.count_nonzero(found) + np.count_nonzero(present)
         scores[name] = 2 * np.count_nonzero(found & present) / total if total else 1.0
     return scores
-
-
-def _volumes_ml(mask: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
-    return {name: ml for name, (ml,) in volumes_ml(mask[..., None], geometry).items()}
 
 
 def _numbers(word: str) -> list[int]:

@@ -80,9 +80,10 @@ def main() -> None:
     if words.data is not None:
         patients = {patient.id: patient for patient in read_patients(words.data)}
         held_out = [patients[id_] for id_ in split(patients, words.fold).validation]
-        for seen in (bundle.seen_patients, trained.seen_patients):
+        for path, seen in ((words.bundle, bundle.seen_patients), (words.slices, trained.seen_patients)):
             if seen is not None:
-                refuse_seen(seen_among(held_out, seen, on_patient=lambda: None), bundle=words.bundle)
+                found = seen_among(held_out, seen, on_patient=lambda: None)
+                refuse_seen(found, bundle=path, hint="give the --fold that both were trained without.")
         document["patients"] = dice_on_patients(held_out[: 1 if words.tiny else words.patients], stack, slices)
     if words.cine is not None:
         cine = read_cine(words.cine)

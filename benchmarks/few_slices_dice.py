@@ -31,8 +31,8 @@ def dice_on_patients(patients: Sequence[Patient], stack: StackNetwork, slices: S
     """Score both ways where the rest of the stack is of the other phase.
 
     Returns:
-        {n_patients, whole {rv, myo, lv, mean}, by number of fresh slices {stack {...}, slices {...}, slices_less_stack
-        {mean, standard_error}}}: means over patients of the mean over their phases.
+        {n_patients, whole {rv, myo, lv, mean}, stack_1 {...}, slices_1 {...}, ..., slices_less_stack_1 {mean,
+        standard_error}, ...}, by the number of fresh slices: means over patients of the mean over their phases.
     """
     rows: dict[str, list[float]] = {}
     by_class: dict[str, list[dict[str, float]]] = {}

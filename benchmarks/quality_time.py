@@ -24,7 +24,7 @@ from cinert.data.patients import load_frame
 from cinert.data.phantom import write_phantom
 from cinert.environment import library_version
 from cinert.files import write_json
-from cinert.quality import CALIBRATION, FEATURES, QualityModel, Term, VolumeRange
+from cinert.quality import CALIBRATION, FEATURES, STRUCTURES, QualityModel, Term, VolumeRange
 from cinert.space import load_space
 from cinert.timing import percentiles_ms
 
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 MODEL = QualityModel(
     intercept=2.0,
     terms={name: Term(0.0, 0.0, 1.0, 0.1) for name in FEATURES},
-    volumes=dict.fromkeys(("rv", "myo", "lv"), VolumeRange(4.5, 0.5)),
+    volumes=dict.fromkeys(STRUCTURES, VolumeRange(4.5, 0.5)),
     threshold=0.5,
     good_dice=0.7,
     calibration=dict.fromkeys(CALIBRATION, 0),

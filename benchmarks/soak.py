@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cinert.environment import device_name
-from cinert.files import check_writable, write_json, write_text
+from cinert.files import check_output_file, write_json, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _COMMAND = "from bench.engine_cli import bench_engine; bench_engine()"
@@ -158,7 +158,7 @@ def main() -> None:
     date = datetime.date.today().isoformat()
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / f"{date}-soak.json")
     options = parser.parse_args()
-    check_writable(options.output)
+    check_output_file(options.output)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         found = {name: run_stage(name, words, options, Path(folder)) for name, words in stages(options).items()}
     for document in found.values():

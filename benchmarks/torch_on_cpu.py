@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from cinert.files import check_output_file, write_json
+
 WAYS = ("as PyTorch has it", "own layers", "own layers, memory kept")
 _POOL_SHAPE = (1, 16, 10, 64, 56)
 _RUNS = 8
@@ -100,6 +102,8 @@ def main() -> None:
     if options.way:
         print(json.dumps(measure(options.way, options.space, options.networks, options.seed)))
         return
+    if options.output:
+        check_output_file(options.output)
     rounds: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     command = [sys.executable, __file__, "--space", options.space, "--networks", str(options.networks)]
     command += ["--seed", str(options.seed)]
@@ -123,7 +127,7 @@ def main() -> None:
     if options.output:
         date = datetime.datetime.now(datetime.UTC).date().isoformat()
         document = {"date": date, "space": options.space, "seed": options.seed, "threads": 1, "ways": found}
-        options.output.write_text(json.dumps(document, indent=2) + "\n")
+        write_json(options.output, document)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def viewers(url: str, count: int, *, stuck: bool) -> Iterator[list[Any]]:
 
 def run(case: str, bundle: Bundle, cine: Cine, arguments: argparse.Namespace) -> dict[str, Any]:
     """Replay once; latency of every frame, and what the viewers got."""
-    told: list[tuple[Frame | None, Answer]] = []
+    told: list[Answer] = []
     facts = Facts(bundle=bundle.digest, device="", budget_ms=BUDGET_MS, stale_ms=500.0, source="benchmark")
     with contextlib.ExitStack() as stack:
         runners = stack.enter_context(
@@ -94,7 +94,7 @@ def run(case: str, bundle: Bundle, cine: Cine, arguments: argparse.Namespace) ->
         def show(frame: Frame | None, answer: Answer) -> None:
             if page is not None:
                 page.publish(1, frame, answer)
-            told.append((None, answer))
+            told.append(answer)
             if len(told) >= arguments.frames:
                 replay.stop()
 
@@ -105,8 +105,8 @@ def run(case: str, bundle: Bundle, cine: Cine, arguments: argparse.Namespace) ->
         took_s = time.perf_counter() - started
         messages = [counter.value for counter in counters]
     return {
-        "total_ms": [answer.total_ms for _, answer in told if answer.mask is not None],
-        "dropped": sum(answer.state == "dropped" for _, answer in told),
+        "total_ms": [answer.total_ms for answer in told if answer.mask is not None],
+        "dropped": sum(answer.state == "dropped" for answer in told),
         "messages_per_s": [count / took_s for count in messages],
     }
 

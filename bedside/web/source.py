@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bedside.frames import Answer, Frame
-from bedside.volumes import volumes_ml
+from bedside.volumes import frame_volumes_ml
 from bedside.web.mosaic import Mosaic, Tiles
 
 _LATENCIES = 110
@@ -67,8 +67,8 @@ class Source:
             # The mask of an older frame, which stands in the curve already.
             return
         self._measured = shown.number
-        volumes = volumes_ml(shown.answer.mask[..., None], shown.frame.geometry)
-        self._volumes.append((round(shown.arrived_s, 4), round(volumes["lv"][0], 1), round(volumes["rv"][0], 1)))
+        volumes = frame_volumes_ml(shown.answer.mask, shown.frame.geometry)
+        self._volumes.append((round(shown.arrived_s, 4), round(volumes["lv"], 1), round(volumes["rv"], 1)))
 
     def cut(self, shown: Shown) -> Tiles:
         """The slices to show of a mask; raises as numpy does where frame and mask do not fit each other."""

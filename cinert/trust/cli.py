@@ -86,7 +86,7 @@ verify-bundle bundle.certificate.json --key public.pem
 def verify_bundle(target: Path, key: Path, signature: Path | None) -> None:
     """Say whether a bundle, or a file beside it, is what the owner of a key has signed.
 
-    Nothing is deserialised and no network is used. A changed byte, a file too many or too few, another key or a
+    No engine is loaded and no network is used. A changed byte, a file too many or too few, another key or a
     spoiled signature is one line and exit code 2.
     """
     if target.is_dir():

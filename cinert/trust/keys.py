@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cinert.errors import BadInputError
 from cinert.files import atomic_path, read_bytes
-from cinert.trust.signature import HASHES, key_id
+from cinert.trust.signature import HASHES, NO_SUCH_KEY, key_id
 
 PRIVATE, PUBLIC = "private.pem", "public.pem"
 
@@ -70,8 +71,8 @@ def public_half(private_key: Path, password: str | None) -> bytes:
     except (ValueError, TypeError) as error:
         wrong = "its password is another one" if is_encrypted(private_key) else "it is no private key in PEM"
         raise BadInputError(f"cannot use the key {private_key}: {wrong}.", hint="cinert keygen makes one.") from error
+    except UnsupportedAlgorithm as error:
+        raise BadInputError(f"{private_key} {NO_SUCH_KEY}", hint="cinert keygen makes one.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in HASHES:
-        raise BadInputError(
-            f"{private_key} is not an elliptic-curve key on P-256, P-384 or P-521.", hint="cinert keygen makes one."
-        )
+        raise BadInputError(f"{private_key} {NO_SUCH_KEY}", hint="cinert keygen makes one.")
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

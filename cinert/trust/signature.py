@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -39,6 +39,7 @@ HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "secp521r1": hashes.SHA512,
 }
 """Curves that `model-signing` takes, with the hash that goes with each."""
+NO_SUCH_KEY = "is not an elliptic-curve key on P-256, P-384 or P-521."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,10 @@ def load_public_key(path: Path) -> ec.EllipticCurvePublicKey:
             f"{path} is no public key in PEM{': it is a private key' if private else ''}.",
             hint="cinert keygen writes private.pem and public.pem; the public one goes here.",
         ) from error
+    except UnsupportedAlgorithm as error:
+        raise BadInputError(f"{path} {NO_SUCH_KEY}", hint="see cinert keygen.") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
-        raise BadInputError(f"{path} is not an elliptic-curve key on P-256, P-384 or P-521.", hint="see cinert keygen.")
+        raise BadInputError(f"{path} {NO_SUCH_KEY}", hint="see cinert keygen.")
     return key
 
 

@@ -155,6 +155,10 @@ def test_a_certificate_that_is_refuted_is_withdrawn_and_no_other(own, verify, ch
         (["budget_ms"], 5000.0, 1, "is not about its budget of 5000 ms"),
         (["version"], 2, 2, "version is 2"),
         (["surprise"], 2, 2, "unknown key surprise"),
+        (["bundle"], "mine", 2, "bundle is 'mine', expected a mapping"),
+        (["frames"], "many", 2, "frames: 'many' is not a number"),
+        (["frame_to_mask", "p99_ms"], None, 2, "p99_ms: None is not a number"),
+        (["fingerprint", "threads"], "two", 2, "fingerprint.threads: 'two' is not a number"),
     ],
 )
 def test_a_certificate_that_does_not_hold_is_refused_in_one_line(own, verify, path, value, code, says):

@@ -18,6 +18,7 @@ from bench.quality_worth import (
     worth,
 )
 from bench.robustness import CLEAN, MaskSample
+from cinert.errors import BadInputError
 from cinert.quality import FEATURES
 
 AIM = Aim(good_dice=0.7, catch=0.9)
@@ -100,7 +101,7 @@ def test_an_empty_mask_scores_0_and_is_unsure(samples):
 
 
 def test_too_little_to_fit_to():
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(BadInputError, match=r"1 of 2 masks have a foreground, too few"):
         fit_quality([sample(), empty()], AIM)
 
 

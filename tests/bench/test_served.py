@@ -138,6 +138,14 @@ def test_every_frame_is_sent_at_its_time_and_gets_one_answer(serve, source):
     assert all(frame.state in {"live", "dropped"} for frame in frames)
 
 
+def test_frames_after_the_counter_of_repetitions_has_wrapped_get_their_own_answers(serve, source, monkeypatch):
+    # Two frames in a repetition: the counter wraps after 10 frames, as it does after hours with its 16 bits.
+    monkeypatch.setattr("bench.mrd_client._REPETITIONS", 5)
+    frames = PacedClient(serve(Slow(0.0)), source).stream(30, fps=100, warmup=0, on_frame=lambda: None)
+    assert all(frame.state in {"live", "dropped"} for frame in frames)
+    assert all(frame.answered_ms > frame.sent_ms for frame in frames)
+
+
 def test_while_the_engine_is_busy_frames_are_dropped_and_the_freshest_is_served(serve, source):
     at_engine, all_sent = threading.Event(), threading.Event()
 

@@ -218,6 +218,10 @@ def test_every_curve_of_model_signing_does(folder: Path, tmp_path: Path, curve: 
     assert model_signing_accepts(folder, signature_path(folder), public)
 
 
+SECP112R1 = "MDIwEAYHKoZIzj0CAQYFK4EEAAYDHgAELQ7VvMdwAdeKsMrtkpbXKARmrrqAY2/E\nMXpzLg=="
+"""A public key on a curve that `cryptography` does not know."""
+
+
 def test_what_is_no_key_of_the_right_kind_is_refused(folder: Path, keys, signed: Path, tmp_path: Path) -> None:
     other = tmp_path / "ed25519.pem"
     other.write_bytes(
@@ -225,8 +229,11 @@ def test_what_is_no_key_of_the_right_kind_is_refused(folder: Path, keys, signed:
         .public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
+    unknown = tmp_path / "secp112r1.pem"
+    unknown.write_text(f"-----BEGIN PUBLIC KEY-----\n{SECP112R1}\n-----END PUBLIC KEY-----\n")
     for path, words in {
         other: "not an elliptic-curve key",
+        unknown: "not an elliptic-curve key",
         keys.private: "it is a private key",
         signed: "no public key in PEM",
         tmp_path / "missing.pem": "cannot read the public key",
