@@ -21,10 +21,10 @@ demo: install  ## the whole story on this CPU, in runs/demo
 	BIN=$(BIN) RUN=$(RUN) bash examples/demo.sh
 
 test: install  ## unit and integration tests
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-full: install  ## also the slow ones
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 gpu-tiny: install  ## all stages of the GPU run book on this CPU, from the start
 	rm -rf runs/gpu-tiny

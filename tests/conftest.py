@@ -17,6 +17,20 @@ import torch
 from cinert.files import sha256_of_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+LONG = (
+    "test_main_job.py",
+    "test_schemas.py",
+    "test_bench_compare.py",
+    "test_interruption.py",
+    "test_ranks.py",
+    "test_bench_model.py",
+    "test_bench_ops.py",
+    "test_sweep.py",
+    "test_int8_parts.py",
+    "test_int8_bundle.py",
+    "test_every_engine.py",
+)
+"""The slowest files, slowest first. Begun last, one of them would leave the other workers with nothing to do."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

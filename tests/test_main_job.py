@@ -37,7 +37,7 @@ def test_from_phantom_to_mask(work):
     # Coarse, but with the field of view of every preset.
     document.update(name="coarse", input_shape_DHW=[10, 32, 28], spacing_mm=[10.0, 6.25, 6.25], widths=[4, 8, 8])
     (work / "coarse.yaml").write_text(yaml.safe_dump(document))
-    run(work, "make-phantom", "data", "--patients", 5, "--seed", 3)
+    run(work, "make-phantom", "data", "--patients", 3, "--seed", 3)
     few = ["--networks", 10, "--allow-busy"]
     run(work, "bench-ops", "--space", "coarse.yaml", "--backend", "ort", *few, "-o", "ort_lut.json")
     # The owner's commands, word for word but for the LUT's name: data from $CINERT_DATA, weights beside the arch file.

@@ -26,6 +26,8 @@ _DEPTHS_PER_SLICE = 5
 _RV_WALL_MM = 3.0
 _FAT_MM = 4.0
 _ATRIAL_WALL_MM = 3.0
+# From the right ventricle.
+_PAPILLARY_ANGLES = (np.radians(115), np.radians(-115))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ class Scene:
     Attributes:
         patient: the draw.
         box: the part of (x, y) that holds the heart.
-        rho, angle: (x, y, z) polar coordinates of the box's voxel centres around the left ventricle's axis, mm and
-            radians; radii already divided by `roundness`.
+        rho: (x, y, z) distance of the box's voxel centres from the left ventricle's axis, mm, divided by `roundness`.
         crescent: thickness of the right ventricle at each voxel's angle, 0..1.
         rough: relative roughness of the endocardium, which the image shows and the labels ignore.
         fat: share of the epicardial fat's thickness at each voxel's angle.
+        papillary: (x, y, z) cosine of each voxel's angle from each of the two papillary muscles.
         swirl: relative brightness of blood at each voxel of the box, mean 1.
         around: (x, y, z) brightness without the heart.
         bias: (x, y, z) sensitivity of the receive coils.
@@ -49,10 +51,10 @@ class Scene:
     patient: PatientDraw
     box: tuple[slice, slice]
     rho: Array
-    angle: Array
     crescent: Array
     rough: Array
     fat: Array
+    papillary: tuple[NDArray[np.float64], ...]
     swirl: Array
     around: Array
     bias: Array
@@ -81,10 +83,10 @@ def make_scene(patient: PatientDraw, rng: np.random.Generator) -> Scene:
         patient,
         box,
         rho,
-        angle,
         crescent_shape(patient, angle).astype(np.float32),
         _harmonics(angle, depth_mm, rng, tuple(range(2, 17))) * np.float32(0.025),
         np.clip(0.5 + 0.6 * _harmonics(angle, depth_mm, rng, (1, 2, 3)), 0.1, 1.3).astype(np.float32),
+        tuple(np.cos(angle - (patient.rv_angle + around)) for around in _PAPILLARY_ANGLES),
         1 + np.float32(0.06) * _texture(rho.shape, 4.0 / patient.spacing_mm[0], rng),
         _surroundings(patient, x_mm, y_mm, depth_mm, rng),
         _coil_sensitivity(patient, x_mm, y_mm, rng),
@@ -168,19 +170,14 @@ def _papillary(
     size = np.where(
         (share > 0.25) & (share < 0.75), 4.5 * np.sqrt(np.clip(1 - ((share - 0.5) / 0.25) ** 2, 0, None)), 0
     )
+    there = size > 0
+    reach, rho = np.maximum(endo - 5.0, 0.35 * endo)[there], scene.rho[..., there]
     shares = np.zeros_like(scene.rho)
-    for around in (np.radians(115), np.radians(-115)):
-        turn = scene.patient.rv_angle + around
-        reach = np.maximum(endo - 5.0, 0.35 * endo)
-        gap = np.sqrt(
-            scene.rho**2
-            + (reach**2).astype(np.float32)
-            - 2 * scene.rho * reach.astype(np.float32) * np.cos(scene.angle - turn)
-        )
-        shares = np.maximum(
-            shares, np.clip((size.astype(np.float32) - gap) / np.float32(pixel) + 0.5, 0, 1) * (size > 0)
-        )
-    return shares.astype(np.float32)
+    for cosine in scene.papillary:
+        gap = np.sqrt(rho**2 + (reach**2).astype(np.float32) - 2 * rho * reach.astype(np.float32) * cosine[..., there])
+        covered = np.clip((size[there].astype(np.float32) - gap) / np.float32(pixel) + 0.5, 0, 1)
+        shares[..., there] = np.maximum(shares[..., there], covered)
+    return shares
 
 
 def _surroundings(

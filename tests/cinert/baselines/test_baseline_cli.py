@@ -102,20 +102,26 @@ def test_another_architecture_is_not_overwritten(tmp_path):
     assert path.read_text() == before
 
 
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantom") / "data"
+    write_phantom(folder, patients=3, seed=0)
+    return folder
+
+
 # A network in three dimensions, and one in two that shares convolutions between its iterations.
 @pytest.fixture(scope="module", params=["unet3d", "bix-nas"])
-def run(request, tmp_path_factory):
+def run(request, tmp_path_factory, patients):
     """A tiny network trained for one epoch on three phantom patients: (run folder, data)."""
     folder = tmp_path_factory.mktemp(request.param)
     document = load_space("demo").to_dict()
     document.update(name="tiny", input_shape_DHW=[4, 16, 16], spacing_mm=[25.0, 12.5, 12.5], widths=[4, 8, 12])
     document.update(strides=[[2, 2, 2], [1, 2, 2]])
     (folder / "space.yaml").write_text(yaml.safe_dump(document))
-    write_phantom(folder / "data", patients=3, seed=0)
     arch = folder / "run" / "arch.yaml"
     good(baseline, request.param, "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
-    good(train_arch, arch, "--data", folder / "data", "--epochs", 1, "--localiser-steps", 2, "--device", "cpu")
-    return folder / "run", folder / "data"
+    good(train_arch, arch, "--data", patients, "--epochs", 1, "--localiser-steps", 2, "--device", "cpu")
+    return folder / "run", patients
 
 
 # Notes of third parties while a program is exported or loaded; they concern their own code.

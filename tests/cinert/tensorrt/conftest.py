@@ -22,6 +22,7 @@ from cinert.backends.base import Model
 from cinert.backends.tensorrt import TensorRtRtxBackend
 from cinert.device_memory.base import Device, Stream
 from cinert.device_memory.driver import GpuFacts
+from latency.parts import PartCatalogue
 
 SHAPE = (1, 2, 3, 4, 4)
 
@@ -235,3 +236,24 @@ def rtx():
     """The real TensorRT-RTX back end, which builds without a GPU."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install 'cinert[rtx]')")
     return lambda *capabilities, **options: TensorRtRtxBackend(capabilities=capabilities or ("8.6",), **options)
+
+
+def _reads_a_full_vertex(key, space):
+    full = space.vertex_channels(space.shapes_DHW.index(key.shape_in))
+    if key.kind.startswith("pre.") or key.kind == "head":
+        return key.channels_in == full
+    return key.kind != "concat" or key.channels_out == full
+
+
+@pytest.fixture(scope="session")
+def part_keys():
+    """Parts of a space that read every node of a vertex, or the others.
+
+    Parts that read fewer nodes run the same kernels on fewer channels, and each takes seconds to export.
+    """
+
+    def part_keys(space, precision="fp32", *, full):
+        keys = PartCatalogue(space, precision).all()
+        return [key for key in keys if _reads_a_full_vertex(key, space) == full]
+
+    return part_keys

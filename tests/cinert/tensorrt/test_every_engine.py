@@ -12,7 +12,7 @@ from cinert.network import random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from cinert.space import PRESETS, load_space
-from latency.parts import PartCatalogue, part_model
+from latency.parts import part_model
 
 PRECISIONS = ("fp32", "fp16")
 
@@ -30,20 +30,12 @@ def build_all(backend, models, precision):
     return refused
 
 
-def reads_a_full_vertex(key, space):
-    """Parts that read fewer nodes run the same kernels on fewer channels, and each takes seconds to export."""
-    full = space.vertex_channels(space.shapes_DHW.index(key.shape_in))
-    if key.kind.startswith("pre.") or key.kind == "head":
-        return key.channels_in == full
-    return key.kind != "concat" or key.channels_out == full
-
-
 @pytest.mark.parametrize("full", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["full", "fewer"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_part_of_a_preset_builds(rtx, preset, precision, full, record_property):
+def test_every_part_of_a_preset_builds(rtx, part_keys, preset, precision, full, record_property):
     space = load_space(preset)
-    keys = [key for key in PartCatalogue(space).all() if reads_a_full_vertex(key, space) == full]
+    keys = part_keys(space, full=full)
     assert {key.kind for key in keys} >= ({*space.ops} - {"zero"} if full else {"pre.ct", "pre.ns", "pre.ep"})
     assert build_all(rtx(), map(part_model, keys), precision) == []
     record_property("tensorrt-rtx engines", len(keys))
