@@ -9,12 +9,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from cinert.backends import get_backend
+from cinert.environment import fingerprint
 from cinert.files import sha256_of_file
+from cinert.space import Space
+from latency.load_factor import LoadFactor
+from latency.lut import Lut
+from latency.lut_prices import Price, Prices
+from latency.parts import PartCatalogue, PartKey
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONG = (
@@ -57,6 +65,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     properties = [item for report in terminalreporter.stats.get("passed", ()) for item in report.user_properties]
     if built := sum(int(str(value)) for name, value in properties if name == "tensorrt-rtx engines"):
         terminalreporter.write_line(f"TensorRT-RTX engines built without a GPU: {built}")
+
+
+@pytest.fixture(scope="session")
+def made_up_lut() -> Callable[..., Lut]:
+    """Make a LUT of a space by hand; `dataclasses.replace` changes what else a test needs."""
+
+    def make(space: Space, price_of: Callable[[PartKey], float], **prices: Any) -> Lut:
+        parts = {
+            key.label: Price(key=key, ms=price_of(key), error_ms=0.01, networks=5, from_networks=0.9)
+            for key in PartCatalogue(space).all()
+        }
+        usual = {"constant_ms": 0.25, "composition": "sum", "relative_error_90": 0.1, "overlap": 1.2}
+        return Lut(
+            space=space,
+            fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
+            protocol={},
+            rows=(),
+            prices=Prices(parts=parts, report={"figures": {}, "networks": []}, **{**usual, **prices}),
+            load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
+            created="2026-11-21T00:00:00+00:00",
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,7 @@ from export.engine import export_bundle
 from export.parity import random_images
 from export.pricing import Pricing
 from export.weights import load_trained
-from latency.load_factor import LoadFactor
-from latency.lut import Lut, Row, save_lut
-from latency.lut_prices import Price, Prices
-from latency.parts import PartCatalogue
+from latency.lut import Row, save_lut
 
 PATIENTS = ("patient901", "patient902", "patient903")
 SHAPE = (28, 26, 6)
@@ -113,30 +110,20 @@ def bundle(bundle_folder):
 
 
 @pytest.fixture
-def make_lut(tmp_path, tiny_arch):
+def make_lut(made_up_lut, tmp_path, tiny_arch):
     """Write a LUT in which every part costs the same."""
 
     def make(*, part_ms=1.0, relative_error_90=0.1, anchor_ms=None, **binding) -> Path:
-        keys = PartCatalogue(tiny_arch.space).all()
+        lut = made_up_lut(
+            tiny_arch.space, lambda key: part_ms, constant_ms=0.0, overlap=1.0, relative_error_90=relative_error_90
+        )
         timing = dict.fromkeys(("quiet_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms"), part_ms)
         timing |= {"spread": 0.0, "std_ms": 0.0, "n": 9, "noisy": False}
-        lut = Lut(
-            space=tiny_arch.space,
-            fingerprint={**_fingerprint(), **binding},
+        lut = dataclasses.replace(
+            lut,
+            fingerprint={**lut.fingerprint, **binding},
             protocol={} if anchor_ms is None else {"anchor_ms": anchor_ms},
-            rows=tuple(Row(key=key, timing=timing) for key in keys),
-            prices=Prices(
-                constant_ms=0.0,
-                parts={
-                    key.label: Price(key=key, ms=part_ms, error_ms=0.0, networks=5, from_networks=1.0) for key in keys
-                },
-                composition="sum",
-                relative_error_90=relative_error_90,
-                overlap=1.0,
-                report={"figures": {}, "networks": []},
-            ),
-            load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
-            created="2026-11-21T00:00:00+00:00",
+            rows=tuple(Row(key=price.key, timing=timing) for price in lut.prices.parts.values()),
         )
         save_lut(tmp_path / "lut.json", lut)
         return tmp_path / "lut.json"

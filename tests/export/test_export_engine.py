@@ -12,20 +12,15 @@ from safetensors.torch import load_file
 
 import export.engine
 from cinert.arch import load_arch, save_arch
-from cinert.backends import get_backend
 from cinert.bundle import open_bundle
 from cinert.data.localiser import VIEW
-from cinert.environment import fingerprint
 from cinert.errors import BadInputError
 from cinert.localiser_net import LocaliserNet
 from cinert.network import Network, load_weights, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from export.cli import export_engine
-from latency.load_factor import LoadFactor
-from latency.lut import Lut, save_lut
-from latency.lut_prices import Price, Prices
-from latency.parts import PartCatalogue
+from latency.lut import save_lut
 from search.data import PatientRecord
 from search.localise import LocaliserSettings, save_localiser
 
@@ -164,31 +159,24 @@ class TestBadInput:
         assert not (arch_file.parent / "bundle").exists()
 
 
-def _lut(space, *, precision: str = "fp32") -> Lut:
-    keys = PartCatalogue(space).all()
-    print_ = fingerprint(get_backend("ort"), device="cpu", threads=1, precision=precision)
-    print_["device"] = {"kind": "cpu", "name": "Bedside CPU", "cores": 8}
-    return Lut(
-        space=space,
-        fingerprint=print_,
-        protocol={},
-        rows=(),
-        prices=Prices(
-            constant_ms=0.5,
-            parts={key.label: Price(key=key, ms=0.25, error_ms=0.0, networks=5, from_networks=1.0) for key in keys},
-            composition="sum",
-            relative_error_90=0.1,
-            overlap=1.0,
-            report={"figures": {}, "networks": []},
-        ),
-        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
-        created="2026-11-21T00:00:00+00:00",
-    )
+@pytest.fixture
+def foreign_lut(made_up_lut):
+    """Of another machine."""
+
+    def make(space):
+        lut = made_up_lut(space, lambda key: 0.25)
+        return dataclasses.replace(
+            lut, fingerprint={**lut.fingerprint, "device": {"kind": "cpu", "name": "Bedside CPU", "cores": 8}}
+        )
+
+    return make
 
 
 class TestEstimate:
-    def test_of_another_machine_is_stored_and_the_machine_named(self, arch_file: Path, tmp_path: Path, arch) -> None:
-        save_lut(tmp_path / "lut.json", _lut(arch.space))
+    def test_of_another_machine_is_stored_and_the_machine_named(
+        self, arch_file: Path, tmp_path: Path, arch, foreign_lut
+    ) -> None:
+        save_lut(tmp_path / "lut.json", foreign_lut(arch.space))
 
         result = run(arch_file, "--lut", tmp_path / "lut.json", *QUICK)
 
@@ -200,15 +188,15 @@ class TestEstimate:
         assert manifest.estimate["low_ms"] < manifest.estimate["ms"] < manifest.estimate["high_ms"]
         assert "Bedside CPU" in manifest.lut["device"]
 
-    def test_of_another_back_end_is_refused(self, arch_file: Path, tmp_path: Path, arch) -> None:
-        save_lut(tmp_path / "lut.json", _lut(arch.space))
+    def test_of_another_back_end_is_refused(self, arch_file: Path, tmp_path: Path, arch, foreign_lut) -> None:
+        save_lut(tmp_path / "lut.json", foreign_lut(arch.space))
 
         result = run(arch_file, "--lut", tmp_path / "lut.json", "--backend", "torch")
 
         assert_refused(result, 2, "prices of ort", "the engine is torch", "--backend ort")
 
-    def test_of_another_precision_is_refused(self, arch_file: Path, tmp_path: Path, arch) -> None:
-        save_lut(tmp_path / "lut.json", _lut(arch.space))
+    def test_of_another_precision_is_refused(self, arch_file: Path, tmp_path: Path, arch, foreign_lut) -> None:
+        save_lut(tmp_path / "lut.json", foreign_lut(arch.space))
         words = ("--backend", "ort", "--precision", "int8", "--calibration", tmp_path)
 
         result = run(arch_file, "--lut", tmp_path / "lut.json", *words)
@@ -216,9 +204,9 @@ class TestEstimate:
         assert_refused(result, 2, "prices of ort in fp32, the engine is ort in int8", "a LUT of ort in int8")
         assert not (arch_file.parent / "bundle").exists()
 
-    def test_of_another_space_is_refused(self, arch_file: Path, tmp_path: Path, arch) -> None:
+    def test_of_another_space_is_refused(self, arch_file: Path, tmp_path: Path, arch, foreign_lut) -> None:
         other = dataclasses.replace(arch.space, widths=(4, 8, 12))
-        save_lut(tmp_path / "lut.json", _lut(other))
+        save_lut(tmp_path / "lut.json", foreign_lut(other))
 
         assert_refused(run(arch_file, "--lut", tmp_path / "lut.json", *QUICK), 2)
 

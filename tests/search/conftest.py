@@ -12,39 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from cinert.backends import get_backend
 from cinert.data.dataset import Sample
-from cinert.environment import fingerprint
 from cinert.space import load_space
 from latency.cost import SpaceCosts
-from latency.load_factor import LoadFactor
-from latency.lut import Lut, save_lut
-from latency.lut_prices import Price, Prices
-from latency.parts import PartCatalogue
+from latency.lut import save_lut
 from search.data import FoldData, PatientRecord
 
 MS = {"stem": 1.0, "head": 0.5, "conv": 4.0, "dilated": 5.0, "separable": 2.0, "maxpool": 1.5, "identity": 0.1}
-
-
-def make_lut(space):
-    return Lut(
-        space=space,
-        fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
-        protocol={},
-        rows=(),
-        prices=Prices(
-            constant_ms=0.25,
-            parts={
-                key.label: Price(key=key, ms=MS.get(key.kind, 0.3), error_ms=0.01, networks=1, from_networks=0.9)
-                for key in PartCatalogue(space).all()
-            },
-            composition="sum",
-            relative_error_90=0.1,
-            overlap=1.2,
-        ),
-        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
-        created="2026-11-21T00:00:00+00:00",
-    )
 
 
 @pytest.fixture(scope="session")
@@ -70,14 +44,14 @@ def either(request, tiny):
 
 
 @pytest.fixture(scope="session")
-def lut(tiny):
-    return make_lut(tiny)
+def lut(lut_of, tiny):
+    return lut_of(tiny)
 
 
 @pytest.fixture(scope="session")
-def lut_of():
-    """A LUT of another space, with the same prices."""
-    return make_lut
+def lut_of(made_up_lut):
+    """Make a LUT of a space, with the same prices."""
+    return lambda space: made_up_lut(space, lambda key: MS.get(key.kind, 0.3))
 
 
 @pytest.fixture(scope="session")
@@ -137,8 +111,8 @@ def patients(tmp_path_factory, tiny):
 
 
 @pytest.fixture
-def costs(either):
-    return SpaceCosts.from_lut(make_lut(either), either)
+def costs(lut_of, either):
+    return SpaceCosts.from_lut(lut_of(either), either)
 
 
 def randomise(module, seed, scale=1.0):

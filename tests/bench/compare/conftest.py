@@ -13,12 +13,7 @@ from click.testing import CliRunner
 from bench.compare.setting import Setting, Terms
 from cinert.backends import get_backend
 from cinert.data.cli import make_phantom
-from cinert.environment import fingerprint
 from cinert.space import load_space
-from latency.load_factor import LoadFactor
-from latency.lut import Lut
-from latency.lut_prices import Price, Prices
-from latency.parts import PartCatalogue
 from search.data import FoldData, load_fold
 
 
@@ -31,26 +26,9 @@ def coarse():
 
 
 @pytest.fixture(scope="session")
-def lut(coarse):
+def lut(made_up_lut, coarse):
     """Every part of it costs the same, here."""
-    return Lut(
-        space=coarse,
-        fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
-        protocol={},
-        rows=(),
-        prices=Prices(
-            constant_ms=0.1,
-            parts={
-                key.label: Price(key=key, ms=0.1, error_ms=0.01, networks=1, from_networks=1.0)
-                for key in PartCatalogue(coarse).all()
-            },
-            composition="sum",
-            relative_error_90=0.1,
-            overlap=1.0,
-        ),
-        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
-        created="2026-11-21T00:00:00+00:00",
-    )
+    return made_up_lut(coarse, lambda key: 0.1, constant_ms=0.1, overlap=1.0)
 
 
 @pytest.fixture(scope="session")

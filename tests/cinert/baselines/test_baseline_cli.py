@@ -10,18 +10,14 @@ from safetensors import safe_open
 from bench.accuracy_cli import evaluate_bundle
 from bench.engine_cli import bench_engine
 from cinert.arch import load_arch
-from cinert.backends import get_backend
 from cinert.baselines.cli import baseline
 from cinert.baselines.kinds import KINDS
 from cinert.baselines.networks import NETWORKS
 from cinert.bundle import open_bundle
 from cinert.data.phantom import write_phantom
-from cinert.environment import fingerprint
 from cinert.space import PRESETS, load_space
 from export.cli import export_engine
-from latency.load_factor import LoadFactor
-from latency.lut import Lut, save_lut
-from latency.lut_prices import Prices
+from latency.lut import save_lut
 from search.train_cli import train_arch
 
 
@@ -150,24 +146,9 @@ def test_it_goes_through_every_stage(run, tmp_path):
     assert json.loads((tmp_path / "verify.json").read_text())["estimate"] is None
 
 
-def test_a_lut_does_not_price_it(run, tmp_path):
+def test_a_lut_does_not_price_it(run, made_up_lut, tmp_path):
     folder, _ = run
-    lut = Lut(
-        space=load_space("demo"),
-        fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
-        protocol={},
-        rows=(),
-        prices=Prices(
-            constant_ms=1.0,
-            parts={},
-            composition="sum",
-            relative_error_90=0.1,
-            overlap=1.0,
-            report={"figures": {}, "networks": []},
-        ),
-        load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
-        created="2026-11-21T00:00:00+00:00",
-    )
+    lut = made_up_lut(load_space("demo"), lambda key: 1.0)
     save_lut(tmp_path / "lut.json", lut)
     out = tmp_path / "bundle"
     result = invoke(export_engine, folder / "arch.yaml", "--backend", "ort", "--lut", tmp_path / "lut.json", "-o", out)

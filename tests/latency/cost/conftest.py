@@ -7,14 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from cinert.backends import get_backend
-from cinert.environment import fingerprint
 from cinert.paths import CELL_KINDS
 from latency.cost import Relaxed
-from latency.load_factor import LoadFactor
-from latency.lut import Lut
-from latency.lut_prices import Price, Prices
-from latency.parts import PartCatalogue
 
 BY_KIND = {
     "stem": 1.0,
@@ -44,30 +38,9 @@ def price_of(key):
 
 
 @pytest.fixture(scope="session")
-def lut_of():
-    """A LUT of a space, with the composition rule given."""
-
-    def make(space, composition="sum"):
-        return Lut(
-            space=space,
-            fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
-            protocol={},
-            rows=(),
-            prices=Prices(
-                constant_ms=0.25,
-                parts={
-                    key.label: Price(key=key, ms=price_of(key), error_ms=0.0, networks=5, from_networks=1.0)
-                    for key in PartCatalogue(space).all()
-                },
-                composition=composition,
-                relative_error_90=0.1,
-                overlap=1.2,
-            ),
-            load=LoadFactor(p50=1.0, p50_interval=(1.0, 1.0), p99=1.1, p99_interval=(1.0, 1.2), disturbed=0.0),
-            created="2026-11-21T00:00:00+00:00",
-        )
-
-    return make
+def lut_of(made_up_lut):
+    """Make a LUT of a space, with the composition rule given."""
+    return lambda space, composition="sum": made_up_lut(space, price_of, composition=composition)
 
 
 @pytest.fixture(scope="session")
