@@ -38,6 +38,8 @@ class Protocol:
     """Quiet visits to every row before any may stop."""
     max_passes: int = 14
     """Quiet visits after which a row stops, tight or not."""
+    row_s: float = 6.0
+    """So does a row whose quiet visits, and no fewer than the fewest, add up to this time: slow networks would take hours."""
     visit_ms: float = 15.0
     """Time given to a row in each visit; at least one sample is taken."""
     spread: float = 0.015
@@ -138,11 +140,12 @@ def summarise(visits: Visits, protocol: Protocol, floor: float) -> TimingStats:
 
 
 def is_tight(visits: Visits, protocol: Protocol, floor: float) -> bool:
-    """Whether the three quietest visits agree, or the bound on quiet visits is reached."""
+    """Whether the three quietest visits agree, or a bound on quiet visits or on their time is reached."""
     quiet = quiet_medians(visits, protocol, floor)
     if len(quiet) < protocol.min_passes:
         return False
-    return len(quiet) >= protocol.max_passes or quiet[:3][-1] <= (1 + protocol.spread) * quiet[0]
+    enough = len(quiet) >= protocol.max_passes or sum(quiet) >= 1000 * protocol.row_s
+    return enough or quiet[:3][-1] <= (1 + protocol.spread) * quiet[0]
 
 
 def sample(clock: Clock, protocol: Protocol) -> list[float]:

@@ -186,7 +186,9 @@ def device_only(runner: Runner) -> Clock:
 def frame_interval(*runners: Runner) -> Clock:
     """Clock of one frame among many that overlap, one to a runner: the inverse of the sustained rate."""
     clocks = [host_to_host(runner) for runner in runners]
-    seconds = min(clocks[0]() for _ in range(3)) / 1000
+    seconds = clocks[0]() / 1000
+    if seconds < _INTERVAL_S:
+        seconds = min(clocks[0]() for _ in range(3)) / 1000
     rounds = max(_INTERVAL_ROUNDS, round(_INTERVAL_S / (seconds * len(runners))))
     # As many frames on every runner: of five frames on two, the last would run alone, and a sixth of the rate be lost.
     frames = rounds * len(runners)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -81,6 +82,13 @@ def test_a_row_stops_when_its_quietest_passes_agree():
     assert not is_tight(quiet([1.0], [1.1], [1.2]), QUICK, 0.0)
     assert is_tight(quiet([1.0], [5.0], [1.01], [1.005]), QUICK, 0.0)
     assert is_tight(quiet([1.0], [2.0], [3.0], [4.0], [5.0], [6.0]), QUICK, 0.0)
+
+
+def test_a_slow_row_stops_when_it_has_had_its_time():
+    protocol = dataclasses.replace(QUICK, row_s=6.0)
+    assert not is_tight(quiet([1900.0], [1990.0], [2080.0]), protocol, 0.0)
+    assert is_tight(quiet([1900.0], [2000.0], [2100.0]), protocol, 0.0)
+    assert not is_tight(quiet([4000.0], [5000.0]), protocol, 0.0)
 
 
 def test_only_quiet_visits_count_by_hand():
