@@ -39,7 +39,7 @@ class Protocol:
     max_passes: int = 14
     """Quiet visits after which a row stops, tight or not."""
     row_s: float = 6.0
-    """So does a row whose quiet visits, no fewer than the fewest, add up to this time: slow networks would take hours."""
+    """After its fewest visits a row also stops when its quiet ones add up to this: slow networks would take hours."""
     visit_ms: float = 15.0
     """Time given to a row in each visit; at least one sample is taken."""
     spread: float = 0.015
