@@ -87,13 +87,13 @@ def test_patients_without_phases_are_named_and_cannot_be_plotted(
 ):
     whole = read_patients(patients_folder)
     alone = [dataclasses.replace(patient, frames=patient.frames[:1]) for patient in whole]
-    monkeypatch.setattr("cinert.data.layouts.read_patients", lambda _: [*whole[:1], *alone[1:]])
+    monkeypatch.setattr("bench.seen.read_patients", lambda _: [*whole[:1], *alone[1:]])
     assert run(bundle_folder, "--data", patients_folder, "--fold", "all", "-o", output).exit_code == 0
     clinical = json.loads(output.read_text())["clinical"]
     assert [patient["id"] for patient in clinical["patients"]] == ["patient901"]
     assert clinical["without_both_phases"] == ["patient902", "patient903"]
 
-    monkeypatch.setattr("cinert.data.layouts.read_patients", lambda _: alone)
+    monkeypatch.setattr("bench.seen.read_patients", lambda _: alone)
     other = tmp_path / "other"
     result = run(
         bundle_folder, "--data", patients_folder, "--fold", "all", "-o", other / "a.json", "--plot", other / "p.png"
