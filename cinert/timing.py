@@ -168,6 +168,7 @@ def measure_interleaved(
     watch: Watch,
     anchor: Clock | None = None,
     visits: dict[str, Visits] | None = None,
+    on_window: Callable[[], object] | None = None,
     on_pass: Callable[[dict[str, Visits]], None] | None = None,
 ) -> dict[str, Visits]:
     """Time all rows, interleaved in random order, until each is tight or the bound is reached.
@@ -179,7 +180,8 @@ def measure_interleaved(
         watch: tells whether something else used the machine.
         anchor: a network that stays the same in the whole measurement; timed in every window.
         visits: samples of an earlier, interrupted run, and of other blocks, to go on from; extended in place.
-        on_pass: called after every pass with all samples so far, to store them or to move a progress bar.
+        on_window: called after every window, to store the samples: a pass over slow rows takes minutes.
+        on_pass: called after every pass with all samples so far, to move a progress bar.
 
     Returns:
         All samples, one list per row and visit.
@@ -202,6 +204,8 @@ def measure_interleaved(
             for name, samples in rows.items():
                 visits.setdefault(name, []).append(Visit(samples, anchor_ms, reason is not None))
             waiting = waiting[len(rows) :]
+            if on_window is not None:
+                on_window()
             floor = anchor_floor(visits)
             if reason is None and anchor_ms > (1 + protocol.anchor_limit) * floor:
                 reason = f"a reference network takes {anchor_ms / floor:.1f} times as long as at rest"

@@ -13,7 +13,7 @@ from cinert.files import read_json, sha256_of, write_json
 from cinert.resume import refuse_other_settings
 from cinert.timing import Protocol, TimingStats, Visit, Visits, anchor_floor, is_tight, summarise
 
-_SAVE_EVERY_S = 5.0
+_SAVE_EVERY_S = 15.0
 
 
 class Checkpoint:

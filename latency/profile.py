@@ -114,7 +114,6 @@ def measure_models(
     protocol, visits, watch = setup.protocol, checkpoint.visits, setup.watch()
 
     def on_pass(_: Mapping[str, Visits]) -> None:
-        checkpoint.save()
         report(stage, len(models) - len(checkpoint.waiting(models, protocol)), len(models))
 
     waiting = checkpoint.waiting(models, protocol)
@@ -124,7 +123,14 @@ def measure_models(
             with contextlib.ExitStack() as stack:
                 clocks = _load_block(waiting, models, setup, stack, clock)
                 measure_interleaved(
-                    clocks, protocol, seed=setup.seed, watch=watch, anchor=anchor, visits=visits, on_pass=on_pass
+                    clocks,
+                    protocol,
+                    seed=setup.seed,
+                    watch=watch,
+                    anchor=anchor,
+                    visits=visits,
+                    on_window=checkpoint.save,
+                    on_pass=on_pass,
                 )
             # What later blocks say of the anchor can show that an earlier one was slow all the time.
             waiting = checkpoint.waiting(models, protocol)
