@@ -163,6 +163,11 @@ def test_sources_side_by_side_get_their_own_masks(runners, stream) -> None:
     assert not wrong
 
 
+def on_cpu_ns(pid: int) -> int:
+    """Time on a CPU. The ticks of /proc/PID/stat miss what a timer wakes for less than a tick."""
+    return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
 def test_an_idle_engine_is_kept_warm_and_still_serves(ort_bundle: Path, stream) -> None:
     frame = stream[0]
     with open_runners(ort_bundle, keep_warm_ms=1.0) as kept, open_runners(ort_bundle, keep_warm_ms=0) as cold:
@@ -170,14 +175,13 @@ def test_an_idle_engine_is_kept_warm_and_still_serves(ort_bundle: Path, stream) 
         for runners in (kept, cold):
             runner = runners.open()
             mask = runner.submit(frame).mask
-            process = psutil.Process(runners.pid)
-            before = process.cpu_times().user
+            before = on_cpu_ns(runners.pid)
             time.sleep(1.5)
-            spent.append(process.cpu_times().user - before)
+            spent.append(on_cpu_ns(runners.pid) - before)
             np.testing.assert_array_equal(runner.submit(frame).mask, mask)
 
     # Frames of noise take computing; an idle engine takes next to none.
-    assert spent[0] > spent[1]
+    assert spent[0] > 2 * spent[1]
 
 
 def test_an_engine_that_cannot_be_loaded_is_said_at_once(ort_bundle: Path) -> None:
