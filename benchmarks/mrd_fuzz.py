@@ -3,28 +3,38 @@
     python benchmarks/mrd_fuzz.py [--minutes 10] [--seed 0]
 
 A good session is recorded, bytes of it are changed, cut out or put in, and it is sent; every hundredth session is good
-and has to be answered in full. The engine is a stand-in: what is tried is the protocol. Writes
-benchmarks/results/DATE-mrd-fuzz.json.
+and has to be answered in full. The engine is a stand-in: what is tried is the protocol. The server is a process of its
+own, so that its memory is told from the fuzzer's: resident memory, which an allocator that keeps pages lets grow, and
+the objects that Python holds, which only a leak lets grow. Writes benchmarks/results/DATE-mrd-fuzz.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
+import gc
 import json
+import logging
+import multiprocessing
 import random
 import re
 import socket
+import sys
 import threading
 import time
+import warnings
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import ismrmrd
 import nibabel as nib
 import numpy as np
 import psutil
 from ismrmrd.serialization import ConfigFile
+from xsdata.exceptions import ConverterWarning
 
 from bedside.frames import Answer, Frame
 from bedside.mrd.client import document_of, frame_images
@@ -125,58 +135,106 @@ def send(address: Address, data: bytes) -> int:
     return count
 
 
+def serve(pipe: Connection) -> None:
+    """The server's process: sends its port, then its state whenever it is asked, and ends with the pipe."""
+    # As serve-mrd does.
+    warnings.filterwarnings("ignore", category=ConverterWarning)
+    logging.getLogger("xsdata").setLevel(logging.ERROR)
+    lines: Counter[str] = Counter()
+    died: list[str] = []
+    threading.excepthook = lambda arguments: died.append(repr(arguments.exc_value))
+    service = Service(open_runner=Everything, limits=LIMITS, bundle="f" * 64, slices=None, queue=PHASES)
+    # Without its numbers a line is a kind of ending.
+    with MrdServer(
+        Address("127.0.0.1", 0),
+        service,
+        max_clients=8,
+        log=lambda line: lines.update([re.sub(r"[\d.]+|'.*?'", "#", line.split(": ", 1)[1])[:60]]),
+        watch=lambda *_: None,
+    ) as server:
+        pipe.send(server.address.port)
+        try:
+            while True:
+                pipe.send(state_of(lines, died, trim=pipe.recv()))
+        except EOFError:
+            return
+
+
+def state_of(lines: Counter[str], died: list[str], *, trim: bool) -> dict[str, Any]:
+    """Memory, threads, exceptions and endings of the server's process.
+
+    Args:
+        lines: kinds of endings, counted.
+        died: exceptions that ended a thread.
+        trim: give what the allocator only keeps back to the system first.
+    """
+    gc.collect()
+    if trim:
+        ctypes.CDLL(None).malloc_trim(0)
+    return {
+        "resident_mib": round(psutil.Process().memory_info().rss / 2**20, 1),
+        "blocks": sys.getallocatedblocks(),
+        "threads": threading.active_count(),
+        "exceptions": died,
+        "endings": dict(lines.most_common(40)),
+        "kinds": len(lines),
+    }
+
+
 def main() -> None:
     """Fuzz for the time given; fail on the first thing that is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    lines: Counter[str] = Counter()
-    died: list[str] = []
-    threading.excepthook = lambda arguments: died.append(repr(arguments.exc_value))
-    service = Service(open_runner=Everything, limits=LIMITS, bundle="f" * 64, slices=None, queue=PHASES)
-    # Without its numbers a line is a kind of ending.
-    server = MrdServer(
-        Address("127.0.0.1", 0),
-        service,
-        max_clients=8,
-        log=lambda line: lines.update([re.sub(r"[\d.]+|'.*?'", "#", line.split(": ", 1)[1])[:60]]),
-        watch=lambda *_: None,
-    )
-    server.__enter__()
-    stream, chance, process = good_session(), random.Random(arguments.seed), psutil.Process()
-    expected = send(server.address, stream)
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    theirs.close()
+    address = Address("127.0.0.1", pipe.recv())
+
+    def ask(*, trim: bool = False) -> dict[str, Any]:
+        pipe.send(trim)
+        state: dict[str, Any] = pipe.recv()
+        assert not state["exceptions"], state["exceptions"]
+        return state
+
+    stream, chance = good_session(), random.Random(arguments.seed)
+    expected = send(address, stream)
     sessions, slowest_s = 0, 0.0
-    resident_mib: list[float] = []
+    states = [ask()]
     begun = time.monotonic()
     while time.monotonic() - begun < 60 * arguments.minutes:
         begin = time.monotonic()
-        send(server.address, spoiled(stream, chance))
+        send(address, spoiled(stream, chance))
         slowest_s = max(slowest_s, time.monotonic() - begin)
         sessions += 1
         if sessions % 100 == 0:
-            assert send(server.address, stream) == expected, "a good session is answered otherwise than at first"
-            assert not died, died
-        if time.monotonic() - begun > 60 * (len(resident_mib) + 1):
-            resident_mib.append(round(process.memory_info().rss / 2**20, 1))
+            assert send(address, stream) == expected, "a good session is answered otherwise than at first"
+        if time.monotonic() - begun > 60 * len(states):
+            states.append(ask())
     time.sleep(3)
-    left = [thread.name for thread in threading.enumerate()]
-    server.__exit__(None, None, None)
+    last, trimmed = ask(), ask(trim=True)
+    pipe.close()
+    server.join(timeout=10)
     document = {
         "date": datetime.date.today().isoformat(),
         "seed": arguments.seed,
         "minutes": arguments.minutes,
         "sessions": sessions,
         "slowest_s": round(slowest_s, 3),
-        "threads_left": len(left),
-        "exceptions": died,
-        "resident_mib_by_minute": resident_mib,
-        "endings": dict(lines.most_common(40)),
+        "threads_left": last["threads"],
+        "exceptions": last["exceptions"],
+        "resident_mib_by_minute": [state["resident_mib"] for state in (*states, last)],
+        "resident_mib_after_malloc_trim": trimmed["resident_mib"],
+        "allocated_blocks_by_minute": [state["blocks"] for state in (*states, last)],
+        "kinds_of_endings": last["kinds"],
+        "endings": last["endings"],
         "versions": {name: library_version(name) for name in ("ismrmrd", "xsdata", "numpy")},
     }
     write_json(RESULTS / f"{document['date']}-mrd-fuzz.json", document)
-    assert not died, died
-    assert len(left) <= 3, left
+    assert last["threads"] <= 3, last["threads"]
 
 
 if __name__ == "__main__":

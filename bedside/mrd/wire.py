@@ -29,6 +29,7 @@ CONFIG_FILE_BYTES = 1024
 _LINGER_S = 1.0
 _LONGEST_S = 1e6
 """poll(2) takes 32 bits of milliseconds."""
+_FIRST_BYTES = 2**20
 _ATTRIBUTES = "the attribute text of an image"
 # ismrmrd 1.15 reads data type 4 (int32) as 64-bit: the rest of the stream would be misread.
 _PIXEL_BYTES = {1: 2, 2: 2, 3: 4, 5: 4, 6: 8, 7: 8, 8: 16}
@@ -117,12 +118,15 @@ class MessageReader:
         return self._exactly(length)
 
     def _exactly(self, size: int, overdue: str = "") -> bytearray:
-        data = bytearray(size)
-        view, done = memoryview(data), 0
+        # A length is a peer's word: memory grows with what has arrived.
+        data, done = bytearray(min(size, _FIRST_BYTES)), 0
         while done < size:
+            if done == len(data):
+                data.extend(bytes(min(done, size - done)))
             try:
                 _wait(self._socket, select.POLLIN, self._deadline)
-                count = self._socket.recv_into(view[done:])
+                with memoryview(data)[done:] as rest:
+                    count = self._socket.recv_into(rest)
             except BlockingIOError:
                 continue
             except TimeoutError:

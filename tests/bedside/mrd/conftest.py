@@ -227,6 +227,12 @@ class Running:
 
 
 @pytest.fixture
+def limits() -> Limits:
+    """Those of `serve`."""
+    return LIMITS
+
+
+@pytest.fixture
 def serve(monkeypatch):
     """Starts servers with stand-ins for the engine; `limits` change the defaults."""
     running = []

@@ -1,16 +1,21 @@
 """Clients that are broken, slow or mean: their session ends with a reason, and the others are served."""
 
+import dataclasses
 import json
 import re
 import socket
 import struct
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from bedside.mrd.messages import Text
+from bedside.mrd.wire import MessageReader
 
 
 def refusal(client) -> str:
@@ -177,6 +182,34 @@ class TestSizes:
         client.send(make_image(pixels(), attributes=attributes))
 
         assert reason in refusal(client)
+
+    def test_what_is_claimed_and_never_sent_takes_no_memory(self, serve) -> None:
+        running = serve(max_text_bytes=2**28)
+        client = running.connect()
+        client.config()
+        tracemalloc.start()
+        try:
+            client.send(struct.pack("<HI", 3, 2**28) + b"<ismrmrdHeader>")
+            client.socket.shutdown(socket.SHUT_WR)
+            running.wait_for_line("client 1", "lost")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert peak < 2**23
+
+    @pytest.mark.parametrize("size", [2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20 + 3])
+    def test_a_long_message_is_read_whole(self, limits, size: int) -> None:
+        theirs, ours = socket.socketpair()
+        words = ("cine" * (size // 4 + 1))[:size]
+        data = struct.pack("<HI", 5, size) + words.encode()
+        sender = threading.Thread(target=theirs.sendall, args=(data,))
+        with theirs, ours:
+            sender.start()
+            message = MessageReader(ours, dataclasses.replace(limits, max_text_bytes=2**23)).read()
+            sender.join()
+
+        assert message == Text(words)
 
     def test_a_waveform_that_claims_17_gib(self, serve) -> None:
         client = serve().connect()
