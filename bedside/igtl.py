@@ -18,7 +18,7 @@ MASK_DEVICE, STATUS_DEVICE = "CineRT_mask", "CineRT_status"
 _CODES: dict[State, int] = {"live": 1, "late": 7, "stale": 7, "unsure": 13, "failed": 2, "dropped": 6}
 
 
-class StatusMessage(MessageBase):  # type: ignore[misc] # untyped in pyigtl
+class StatusMessage(MessageBase):
     """STATUS, which pyigtl 0.3.4 lacks: 16-bit code, 64-bit subcode, 20 bytes of name, text that ends with 0."""
 
     def __init__(self, code: int, name: str, text: str, *, device_name: str, timestamp: float) -> None:

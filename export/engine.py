@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -37,10 +38,10 @@ def tensor_specs(onnx_bytes: bytes) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
     """Names and shapes of a model's inputs and outputs, as engines made from it have them."""
     graph = onnx.load_from_string(onnx_bytes).graph
 
-    def read(values: object) -> tuple[TensorSpec, ...]:
+    def read(values: Iterable[Any]) -> tuple[TensorSpec, ...]:
         return tuple(
             TensorSpec(value.name, tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim))
-            for value in values  # type: ignore[attr-defined]
+            for value in values
         )
 
     return read(graph.input), read(graph.output)

@@ -86,7 +86,7 @@ class GlobalBatchNorm(TorchFunctionMode):
             with torch.no_grad():
                 running_mean.lerp_(mean.to(running_mean), momentum)
                 running_var.lerp_((var * count / (count - 1)).to(running_var), momentum)
-        normalised: Tensor = _Normalise.apply(  # type: ignore[no-untyped-call]
+        normalised: Tensor = _Normalise.apply(  # type: ignore[no-untyped-call] # torch has no types for it
             x, weight, bias, mean.float(), var.float(), eps, count, self._ranks
         )
         return normalised

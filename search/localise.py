@@ -129,7 +129,7 @@ def train_localiser(
         CineRTError: the loss is no longer finite.
     """
     torch.manual_seed(settings.seed)
-    network = LocaliserNet().to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = LocaliserNet().to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     average = WeightAverage(network, decay=settings.average_decay)
     criterion = DiceCELoss(sigmoid=True, batch=True)
@@ -146,7 +146,7 @@ def train_localiser(
         hearts = torch.stack([pair["heart"] for pair in pairs]).float().to(device)
         optimizer.zero_grad()
         loss: Tensor = criterion(network(images.contiguous(memory_format=torch.channels_last_3d)), hearts)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         average.update(network)
         if advance is not None:

@@ -84,7 +84,7 @@ class Search:
         self.objective = Objective(settings)
         self.space, self.settings, self.device = space, settings, device
         self.supernet = Supernet(space).to(device)
-        self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
         self.architecture = ArchParameters(space).to(device)
         self.costs = costs.to(self.architecture.beta)
         # AdamW: thin ops of 1/k channels see gradients of very different size. Training cross-entropy in epoch 6 on the
@@ -199,7 +199,7 @@ class Search:
         self.weight_optimizer.zero_grad()
         with synchronised(self.ranks):
             loss = self._cross_entropy(self._weight_data, indices, (_WEIGHTS, step), relaxed, only)
-            self.precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
+            self.precision.scaled(loss).backward()
         self.ranks.sum_gradients(self.supernet.parameters())
         self.precision.step(self.weight_optimizer, largest_norm=5.0)
         return float(loss.detach())

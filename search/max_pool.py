@@ -15,7 +15,7 @@ AXES = (4, 3, 2)
 
 def max_pool(x_BCDHW: Tensor) -> Tensor:
     """Largest value of the 27 around each voxel; what lies outside does not count. Shape as the input."""
-    pooled: Tensor = _MaxPool.apply(x_BCDHW)  # type: ignore[no-untyped-call]
+    pooled: Tensor = _MaxPool.apply(x_BCDHW)  # type: ignore[no-untyped-call] # torch has no types for it
     return pooled
 
 

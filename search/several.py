@@ -7,6 +7,7 @@ scored on the other half, all alike, because Dice with the weights of different 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def run_several(
                 pareto=pareto,
                 folder=folder / f"seed-{seed}",
                 device=device,
-                advance=lambda done, total, seed=seed: advance(f"searching, seed {seed}", done, total),  # type: ignore[misc]
+                advance=functools.partial(advance, f"searching, seed {seed}"),
                 restart=restart,
                 ranks=ranks,
             )

@@ -167,7 +167,7 @@ class Training:
             loss: Tensor = self._loss(
                 ranks.gather(logits.float(), len(indices)), ranks.gather(labels, len(indices))[:, None]
             )
-            self.precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
+            self.precision.scaled(loss).backward()
         ranks.sum_gradients(self.network.parameters())
         self.precision.step(self.optimizer, largest_norm=12.0)
         self.average.update(self.network)

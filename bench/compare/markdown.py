@@ -126,9 +126,9 @@ def _given_table(networks: Sequence[Entry]) -> list[str]:
     for entry in networks:
         given = [entry["ours"][name] for name in ("search", "training")]
         figures = [
-            number(each, lambda found, key=key, form=form: format(found[key], form))  # type: ignore[misc]
+            number(each, form.format_map)
             for each in given
-            for key, form in (("epochs", "d"), ("minutes", ".1f"), ("cpu_minutes", ".1f"))
+            for form in ("{epochs:d}", "{minutes:.1f}", "{cpu_minutes:.1f}")
         ]
         rows.append([entry["title"], f"`{entry['how']}`", *figures])
     return [

@@ -105,7 +105,7 @@ class TorchBackend(Backend):
             "libraries": {
                 **libraries,
                 "cuda": torch.version.cuda,
-                "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+                "cudnn": torch.backends.cudnn.version(),
                 "cuda_graph": self.cuda_graph,
             },
         }
@@ -176,7 +176,7 @@ class CudaRunner(Runner):
         dtype = _DTYPES[precision]
         # TF32 is a global switch of torch; fp32 must mean fp32.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)
         self._host_inputs = [torch.zeros(shape, pin_memory=True) for shape in shapes]
         self._inputs = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -218,7 +218,7 @@ class CudaRunner(Runner):
 
     def device_ms(self) -> float:
         """Time one execution by device events."""
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.stream(self._stream), torch.inference_mode():
             start.record(self._stream)
             self._launch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from model_signing import signing
 
@@ -40,9 +41,9 @@ def sign(target: Path, private_key: Path, password: str | None = None, *, output
     if path.resolve() in {target.resolve(), private_key.resolve()}:
         raise BadInputError(f"the signature {path} would overwrite what it is made of.", hint="name another with -o.")
     with atomic_path(path) as partial:
-        # The package hands the password on to `cryptography`, which takes bytes.
-        secret: str | None = None if password is None else password.encode()  # type: ignore[assignment]
-        config = signing.Config()  # type: ignore[no-untyped-call]
+        # The package hands the password on to `cryptography`, which takes bytes, though it is annotated as text.
+        secret: Any = None if password is None else password.encode()
+        config = signing.Config()
         try:
             config.use_elliptic_key_signer(private_key=private_key, password=secret).sign(target, partial)
         except ValueError as error:

@@ -30,7 +30,7 @@ _NO_ARITHMETIC = {"QuantizeLinear", "DequantizeLinear", "Constant", "ConstantOfS
 _OPTIONS = {"ActivationSymmetric": True, "WeightSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):
     def __init__(self, name: str, inputs: tuple[Array, ...]) -> None:
         self._batches = iter({name: x_BCDHW} for x_BCDHW in inputs)
 

@@ -104,7 +104,7 @@ _REFUSED = "leave that op out of the space, or use another --backend."
 def make_log(trt: Any) -> Any:
     """A logger that keeps errors for the message, instead of printing them among the user's own output."""
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []

@@ -159,7 +159,7 @@ class TensorRtRunner(Runner):
 
 
 def _make_profiler(trt: Any) -> Any:
-    class Profiler(trt.IProfiler):  # type: ignore[misc]
+    class Profiler(trt.IProfiler):
         def __init__(self) -> None:
             super().__init__()
             self.times: dict[str, list[float]] = {}
