@@ -34,7 +34,6 @@ class TritonModel:
         name: of its folder.
         platform: `onnxruntime_onnx` or `tensorrt_plan`.
         files: content by name, in the folder of the version.
-        by_capability: file by compute capability, where there is one for each kind of GPU.
         gpu: whether it runs on one.
         inputs: with the batch, which is 1.
         outputs: likewise.
@@ -44,7 +43,6 @@ class TritonModel:
     name: str
     platform: str
     files: Mapping[str, bytes]
-    by_capability: Mapping[str, str]
     gpu: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -79,17 +77,15 @@ def triton_models(bundle: Bundle) -> list[TritonModel]:
     }
 
     def model(name: str, engine: Engine, tensors: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]) -> TritonModel:
-        files, by_capability = _engine_files(engine)
-        digests = {f"sha256_{file}": sha256_of(content) for file, content in files.items()}
+        file, content = _engine_file(engine)
         return TritonModel(
             name=name,
             platform=platform,
-            files=files,
-            by_capability=by_capability,
+            files={file: content},
             gpu=gpu,
             inputs=tensors[0],
             outputs=tensors[1],
-            parameters={**parameters, **digests},
+            parameters={**parameters, f"sha256_{file}": sha256_of(content)},
         )
 
     models = [model(name, bundle.engine, (bundle.manifest.inputs, bundle.manifest.outputs))]
@@ -99,17 +95,13 @@ def triton_models(bundle: Bundle) -> list[TritonModel]:
     return models
 
 
-def _engine_files(engine: Engine) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Files of the version's folder, and which is for which compute capability, where that differs."""
+def _engine_file(engine: Engine) -> tuple[str, bytes]:
+    """Name, as Triton expects it in the folder of a version, and content."""
     if engine.backend == "ort":
-        return {"model.onnx": engine.files["onnx"]}, {}
-    plans = [content for suffix, content in engine.files.items() if suffix.endswith("plan")]
-    if len(plans) == 1:
-        return {"model.plan": plans[0]}, {}
-    names = {
-        capability: f"model_sm{capability.replace('.', '')}.plan" for capability in engine.build["compute_capabilities"]
-    }
-    return dict(zip(names.values(), plans, strict=True)), names
+        return "model.onnx", engine.files["onnx"]
+    # TensorRT builds one plan, for the GPU that is here. TensorRT-RTX, which builds several, is nothing for Triton.
+    (plan,) = (content for suffix, content in engine.files.items() if suffix.endswith("plan"))
+    return "model.plan", plan
 
 
 def config_text(model: TritonModel) -> str:
@@ -133,10 +125,6 @@ def config_text(model: TritonModel) -> str:
     ]
     if model.platform == "tensorrt_plan":
         lines.append("optimization { cuda { graphs: true } }")
-    lines += [
-        f"cc_model_filenames {{ key: {_quoted(key)} value: {_quoted(file)} }}"
-        for key, file in model.by_capability.items()
-    ]
     lines += [
         f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}"
         for key, value in model.parameters.items()

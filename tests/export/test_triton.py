@@ -117,33 +117,23 @@ def test_a_localiser_is_a_model_of_its_own(arch_file: Path, tmp_path: Path) -> N
     assert localiser in (tmp_path / "models" / network / "README.md").read_text()
 
 
-def as_tensorrt(bundle: Bundle, *capabilities: str) -> Bundle:
-    files = {f"sm{each.replace('.', '')}.plan": f"plan for {each}".encode() for each in capabilities}
-    engine = Engine("trt", "fp16", {**files, "timing": b"cache"}, build={"compute_capabilities": list(capabilities)})
+def as_tensorrt(bundle: Bundle) -> Bundle:
+    files = {"sm90.plan": b"plan for 9.0", "timing": b"cache"}
+    engine = Engine("trt", "fp16", files, build={"compute_capabilities": ["9.0"]})
     manifest = replace(bundle.manifest, backend="trt", precision="fp16", fingerprint={"device": {"kind": "cuda"}})
     return replace(bundle, manifest=manifest, engine=engine)
 
 
 def test_a_plan_runs_on_the_gpu(bundle: Bundle, tmp_path: Path) -> None:
-    (folder,) = write_triton(tmp_path / "trt", as_tensorrt(bundle, "9.0"))
+    (folder,) = write_triton(tmp_path / "trt", as_tensorrt(bundle))
 
     config, module = parse((folder / "config.pbtxt").read_text())
     assert config.platform == "tensorrt_plan"
     assert config.instance_group[0].kind == module.ModelInstanceGroup.KIND_GPU
     assert config.optimization.cuda.graphs
-    assert not config.cc_model_filenames
-    assert (folder / "1" / "model.plan").read_bytes() == b"plan for 9.0"
-
-
-def test_a_plan_for_each_gpu(bundle: Bundle, tmp_path: Path) -> None:
-    (folder,) = write_triton(tmp_path / "trt", as_tensorrt(bundle, "8.6", "9.0"))
-
-    config, _ = parse((folder / "config.pbtxt").read_text())
-    assert dict(config.cc_model_filenames) == {"8.6": "model_sm86.plan", "9.0": "model_sm90.plan"}
-    for capability, name in config.cc_model_filenames.items():
-        content = (folder / "1" / name).read_bytes()
-        assert content == f"plan for {capability}".encode()
-        assert config.parameters[f"sha256_{name}"].string_value == hashlib.sha256(content).hexdigest()
+    plan = (folder / "1" / "model.plan").read_bytes()
+    assert plan == b"plan for 9.0"
+    assert config.parameters["sha256_model.plan"].string_value == hashlib.sha256(plan).hexdigest()
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
