@@ -20,7 +20,6 @@ from latency.estimate import estimate, estimate_groups
 from latency.lut import load_lut, save_lut
 from latency.main import main as latency
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 NETS = 6
 
 

@@ -15,7 +15,6 @@ from cinert.space import load_space
 
 ON_CPU = ("torch", "ort", "openvino")
 # Notes of third parties while a program is exported or loaded; they concern their own code.
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 def reference(arch, image):

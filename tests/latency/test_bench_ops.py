@@ -8,8 +8,6 @@ from cinert.space import load_space
 from latency.cli import bench_ops
 from latency.lut import load_lut
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):

@@ -15,7 +15,6 @@ from latency.cli import bench_ops
 from latency.lut import load_lut
 from latency.roofline import MATRIX_SIZE
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 CHECKPOINT, NEIGHBOUR = ".lut.json.partial", "other processes use 1.4 CPU cores"
 
 

@@ -15,7 +15,6 @@ from cinert.timing import Protocol, Visit, is_tight, summarise
 from latency.cli import bench_ops
 from latency.lut import load_lut
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 CHECKPOINT = ".lut.json.partial"
 TOLERANT = Protocol(tolerant=True)
 """As --allow-busy has it; the anchor does not matter then."""

@@ -121,7 +121,6 @@ def run(request, tmp_path_factory, patients):
 
 
 # Notes of third parties while a program is exported or loaded; they concern their own code.
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_it_goes_through_every_stage(run, tmp_path):
     folder, data = run
     arch = load_arch(folder / "arch.yaml")

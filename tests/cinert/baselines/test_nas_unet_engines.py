@@ -11,7 +11,6 @@ from cinert.network import build_network, random_weights
 from cinert.onnx import network_model
 
 # Notes of third parties while a program is exported or loaded; they concern their own code.
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from cinert.typed.half import to_half
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")
 # Notes of third parties while a program is exported or loaded; they concern their own code.
-quiet = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 def image_of(arch, batch=1, seed=0):
@@ -123,7 +122,6 @@ def test_weights_are_stored_once_and_read_back(tmp_path, make, kind):
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in again.state_dict().items())
 
 
-@quiet
 @pytest.mark.parametrize("name", ["torch", "ort", "openvino"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_back_end_agrees_with_pytorch(make, kind, name):
@@ -138,7 +136,6 @@ def test_every_back_end_agrees_with_pytorch(make, kind, name):
         assert np.abs(runner.run(image.numpy()) - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
-@quiet
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_stays_close(make, kind):
     arch = make(kind)
@@ -151,7 +148,6 @@ def test_half_precision_stays_close(make, kind):
     assert 0 < np.abs(found - expected).max() <= 1e-2 * np.abs(expected).max()
 
 
-@quiet
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_onnx_takes_the_volume_and_holds_no_batch_norm(make, kind):
     arch = make(kind)

@@ -47,7 +47,6 @@ def test_two_levels_by_hand():
 
 
 # Notes of third parties while a program is exported or loaded; they concern their own code.
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_the_onnx_holds_no_batch_norm(unet):
     operators = {node.op_type for node in onnx.load_from_string(network_model(unet).onnx).graph.node}
     assert {"Conv", "ConvTranspose", "MaxPool", "Concat"} <= operators
