@@ -93,13 +93,14 @@ def verify_table(document: Mapping[str, Any]) -> Table:
     Host to host counts the copies to the device and back, or into the engine's buffers on a CPU; alone is without.
     """
     engine, frames, estimate = document["measured"], document["frame_to_mask"], document["estimate"]
-    table = Table(title=f"{engine['mode']}, {engine['frames']} frames, budget {document['budget_ms']:g} ms")
+    table = Table(title=f"{engine['mode']}, budget {document['budget_ms']:g} ms")
     table.add_column("")
     for name in ("estimate", "engine", "frame to mask"):
         table.add_column(name, justify="right")
     blank = "-"
     interval = "" if estimate is None else f"{estimate['ms']:.2f} [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
     alone = "GPU" if document["fingerprint"]["device"]["kind"] == "cuda" else "CPU"
+    table.add_row("frames", blank, str(engine["frames"]), str(frames["frames"]))
     table.add_row("p50 ms, host to host", blank, f"{engine['p50_ms']:.2f}", f"{frames['p50_ms']:.2f}")
     table.add_row(f"p50 ms, {alone} alone*", blank, f"{engine['device_p50_ms']:.2f}", f"{frames['device_p50_ms']:.2f}")
     for label, key in (
