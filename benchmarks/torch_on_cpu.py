@@ -22,8 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
+from bench.model_networks import held_out_networks
+from cinert.backends.allocator import keep_memory
+from cinert.backends.cpu_layers import with_cpu_layers
 from cinert.files import check_output_file, write_json
+from cinert.onnx import network_model
+from cinert.space import load_space
 
 WAYS = ("as PyTorch has it", "own layers", "own layers, memory kept")
 _POOL_SHAPE = (1, 16, 10, 64, 56)
@@ -43,15 +50,6 @@ def best_ms(work: Callable[[], object]) -> float:
 
 def measure(way: str, space: str, networks: int, seed: int) -> dict[str, Any]:
     """Time networks and a pooling in this process."""
-    import torch  # noqa: PLC0415 - read once OMP_NUM_THREADS is set
-    from torch import nn  # noqa: PLC0415
-
-    from bench.model_networks import held_out_networks  # noqa: PLC0415
-    from cinert.backends.allocator import keep_memory  # noqa: PLC0415
-    from cinert.backends.cpu_layers import with_cpu_layers  # noqa: PLC0415
-    from cinert.onnx import network_model  # noqa: PLC0415
-    from cinert.space import load_space  # noqa: PLC0415
-
     torch.set_num_threads(1)
     prepare = (lambda module: module) if way == WAYS[0] else with_cpu_layers
     if way == WAYS[2]:
