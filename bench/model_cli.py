@@ -16,7 +16,7 @@ from bench.model import measure_networks
 from bench.model_document import Run, model_document, save_model_plot
 from bench.model_networks import calibration_networks, held_out_networks
 from cinert.backends import resolve_backend
-from cinert.cli import allow_busy_option, command, console, errors, progress_bar, reserve, wait_option
+from cinert.cli import allow_busy_option, command, console, errors, reserve, stage_bars, wait_option
 from cinert.device_lock import device_of
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
@@ -131,14 +131,7 @@ def bench_model(
     }
     checkpoint = Checkpoint(output, header, restart=restart)
     errors.print(f"Measuring {nets + len(others)} networks of space {lut.space.name} on {lut.device_name}.")
-    with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done)
-
+    with stage_bars() as report:
         measured = measure_networks(held_out, others, lut, setup, checkpoint, report)
     drift = _drift(lut.protocol.get("anchor_ms"), measured.anchor_ms)
     correction = fit_correction(plain, to_calibrate, measured) if others else lut.calibration

@@ -16,6 +16,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -103,6 +104,20 @@ def progress_bar() -> Progress:
         console=errors,
         disable=not errors.is_terminal,
     )
+
+
+@contextlib.contextmanager
+def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yields what shows the progress of a stage, called with its name, what is done and what there is; a bar each."""
+    tasks: dict[str, TaskID] = {}
+    with progress_bar() as bar:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield report
 
 
 def data_option() -> Decorator:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
-from cinert.cli import allow_busy_option, command, console, errors, progress_bar, reserve, seed_option, wait_option
+from cinert.cli import allow_busy_option, command, console, errors, reserve, seed_option, stage_bars, wait_option
 from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
@@ -179,14 +179,7 @@ def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> 
 
 def _measure(space: Space, setup: Setup, networks: int, path: Path, *, restart: bool) -> Lut:
     errors.print(f"Measuring space {space.name} with {setup.backend.name} on {setup.fingerprint()['device']['name']}.")
-    with progress_bar() as bar:
-        tasks = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done)
-
+    with stage_bars() as report:
         lut = measure_lut(space, setup, networks=networks, output=path, report=report, restart=restart)
     save_lut(path, lut)
     checkpoint_path(path).unlink(missing_ok=True)

@@ -121,7 +121,8 @@ def measure_models(
     try:
         while waiting:
             with contextlib.ExitStack() as stack:
-                clocks = _load_block(waiting, models, setup, stack, clock)
+                clocks = _load_block(waiting, models, setup, stack, clock, report)
+                on_pass(visits)
                 measure_interleaved(
                     clocks,
                     protocol,
@@ -159,6 +160,7 @@ def _load_block(
     setup: Setup,
     stack: contextlib.ExitStack,
     clock: Callable[..., Clock],
+    report: Report,
 ) -> dict[str, Clock]:
     process = psutil.Process()
     limit = process.memory_info().rss + _BLOCK_BYTES
@@ -166,6 +168,7 @@ def _load_block(
     for name in waiting:
         runner = stack.enter_context(setup.runner(models[name]))
         clocks[name] = clock(runner, *(stack.enter_context(runner.fork()) for _ in range(setup.lanes - 1)))
+        report("loading", len(clocks), len(waiting))
         if process.memory_info().rss > limit:
             break
     return clocks
