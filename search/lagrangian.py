@@ -1,42 +1,85 @@
-"""A hard budget in the loss: CE under LAT <= budget, by the augmented Lagrangian (Hestenes 1969; Rockafellar 1973).
+"""A hard budget: the architecture that accuracy asks for, moved no further than the budget makes necessary.
 
-Unlike a weighted sum it asks for no weight: below the budget latency costs nothing, and above it the multiplier grows
-from epoch to epoch until the budget is met.
+Of all distributions whose expected latency is within the budget, the closest to a given one (Kullback-Leibler) takes
+the same price for every millisecond from all logits: softmax(logit - mu price), with the price of an option the
+derivative of the latency by its probability. The multiplier mu is solved for, anew in every epoch and once more for the
+decoded network. Latency never reaches the logits themselves: they say what accuracy asks for, however tight the budget.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
 from torch import Tensor
 
-PENALTY = 1.0
-"""Rho, on the relative excess: a network that is twice as slow as allowed adds 0.5, as much as its cross-entropy."""
+from search.relaxation import ArchParameters
+
+Prices = Mapping[str, Tensor]
+"""Milliseconds for each logit, by the name of its parameter."""
+
+_SMALLEST = 1e-6
+_LARGEST = 1e9
+_HALVINGS = 24
 
 
-class BudgetConstraint:
-    """Keeps the upper bound of the expected latency within a budget.
+@contextlib.contextmanager
+def charged(architecture: ArchParameters, prices: Prices, multiplier: float) -> Iterator[None]:
+    """For a while, all that is read from the architecture has `multiplier` times its price taken from its logits.
+
+    Gradients of what was computed meanwhile are those of the logits, which are afterwards what they were.
+    """
+    parameters = dict(architecture.named_parameters())
+    before = {name: parameters[name].detach().clone() for name in prices}
+    try:
+        for name, price in prices.items():
+            parameters[name].data.sub_(multiplier * price)
+        yield
+    finally:
+        for name, logits in before.items():
+            parameters[name].data.copy_(logits)
+
+
+def prices_of(architecture: ArchParameters, latency_ms: Callable[[], Tensor]) -> Prices:
+    """Derivative of the expected latency by the probability of each option.
 
     Args:
+        architecture: alpha, gamma and beta.
+        latency_ms: expected latency of what they stand for.
+
+    Returns:
+        Up to a constant for each choice, to which a softmax is blind.
+    """
+    names, parameters = zip(*architecture.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(latency_ms(), parameters, allow_unused=True)
+    probabilities = architecture.probabilities()
+    # By a logit the derivative is p (price - mean price of the choice).
+    return {
+        name: gradient / probabilities[name].detach().clamp_min(_SMALLEST)
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None
+    }
+
+
+def least_multiplier(latency_ms: Callable[[float], float], budget_ms: float) -> float:
+    """The least multiplier that brings a latency within a budget, to a millionth; 1e9 where none does.
+
+    Args:
+        latency_ms: by multiplier; falls with it, on the whole.
         budget_ms: not to be exceeded.
     """
-
-    def __init__(self, budget_ms: float) -> None:
-        self.budget_ms = budget_ms
-        self.multiplier = 0.0
-        self.upper_share = 1.0
-        """Upper bound of an estimate over the estimate; set anew in every epoch."""
-
-    def loss(self, cross_entropy: Tensor, latency_ms: Tensor) -> Tensor:
-        """CE + (max(0, mu + rho g)^2 - mu^2) / (2 rho), with g = upper bound of LAT / budget - 1.
-
-        Args:
-            cross_entropy: scalar.
-            latency_ms: scalar.
-        """
-        excess = self.upper_share * latency_ms.to(cross_entropy) / self.budget_ms - 1
-        pressure = (self.multiplier + PENALTY * excess).relu()
-        return cross_entropy + (pressure.square() - self.multiplier**2) / (2 * PENALTY)
-
-    def update(self, latency_ms: float) -> None:
-        """Raise or lower the multiplier by the mean latency of an epoch."""
-        excess = self.upper_share * latency_ms / self.budget_ms - 1
-        self.multiplier = max(0.0, self.multiplier + PENALTY * excess)
+    if latency_ms(0.0) <= budget_ms:
+        return 0.0
+    low, high = 0.0, _SMALLEST
+    while latency_ms(high) > budget_ms:
+        low, high = high, 2 * high
+        if high > _LARGEST:
+            return _LARGEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if latency_ms(middle) > budget_ms:
+            low = middle
+        else:
+            high = middle
+    return high

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from search.data import epoch_batches, halve_patients, mix_seed, patients_of, to
 from search.decode import decode
 from search.entropy import choice_entropies
 from search.global_norm import synchronised
+from search.lagrangian import Prices, charged, least_multiplier, prices_of
 from search.objective import Objective
 from search.precision import MixedPrecision
 from search.ranks import ALONE, Ranks
@@ -81,7 +83,9 @@ class Search:
         torch.manual_seed(settings.seed)
         self.ranks, self.precision = ranks, MixedPrecision(settings.amp, device)
         self._upper_share = upper_share
-        self.objective = Objective(settings)
+        self._objective = Objective(settings)
+        self._prices: Prices = {}
+        self._multiplier = 0.0
         self.space, self.settings, self.device = space, settings, device
         self.supernet = Supernet(space).to(device)
         self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
@@ -125,9 +129,9 @@ class Search:
         self._draws = np.random.default_rng([settings.seed, epoch, _PATHS])
         self.supernet.train()
         temperature = self._temperature(epoch)
-        constraint = self.objective.constraint
-        if searching and constraint is not None:
-            constraint.upper_share = self._upper_share(decode(self.architecture, paths=1).arch)
+        hard = searching and settings.holds_budget
+        if hard:
+            self._hold_budget()
         weight_losses, arch_losses, latencies = [], [], []
         for step, batch in enumerate(batches):
             if searching:
@@ -146,18 +150,42 @@ class Search:
             )
         if not searching:
             return EpochReport(epoch, mean_loss)
-        latency_ms = None if settings.latency_term == "none" else sum(latencies) / len(latencies)
-        if constraint is not None and latency_ms is not None:
-            constraint.update(latency_ms)
+        with self._within_budget():
+            entropies = choice_entropies(self.architecture)
         return EpochReport(
             epoch,
             mean_loss,
             sum(arch_losses) / len(arch_losses),
-            latency_ms,
+            None if settings.latency_term == "none" else sum(latencies) / len(latencies),
             temperature if settings.latency_term == "path-wise" else None,
-            None if constraint is None else constraint.multiplier,
-            **{f"{name}_entropy": value for name, value in choice_entropies(self.architecture).items()},
+            self._multiplier if hard else None,
+            **{f"{name}_entropy": value for name, value in entropies.items()},
         )
+
+    def prices(self) -> Prices:
+        """What a hard budget charges for: milliseconds of each option, with the architecture as it is now."""
+        return prices_of(self.architecture, self._expected_ms)
+
+    def _hold_budget(self) -> None:
+        """Solve for the multiplier at which the upper bound of the expected latency is within the budget."""
+        assert self.settings.bound_ms is not None
+        share, prices = self._upper_share(decode(self.architecture, paths=1).arch), self.prices()
+
+        def upper_ms(multiplier: float) -> float:
+            with charged(self.architecture, prices, multiplier), torch.no_grad():
+                return share * float(self._expected_ms())
+
+        self._prices, self._multiplier = prices, least_multiplier(upper_ms, self.settings.bound_ms)
+
+    def _expected_ms(self) -> Tensor:
+        """The latency term, each time with the same noise."""
+        noise = torch.Generator(self.device).manual_seed(mix_seed(self.settings.seed, self.next_epoch, _GUMBEL))
+        found = self._latency(noise, self._temperature(min(self.next_epoch, self.settings.epochs - 1)))
+        assert found is not None
+        return found
+
+    def _within_budget(self) -> AbstractContextManager[None]:
+        return charged(self.architecture, self._prices, self._multiplier)
 
     def _temperature(self, epoch: int) -> float:
         settings = self.settings
@@ -194,7 +222,7 @@ class Search:
         rate = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.settings.epochs))
         for group in self.weight_optimizer.param_groups:
             group["lr"] = rate
-        with torch.no_grad():
+        with torch.no_grad(), self._within_budget():
             relaxed, only = self._mixture()
         self.weight_optimizer.zero_grad()
         with synchronised(self.ranks):
@@ -207,8 +235,25 @@ class Search:
     def _arch_step(
         self, indices: list[int], step: int, gumbel: torch.Generator, temperature: float
     ) -> tuple[float, float]:
-        relaxed, only = self._mixture()
-        latency_ms = latency_of(
+        with self._within_budget():
+            relaxed, only = self._mixture()
+            latency_ms = self._latency(gumbel, temperature)
+        # Gradients of the architecture alone: those of the weights would cost a third of the step.
+        parameters = list(self.architecture.parameters())
+        with synchronised(self.ranks):
+            cross_entropy = self._cross_entropy(self.arch_data, indices, (_ARCHITECTURE, step), relaxed, only)
+            counted = None if latency_ms is None else self.ranks.counted_once(latency_ms)
+            loss = self.precision.scaled(self._objective(cross_entropy, counted))
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.ranks.sum_gradients(parameters)
+        # The exponential of Lu's loss grows by orders of magnitude where a network is too slow.
+        self.precision.step(self.arch_optimizer, largest_norm=5.0)
+        return float(cross_entropy.detach()), 0.0 if latency_ms is None else float(latency_ms.detach())
+
+    def _latency(self, gumbel: torch.Generator, temperature: float) -> Tensor | None:
+        return latency_of(
             self.settings.latency_term,
             self.costs,
             self.architecture,
@@ -217,19 +262,6 @@ class Search:
             gumbel=gumbel,
             temperature=temperature,
         )
-        # Gradients of the architecture alone: those of the weights would cost a third of the step.
-        parameters = list(self.architecture.parameters())
-        with synchronised(self.ranks):
-            cross_entropy = self._cross_entropy(self.arch_data, indices, (_ARCHITECTURE, step), relaxed, only)
-            counted = None if latency_ms is None else self.ranks.counted_once(latency_ms)
-            loss = self.precision.scaled(self.objective(cross_entropy, counted))
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.ranks.sum_gradients(parameters)
-        # The exponential of Lu's loss grows by orders of magnitude where a network is too slow.
-        self.precision.step(self.arch_optimizer, largest_norm=5.0)
-        return float(cross_entropy.detach()), 0.0 if latency_ms is None else float(latency_ms.detach())
 
     def _mixture(self) -> tuple[Relaxed, frozenset[Edge] | None]:
         """What a step computes: everything, or a sample."""
@@ -252,7 +284,6 @@ class Search:
                     "version": VERSION,
                     "next_epoch": self.next_epoch,
                     "loss_scale": self.precision.state(),
-                    "multiplier": None if self.objective.constraint is None else self.objective.constraint.multiplier,
                     "identity": identity,
                 },
             ),
@@ -266,8 +297,6 @@ class Search:
         load_optimizer_tensors(self.arch_optimizer, checkpoint.part("arch_optimizer"))
         self.precision.load(checkpoint.values["loss_scale"])
         self.next_epoch = int(checkpoint.values["next_epoch"])
-        if self.objective.constraint is not None:
-            self.objective.constraint.multiplier = float(checkpoint.values["multiplier"])
 
 
 def read_supernet(path: Path) -> Checkpoint:

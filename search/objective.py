@@ -1,4 +1,4 @@
-"""The search's loss: accuracy and latency (Zeng 2020, Eq. 6; Lu 2022, Eq. 2), or accuracy within a budget."""
+"""The search's loss: accuracy and latency (Zeng 2020, Eq. 6; Lu 2022, Eq. 2)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-from search.lagrangian import BudgetConstraint
 
 if TYPE_CHECKING:
     from search.settings import SearchSettings
@@ -37,22 +35,15 @@ def bounded_loss(cross_entropy: Tensor, latency_ms: Tensor, latency_weight: floa
 
 
 class Objective:
-    """The loss that the settings name, with the multiplier of a budget where they name one."""
+    """The loss that the settings name."""
 
     def __init__(self, settings: SearchSettings) -> None:
-        self.weight, self.bound_ms = settings.latency_weight or 0.0, settings.bound_ms
-        self.constraint = (
-            BudgetConstraint(settings.bound_ms)
-            if settings.loss == "lagrangian" and settings.bound_ms is not None
-            else None
-        )
+        self._loss, self._weight, self._bound_ms = settings.loss, settings.latency_weight or 0.0, settings.bound_ms
 
     def __call__(self, cross_entropy: Tensor, latency_ms: Tensor | None) -> Tensor:
-        """The loss; without a latency term it is the cross-entropy."""
-        if latency_ms is None:
+        """The loss; without a latency term, or with a hard budget (`search.lagrangian`), it is the cross-entropy."""
+        if latency_ms is None or self._loss == "lagrangian":
             return cross_entropy
-        if self.constraint is not None:
-            return self.constraint.loss(cross_entropy, latency_ms)
-        if self.bound_ms is not None:
-            return bounded_loss(cross_entropy, latency_ms, self.weight, self.bound_ms)
-        return weighted_loss(cross_entropy, latency_ms, self.weight)
+        if self._bound_ms is not None:
+            return bounded_loss(cross_entropy, latency_ms, self._weight, self._bound_ms)
+        return weighted_loss(cross_entropy, latency_ms, self._weight)

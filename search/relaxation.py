@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cinert.paths import CELL_KINDS, CellKind, legal_edges
+from cinert.paths import CELL_KINDS, legal_edges
 from cinert.space import Space
 from latency.cost import Relaxed
 
@@ -87,15 +87,26 @@ class ArchParameters(nn.Module):
 
         return self._relax(perturb)
 
-    def _relax(self, perturb: Callable[[Tensor], Tensor]) -> Relaxed:
-        cells = {kind: self._cell(kind, perturb) for kind in CELL_KINDS}
-        edges = grouped_log_softmax(perturb(self.beta), self._vertex_of_edge).exp()
-        return Relaxed(cells=cells, edges=edges)
+    def probabilities(self, perturb: Callable[[Tensor], Tensor] = lambda logits: logits) -> dict[str, Tensor]:
+        """Each parameter normalised over its choices, by the parameter's name.
 
-    def _cell(self, kind: CellKind, perturb: Callable[[Tensor], Tensor]) -> Tensor:
-        alpha = perturb(self.alpha[kind])
-        if self.space.relaxation == "joint":
-            pair_group = self._node_of_input.repeat_interleave(alpha.shape[1])
-            return grouped_log_softmax(alpha.flatten(), pair_group).exp().view_as(alpha)
-        gamma = grouped_log_softmax(perturb(self.gamma[kind]), self._node_of_input).exp()
-        return gamma[:, None] * alpha.softmax(dim=1)
+        Args:
+            perturb: applied to the logits first.
+        """
+        found = {"beta": grouped_log_softmax(perturb(self.beta), self._vertex_of_edge).exp()}
+        for kind in CELL_KINDS:
+            alpha = perturb(self.alpha[kind])
+            if self.space.relaxation == "joint":
+                pair_group = self._node_of_input.repeat_interleave(alpha.shape[1])
+                found[f"alpha.{kind}"] = grouped_log_softmax(alpha.flatten(), pair_group).exp().view_as(alpha)
+            else:
+                found[f"alpha.{kind}"] = alpha.softmax(dim=1)
+                found[f"gamma.{kind}"] = grouped_log_softmax(perturb(self.gamma[kind]), self._node_of_input).exp()
+        return found
+
+    def _relax(self, perturb: Callable[[Tensor], Tensor]) -> Relaxed:
+        found = self.probabilities(perturb)
+        cells = {kind: found[f"alpha.{kind}"] for kind in CELL_KINDS}
+        if self.space.relaxation == "separate":
+            cells = {kind: found[f"gamma.{kind}"][:, None] * alpha for kind, alpha in cells.items()}
+        return Relaxed(cells=cells, edges=found["beta"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from search.decode import Decoded, decode
 from search.draw import draw_arch
 from search.draw_front import draw_front
 from search.genetic import GeneticSettings
+from search.lagrangian import charged, least_multiplier
 from search.loop import Search, read_supernet
 from search.methods import Decoder
 from search.pareto import decode_front, write_front
@@ -196,20 +199,32 @@ def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, bu
     """Decode a finished search within a budget, with the estimate and where the network comes from."""
     settings = search.settings
     hard = settings.loss == "lagrangian"
-    decoded = decode(
-        search.architecture,
-        paths=settings.paths,
-        decoder=decoder,
-        budget_ms=budget_ms,
-        estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
-        genetic=GeneticSettings(seed=settings.seed),
-    )
+    with _priced(search, lut, budget_ms) if settings.holds_budget else contextlib.nullcontext():
+        decoded = decode(
+            search.architecture,
+            paths=settings.paths,
+            decoder=decoder,
+            budget_ms=budget_ms,
+            estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
+            genetic=GeneticSettings(seed=settings.seed),
+        )
     arch = dataclasses.replace(
         decoded.arch,
         estimate=estimate_record(decoded.arch, lut),
         provenance=search_provenance(decoded, data, settings, decoder, budget_ms),
     )
     return dataclasses.replace(decoded, arch=arch)
+
+
+def _priced(search: Search, lut: Lut, budget_ms: float) -> AbstractContextManager[None]:
+    """The architecture charged for latency just enough for the most probable network to be within a budget."""
+    architecture, prices = search.architecture, search.prices()
+
+    def upper_ms(multiplier: float) -> float:
+        with charged(architecture, prices, multiplier):
+            return estimate(decode(architecture, paths=search.settings.paths).arch, lut).high_ms
+
+    return charged(architecture, prices, least_multiplier(upper_ms, budget_ms))
 
 
 def _front_title(space: Space, lut: Lut) -> str:

