@@ -177,11 +177,20 @@ def content() -> Callable[[Path], dict[str, str]]:
 
 
 @pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
+def full_disk() -> Callable[[int], None]:
     """Lets no file grow beyond some bytes from then on, as a full disk would, until the test is over."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """End a `full_disk` with its test: pytest writes its report, perhaps to a file, before fixtures end."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(scope="session")
