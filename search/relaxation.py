@@ -93,7 +93,7 @@ class ArchParameters(nn.Module):
         Args:
             perturb: applied to the logits first.
         """
-        found = {"beta": grouped_log_softmax(perturb(self.beta), self._vertex_of_edge).exp()}
+        found: dict[str, Tensor] = {}
         for kind in CELL_KINDS:
             alpha = perturb(self.alpha[kind])
             if self.space.relaxation == "joint":
@@ -102,6 +102,7 @@ class ArchParameters(nn.Module):
             else:
                 found[f"alpha.{kind}"] = alpha.softmax(dim=1)
                 found[f"gamma.{kind}"] = grouped_log_softmax(perturb(self.gamma[kind]), self._node_of_input).exp()
+        found["beta"] = grouped_log_softmax(perturb(self.beta), self._vertex_of_edge).exp()
         return found
 
     def _relax(self, perturb: Callable[[Tensor], Tensor]) -> Relaxed:
