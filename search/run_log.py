@@ -71,5 +71,9 @@ def read_scalars(folder: Path, name: str) -> dict[str, list[tuple[int, float]]]:
         return {}
     events = EventAccumulator(str(logs), size_guidance={"scalars": 0})
     events.Reload()
-    tags: list[str] = events.Tags()["scalars"]
-    return {tag: [(event.step + 1, event.value) for event in events.Scalars(tag)] for tag in tags}
+    found = {}
+    for tag in events.Tags()["scalars"]:
+        # Files of one second are read in the order of their names, of which the tenth comes before the second.
+        in_time = sorted(events.Scalars(tag), key=lambda event: event.wall_time)
+        found[tag] = sorted({event.step + 1: event.value for event in in_time}.items())
+    return found

@@ -33,8 +33,10 @@ def test_a_search_is_drawn_with_what_was_logged(tmp_path):
     assert height(tmp_path / "both.png") > height(tmp_path / "first.png") > 150
 
 
+@pytest.mark.parametrize("names", ["12", "21"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's protobuf
-def test_scalars_are_read_back_once_each(tmp_path):
+def test_scalars_are_read_back_once_each(tmp_path, names):
+    """Also where the names of two files do not sort as they were written, as 9 and 10 of one second do not."""
     assert read_scalars(tmp_path, "search") == {}
     with RunLog(tmp_path, first_epoch=0, name="search") as log:
         for epoch in range(3):
@@ -42,6 +44,9 @@ def test_scalars_are_read_back_once_each(tmp_path):
     # Killed after its third epoch, before that one's checkpoint: it is done and logged again.
     with RunLog(tmp_path, first_epoch=2, name="search") as log:
         log.metrics(2, {"weight_loss": 9.0})
+    files = sorted(tmp_path.rglob("*tfevents*"), key=lambda path: path.stat().st_mtime_ns)
+    for path, name in zip(files, names, strict=True):
+        path.rename(path.with_name(f"events.out.tfevents.{name}"))
     assert read_scalars(tmp_path, "search") == {"weight_loss": [(1, 1.0), (2, 2.0), (3, 9.0)]}
 
 
