@@ -17,6 +17,7 @@ from cinert.space import load_space
 from latency.cost import SpaceCosts
 from latency.lut import save_lut
 from search.data import FoldData, PatientRecord
+from search.settings import SearchSettings
 
 MS = {"stem": 1.0, "head": 0.5, "conv": 4.0, "dilated": 5.0, "separable": 2.0, "maxpool": 1.5, "identity": 0.1}
 
@@ -41,6 +42,21 @@ def tiny():
 def either(request, tiny):
     """The tiny space with both relaxations."""
     return dataclasses.replace(tiny, relaxation=request.param)
+
+
+@pytest.fixture(scope="session")
+def ours():
+    """Settings of method `cinert`: two epochs, within 12 ms."""
+    return SearchSettings(
+        epochs=2,
+        batch_size=5,
+        method="cinert",
+        mixture="sampled",
+        latency_term="union",
+        loss="lagrangian",
+        latency_weight=None,
+        bound_ms=12.0,
+    )
 
 
 @pytest.fixture(scope="session")

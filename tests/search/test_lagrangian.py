@@ -17,19 +17,8 @@ from search.lagrangian import charged, least_multiplier, prices_of
 from search.loop import Search
 from search.relaxation import ArchParameters
 from search.run import decode_search
-from search.settings import SearchSettings
 
 CPU = torch.device("cpu")
-OURS = SearchSettings(
-    epochs=4,
-    batch_size=5,
-    method="cinert",
-    mixture="sampled",
-    latency_term="union",
-    loss="lagrangian",
-    latency_weight=None,
-    bound_ms=6.0,
-)
 
 
 def test_prices_are_milliseconds_by_probability(either, costs, randomised):
@@ -100,8 +89,8 @@ def test_logits_come_back_as_they_were_and_gradients_are_theirs(either, costs, r
 
 
 @pytest.mark.parametrize("budget_ms", [6.0, 9.0])
-def test_the_expected_latency_is_the_budget_and_not_less(tiny, lut, fold, budget_ms):
-    settings = dataclasses.replace(OURS, bound_ms=budget_ms)
+def test_the_expected_latency_is_the_budget_and_not_less(tiny, lut, fold, ours, budget_ms):
+    settings = dataclasses.replace(ours, epochs=4, bound_ms=budget_ms)
     search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, CPU)
     reports = [search.run_epoch() for _ in range(4)]
     assert reports[1].multiplier is None
@@ -110,9 +99,11 @@ def test_the_expected_latency_is_the_budget_and_not_less(tiny, lut, fold, budget
     assert [report.latency_ms for report in reports[2:]] == pytest.approx([budget_ms] * 2, rel=0.1)
 
 
-def test_a_tight_budget_is_used(tiny, lut, fold):
+def test_a_tight_budget_is_used(tiny, lut, fold, ours):
     """Networks for several budgets out of one search: within each, and dearer where more is allowed."""
-    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, OURS, CPU)
+    search = Search(
+        tiny, SpaceCosts.from_lut(lut, tiny), fold.train, dataclasses.replace(ours, epochs=4, bound_ms=6.0), CPU
+    )
     while not search.finished:
         search.run_epoch()
     budgets = (4.0, 6.0, 9.0, 14.0)

@@ -15,25 +15,14 @@ from search.decode import Decoded
 from search.loop import Search
 from search.pareto import decided, decode_front, supernet_dice
 from search.run import run_search
-from search.settings import SearchSettings
 from search.several import run_several
 
 CPU = torch.device("cpu")
-OURS = SearchSettings(
-    epochs=2,
-    batch_size=5,
-    method="cinert",
-    mixture="sampled",
-    latency_term="union",
-    loss="lagrangian",
-    latency_weight=None,
-    bound_ms=12.0,
-)
 
 
 @pytest.fixture
-def run(tiny, lut, fold, tmp_path):
-    def begin(function, *more, settings=OURS, **options):
+def run(tiny, lut, fold, ours, tmp_path):
+    def begin(function, *more, settings=ours, **options):
         return function(tiny, lut, fold, settings, *more, budget_ms=12.0, folder=tmp_path, device=CPU, **options)
 
     return begin
@@ -53,9 +42,9 @@ def test_front_lies_within_the_budget_and_dice_rises_with_latency(run, lut, tmp_
     assert not (tmp_path / "pareto").exists()
 
 
-def test_what_is_beaten_is_left_out(tiny, lut, fold, monkeypatch):
+def test_what_is_beaten_is_left_out(tiny, lut, fold, ours, monkeypatch):
     """Of networks decoded at five budgets, the dearer ones with less Dice go."""
-    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, OURS, CPU)
+    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, ours, CPU)
     drawn = sorted((random_arch(tiny, seed, paths=1) for seed in range(5)), key=lambda arch: estimate(arch, lut).ms)
     dice = dict(zip((arch.digest for arch in drawn), (0.3, 0.2, 0.6, 0.6, 0.7), strict=True))
     monkeypatch.setattr("search.pareto.supernet_dice", lambda _, arch: dice[arch.digest])
@@ -78,8 +67,8 @@ def test_a_decided_architecture_is_ones(tiny, lut):
     assert float(found) == pytest.approx(estimate(arch, lut).ms)
 
 
-def test_scoring_leaves_the_search_as_it_is(tiny, lut, fold):
-    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, OURS, CPU)
+def test_scoring_leaves_the_search_as_it_is(tiny, lut, fold, ours):
+    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, ours, CPU)
     before = {name: tensor.clone() for name, tensor in search.supernet.state_dict().items()}
     assert 0 <= supernet_dice(search, random_arch(tiny, 1, paths=2)) <= 1
     assert all(torch.equal(before[name], tensor) for name, tensor in search.supernet.state_dict().items())
