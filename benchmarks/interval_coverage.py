@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def deal(lut: Path, model: Path, deals: int, seed: int) -> dict[str, object]:
     ]
     chosen = [network for network in data.correction.networks if network.chosen]
     fair = [network for network in data.correction.networks if not network.chosen]
-    pool = [replace(network, fps=None) for network in (*held_out, *fair)]
+    pool = [*held_out, *fair]
     rng, found = np.random.default_rng(seed), []
     for _ in range(deals):
         order = rng.permutation(len(pool))

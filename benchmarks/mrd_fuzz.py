@@ -218,6 +218,7 @@ def main() -> None:
     last, trimmed = ask(), ask(trim=True)
     pipe.close()
     server.join(timeout=10)
+    assert server.exitcode == 0, server.exitcode
     document = {
         "date": datetime.date.today().isoformat(),
         "seed": arguments.seed,

@@ -33,7 +33,8 @@ class TritonModel:
     Attributes:
         name: of its folder.
         platform: `onnxruntime_onnx` or `tensorrt_plan`.
-        files: content by name, in the folder of the version.
+        file: name of the engine in the folder of the version.
+        content: of that file.
         gpu: whether it runs on one.
         inputs: with the batch, which is 1.
         outputs: likewise.
@@ -42,7 +43,8 @@ class TritonModel:
 
     name: str
     platform: str
-    files: Mapping[str, bytes]
+    file: str
+    content: bytes
     gpu: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -81,7 +83,8 @@ def triton_models(bundle: Bundle) -> list[TritonModel]:
         return TritonModel(
             name=name,
             platform=platform,
-            files={file: content},
+            file=file,
+            content=content,
             gpu=gpu,
             inputs=tensors[0],
             outputs=tensors[1],
@@ -147,12 +150,10 @@ def write_triton(repository: Path, bundle: Bundle) -> list[Path]:
     for model in models:
         with atomic_folder(repository / model.name) as partial:
             (partial / _VERSION).mkdir()
-            for name, content in model.files.items():
-                (partial / _VERSION / name).write_bytes(content)
+            (partial / _VERSION / model.file).write_bytes(model.content)
             (partial / CONFIG).write_text(config_text(model), encoding="utf-8")
             write_json(partial / PREPROCESSING, bundle.preprocessing.to_dict())
-            sums = "".join(f"{sha256_of(content)}  {_VERSION}/{name}\n" for name, content in model.files.items())
-            (partial / SUMS).write_text(sums)
+            (partial / SUMS).write_text(f"{sha256_of(model.content)}  {_VERSION}/{model.file}\n")
             (partial / README).write_text(readme(bundle, [each.name for each in models], sums=SUMS), encoding="utf-8")
     return [repository / model.name for model in models]
 

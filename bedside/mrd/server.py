@@ -75,7 +75,7 @@ class MrdServer(socketserver.ThreadingTCPServer):
         """Where it listens, with the port that was taken."""
         return Address(str(self.server_address[0]), int(self.server_address[1]))
 
-    def finish_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override] # of UDP too
+    def finish_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override] # its base serves UDP too
         """Serve one client, in its own thread."""
         peer = str(Address(*client_address[:2]))
         with self._lock:

@@ -137,6 +137,12 @@ class SpecClient:
                 messages.append(message)
         return messages
 
+    def refusal(self) -> str:
+        """The last words of the server."""
+        *_, words = self.rest()
+        assert words.startswith("refused: "), words
+        return words
+
     def _exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
@@ -211,6 +217,13 @@ class Running:
         client = SpecClient(self.server.address)
         self.clients.append(client)
         return client
+
+    def assert_still_serving(self, pixels) -> None:
+        client = self.connect()
+        client.start(1)
+        client.image(pixels())
+        client.close()
+        assert len(client.rest()) == 1
 
     def wait_for(self, condition) -> None:
         deadline = time.monotonic() + 60
