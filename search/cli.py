@@ -15,7 +15,6 @@ from search.choose import chosen_method, refuse_unread_options, search_settings
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
 from search.methods import (
     METHODS,
-    SELECTION_EPOCHS,
     TRAINED,
     TRAINED_EPOCHS,
     Decoder,
@@ -24,7 +23,7 @@ from search.methods import (
     Proposer,
     own,
 )
-from search.say import report_candidates, report_search, report_several, say
+from search.say import report_candidates, report_search, say
 
 
 @command(
@@ -99,15 +98,14 @@ from search.say import report_candidates, report_search, report_several, say
     "--seeds",
     default=1,
     type=click.IntRange(min=1),
-    help="Searches, from --seed on; each network is trained for"
-    f" {SELECTION_EPOCHS} epochs on half of the training patients, and the best on the other half is kept.",
+    help="Searches, from --seed on; the best network is kept.",
 )
 @click.option(
     "--pareto",
     default=0,
     type=click.IntRange(min=0),
-    help="Decode at that many budgets up to --budget-ms as well, and keep in RUN/pareto the networks that no other"
-    " beats in latency and in Dice with the supernet's weights.",
+    help="Decode at that many budgets up to --budget-ms, keep the best network, and in RUN/pareto those that no other"
+    " beats in both latency and Dice.",
 )
 @click.option(
     "-o", "--output", default="runs/search", type=click.Path(path_type=Path), help="Run folder; continued if it exists."
@@ -161,7 +159,8 @@ def nas_search(
     """Find a network that is accurate on the data and fast on the LUT's device.
 
     Writes RUN/arch.yaml, its picture arch.png, and the search's log. An interrupted search continues when the same
-    command is given again.
+    command is given again. With --seeds or --pareto all networks that were decoded are trained for a short time
+    on half of the training patients, and the one that is best on the other half is kept.
     """
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
@@ -170,8 +169,7 @@ def nas_search(
     from search.genetic import require_genes
     from search.halving import HalvingSettings
     from search.longest import require_paths
-    from search.run import run_search
-    from search.several import run_several
+    from search.selection import search_and_select
     from search.torchrun import joined
 
     with joined(device) as (ranks, where):
@@ -213,21 +211,14 @@ def nas_search(
             else:
                 settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
                 common |= {"decoder": chosen.decoder, "pareto": pareto}
-                if seeds > 1:
-                    common["advance"] = lambda what, done, total: bar.update(
-                        task, completed=done, total=total, description=what
-                    )
-                    several = run_several(space, lut, found, settings, seeds, **common)
-                else:
-                    result = run_search(space, lut, found, settings, **common)
+                common["advance"] = lambda what, done, total: bar.update(
+                    task, completed=done, total=total, description=what
+                )
+                selection = search_and_select(space, lut, found, settings, seeds=seeds, **common)
         if chosen is None:
             report_candidates(best, candidates, output)
-        elif seeds > 1:
-            report_several(several, budget_ms, output)
         else:
-            if result.resumed_at:
-                say(f"Continued after epoch {result.resumed_at} of {chosen.epochs}.")
-            report_search(result, budget_ms, output)
+            report_search(selection, chosen.epochs, budget_ms, output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A picture of the networks that one search found for several budgets (pareto.png)."""
+"""A picture of the networks that a search found for several budgets (RUN/pareto/front.png)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.pareto import ParetoPoint
 
 
 def draw_front(path: Path, front: Sequence[ParetoPoint], *, budget_ms: float, title: str) -> None:
-    """Write latency against the supernet's Dice as PNG.
+    """Write latency against Dice as PNG.
 
     Args:
         path: PNG to write, whole or not at all.
@@ -38,7 +38,7 @@ def draw_front(path: Path, front: Sequence[ParetoPoint], *, budget_ms: float, ti
     axes.set_xlim(0, 1.15 * max(budget_ms, *times))
     axes.margins(y=0.15)
     axes.set_xlabel("estimated latency, ms")
-    axes.set_ylabel("mean Dice with the supernet's weights")
+    axes.set_ylabel("mean Dice on the other half of the patients")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -42,7 +42,7 @@ Rounds = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate of the first round and its mean Dice on the other half."""
+    """A candidate and its mean Dice on the other half, after the trainings of a round."""
 
     arch: Arch
     dice: float
@@ -123,6 +123,8 @@ class HalvingResult:
     arch: Arch
     score: float
     """Mean Dice on the held-out half of the training patients, after the last round."""
+    scored: list[Scored]
+    """Candidates of the last round, best first."""
     trained_on: list[Sample]
     """Frames of the half that weights were learnt on."""
     scored_on: list[Sample]
@@ -184,7 +186,7 @@ def successive_halving(
         else:
             alive = [train(scored.arch, epochs) for scored in alive[:count]]
         alive.sort(key=lambda scored: -scored.dice)
-    return HalvingResult(alive[0].arch, alive[0].dice, first, second)
+    return HalvingResult(alive[0].arch, alive[0].dice, alive, first, second)
 
 
 def _read_record(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

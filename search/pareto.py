@@ -1,8 +1,4 @@
-"""Networks for several budgets out of one search: those that no other beats in both latency and accuracy.
-
-Accuracy is that of the supernet's own weights, restricted to the network, on the patients that the architecture was
-learnt on. It ranks networks of one search; how accurate they are shows when they are trained.
-"""
+"""Networks for several budgets out of one search: those that no other beats in both latency and Dice."""
 
 from __future__ import annotations
 
@@ -14,18 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from cinert.arch import Arch, save_arch
-from cinert.space import Space
-from latency.cost import Relaxed
-from latency.cost_cell import node_rows
-from latency.estimate import estimate
-from latency.lut import Lut
 from search.decode import Decoded
-from search.fastest import fastest_arch
-from search.loop import Search
-from search.scores import dice_per_class
 
 T = TypeVar("T")
 
@@ -36,33 +23,31 @@ class ParetoPoint:
 
     arch: Arch
     ms: float
+    """Estimated latency."""
     dice: float
-    """Mean over classes and frames, with the supernet's weights."""
+    """Mean on the other half of the training patients, after a short training on one half."""
 
 
-def decode_front(
-    search: Search, lut: Lut, decode_at: Callable[[float], Decoded], *, budget_ms: float, points: int
-) -> list[ParetoPoint]:
-    """Decode at budgets spread evenly from the fastest network to the budget, and keep what nothing beats.
+def decode_cheaper(
+    decode_at: Callable[[float], Decoded], *, least_ms: float, budget_ms: float, count: int
+) -> tuple[Decoded, ...]:
+    """Decode at budgets spread evenly between the fastest network and the budget, and keep what meets them.
 
     Args:
-        search: finished.
-        lut: prices.
         decode_at: decodes within a budget in milliseconds.
-        budget_ms: the largest one.
-        points: budgets to try.
+        least_ms: of the fastest network.
+        budget_ms: not among those that are decoded at.
+        count: budgets in between.
 
     Returns:
-        Fastest first; Dice rises with latency.
+        Different networks, the largest budget last.
     """
-    least_ms = estimate(fastest_arch(search.space, lut), lut).high_ms
-    found: dict[str, ParetoPoint] = {}
-    for ms in np.linspace(least_ms, budget_ms, points + 1)[1:]:
+    found: dict[str, Decoded] = {}
+    for ms in np.linspace(least_ms, budget_ms, count + 2)[1:-1]:
         decoded = decode_at(float(ms))
-        if decoded.budget_met and decoded.arch.digest not in found:
-            arch = decoded.arch
-            found[arch.digest] = ParetoPoint(arch, estimate(arch, lut).ms, supernet_dice(search, arch))
-    return unbeaten(found.values(), cost=lambda point: point.ms, dice=lambda point: point.dice)
+        if decoded.budget_met:
+            found.setdefault(decoded.arch.digest, decoded)
+    return tuple(found.values())
 
 
 def unbeaten(networks: Iterable[T], *, cost: Callable[[T], float], dice: Callable[[T], float]) -> list[T]:
@@ -74,36 +59,10 @@ def unbeaten(networks: Iterable[T], *, cost: Callable[[T], float], dice: Callabl
     return front
 
 
-@torch.no_grad()
-def supernet_dice(search: Search, arch: Arch) -> float:
-    """Mean Dice of a network with the supernet's weights, on the patients that the architecture was learnt on."""
-    relaxed = decided(arch.space, arch, search.architecture.beta)
-    images, labels = search.arch_data
-    predicted = [
-        search.supernet(some.contiguous(memory_format=torch.channels_last_3d), relaxed, frozenset(arch.edges)).argmax(
-            dim=1
-        )
-        for some in torch.split(images, search.settings.batch_size)
-    ]
-    return float(dice_per_class(torch.cat(predicted), labels).mean())
-
-
-def decided(space: Space, arch: Arch, like: torch.Tensor) -> Relaxed:
-    """A decoded architecture as weights: ones at its ops, and at all edges."""
-    cells = {}
-    for kind, cell in arch.cells.items():
-        weights = like.new_zeros(space.nodes * (space.nodes + 1) // 2, len(space.ops))
-        for node, edges in enumerate(cell):
-            for edge in edges:
-                weights[node_rows(node).start + edge.input, space.ops.index(edge.op)] = 1
-        cells[kind] = weights
-    return Relaxed(cells, torch.ones_like(like))
-
-
 def write_front(folder: Path, front: list[ParetoPoint]) -> None:
-    """Write each network as FOLDER/NN.yaml, fastest first, in place of what an earlier decoding left there."""
+    """Write each network as FOLDER/NN.yaml, fastest first, in place of what an earlier run left there."""
     shutil.rmtree(folder, ignore_errors=True)
     for number, point in enumerate(front, start=1):
-        provenance = {**point.arch.provenance, "supernet_dice": round(point.dice, 4)}
+        provenance = {**point.arch.provenance, "dice_on_the_other_half": round(point.dice, 4)}
         folder.mkdir(parents=True, exist_ok=True)
         save_arch(folder / f"{number:02d}.yaml", dataclasses.replace(point.arch, provenance=provenance))

@@ -26,12 +26,12 @@ from search.checkpoint import Checkpoint
 from search.data import FoldData
 from search.decode import Decoded, decode
 from search.draw import draw_arch
-from search.draw_front import draw_front
+from search.fastest import fastest_arch
 from search.genetic import GeneticSettings
 from search.lagrangian import charged, least_multiplier
 from search.loop import Search, read_supernet
 from search.methods import Decoder
-from search.pareto import decode_front, write_front
+from search.pareto import decode_cheaper
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_provenance
 from search.run_log import RunLog
@@ -39,6 +39,7 @@ from search.settings import EpochReport, SearchSettings
 
 SUPERNET, ARCH, PICTURE, CONFIG = "supernet.safetensors", "arch.yaml", "arch.png", "config.json"
 FRONT = "pareto"
+TENSORBOARD = "tensorboard/search"
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class SearchResult:
     """Epochs that were already done when this run began."""
     seconds: float
     """Spent in epochs by this run."""
-    front: int = 0
-    """Networks in RUN/pareto."""
+    cheaper: tuple[Decoded, ...] = ()
+    """Networks of smaller budgets."""
 
 
 def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
@@ -69,7 +70,7 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Che
     if restart:
         for name in (SUPERNET, ARCH, PICTURE, CONFIG, "search.log"):
             (folder / name).unlink(missing_ok=True)
-        for name in (FRONT, "tensorboard/search"):
+        for name in (FRONT, TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
     elif supernet.exists():
         begun = read_supernet(supernet)
@@ -101,7 +102,7 @@ def run_search(
     *,
     budget_ms: float,
     decoder: Decoder = "longest",
-    pareto: int = 0,
+    cheaper: int = 0,
     folder: Path,
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
@@ -118,7 +119,7 @@ def run_search(
         settings: of the search.
         budget_ms: the decoded union's estimate has to stay within it; with the loss `lagrangian` its upper end.
         decoder: how paths are chosen at the end; a finished search can be decoded again by another.
-        pareto: budgets up to this one for which networks are decoded as well (`search.pareto`); 0 for none.
+        cheaper: smaller budgets that networks are decoded for as well (`search.pareto`).
         folder: of the run.
         device: where to compute.
         advance: called with (steps done, steps in all).
@@ -181,12 +182,12 @@ def run_search(
             draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
             save_arch(folder / ARCH, decoded.arch)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
-        front = decode_front(search, lut, decode_at, budget_ms=budget_ms, points=pareto) if pareto else []
+        least_ms = estimate(fastest_arch(space, lut), lut).high_ms
+        more = decode_cheaper(decode_at, least_ms=least_ms, budget_ms=budget_ms, count=cheaper)
+        # It is of an earlier decoding, and made anew from what was decoded now.
         if ranks.is_main:
-            write_front(folder / FRONT, front)
-        if front and ranks.is_main:
-            draw_front(folder / FRONT / "front.png", front, budget_ms=budget_ms, title=_front_title(space, lut))
-    return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, len(front))
+            shutil.rmtree(folder / FRONT, ignore_errors=True)
+    return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, more)
 
 
 def _upper_share(arch: Arch, lut: Lut) -> float:
@@ -225,7 +226,3 @@ def _priced(search: Search, lut: Lut, budget_ms: float) -> AbstractContextManage
             return estimate(decode(architecture, paths=search.settings.paths).arch, lut).high_ms
 
     return charged(architecture, prices, least_multiplier(upper_ms, budget_ms))
-
-
-def _front_title(space: Space, lut: Lut) -> str:
-    return f"{space.name}: networks of one search for {lut.device_name}"

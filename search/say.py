@@ -11,9 +11,9 @@ from search.table import print_table
 
 if TYPE_CHECKING:
     from search.data import FoldData
+    from search.decode import Decoded
     from search.halving import HalvingResult
-    from search.run import SearchResult
-    from search.several import SeveralResult
+    from search.selection import Selection
     from search.sweep import Objective
     from search.train_run import TrainingResult
 
@@ -38,11 +38,29 @@ def warn_of_seen(arch: Architecture, found: FoldData) -> None:
         )
 
 
-def report_search(result: SearchResult, budget_ms: float, folder: Path) -> None:
-    """Say what was decoded, and whether it fits the budget."""
-    decoded = result.decoded
+def report_search(selection: Selection, epochs: int, budget_ms: float, folder: Path) -> None:
+    """Say what was found by each search, what was kept of it, and whether that fits the budget."""
+    results = selection.results
+    for number, result in enumerate(results):
+        if result.resumed_at:
+            say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+        if len(results) > 1:
+            seed = result.decoded.arch.provenance["seed"]
+            more = f" and {len(result.cheaper)} of smaller budgets" if result.cheaper else ""
+            kept = ", kept" if number == selection.best else ""
+            say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{more}{kept}")
+    decoded = selection.decoded
     for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
         say(f"  path [{', '.join(path)}], probability {probability:.3g}")
+    say(_against_the_budget(decoded, budget_ms))
+    if selection.dice is not None:
+        say(f"Dice {selection.dice:.3f} on the other half of the patients, the best of {selection.trained}.")
+    if selection.front:
+        say(f"{selection.front} of them are beaten by no other: {folder / 'pareto'}.")
+    say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
+
+
+def _against_the_budget(decoded: Decoded, budget_ms: float) -> str:
     hard = decoded.arch.provenance["loss"] == "lagrangian"
     estimate = decoded.arch.estimate or {}
     said = f"{estimate['ms']:.1f} ms estimated" + (f", at most {estimate['high_ms']:.1f} ms" if hard else "")
@@ -51,26 +69,12 @@ def report_search(result: SearchResult, budget_ms: float, folder: Path) -> None:
     decoder = decoded.arch.provenance["decoder"]
     if decoded.budget_met:
         passed = f"; {more} would have {'missed it' if decoder == 'longest' else 'been slower'}." if more else "."
-        say(f"{said}, within the budget of {budget_ms:g} ms{passed}")
-    elif decoder == "longest":
-        say(
-            f"{said}: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept."
-            + ("" if hard else " Search with a larger --lambda, or a smaller space.")
+        return f"{said}, within the budget of {budget_ms:g} ms{passed}"
+    if decoder == "longest":
+        return f"{said}: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept." + (
+            "" if hard else " Search with a larger --lambda, or a smaller space."
         )
-    else:
-        say(f"{said}: over the budget of {budget_ms:g} ms. Keep fewer --paths, or take --decoder longest.")
-    if result.front:
-        say(f"{result.front} networks that no other beats: {folder / 'pareto'}.")
-    say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
-
-
-def report_several(several: SeveralResult, budget_ms: float, folder: Path) -> None:
-    """Say which seed was the best."""
-    for number, result in enumerate(several.results):
-        seed = result.decoded.arch.provenance["seed"]
-        kept = f", kept: Dice {several.dice:.3f} on the other half of the patients" if number == several.best else ""
-        say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{kept}")
-    report_search(several.results[several.best], budget_ms, folder)
+    return f"{said}: over the budget of {budget_ms:g} ms. Keep fewer --paths, or take --decoder longest."
 
 
 def report_training(result: TrainingResult, epochs: int) -> None:

@@ -76,14 +76,14 @@ def test_what_is_named_replaces_what_the_method_brings(tmp_path, lut_path, patie
 
 
 def test_several_seeds_and_a_front_out_of_one_command(tmp_path, lut_path, patients, monkeypatch):
-    monkeypatch.setattr("search.several.SELECTION_EPOCHS", 1)
+    monkeypatch.setattr("search.selection.SELECTION_EPOCHS", 1)
     words = ["--lut", lut_path, "--data", patients, "--method", "cinert", "--epochs", 2, "--budget-ms", 12]
     result = invoke(nas_search, *words, "--seeds", 2, "--pareto", 3, "-o", tmp_path)
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
     assert "seed 0: " in said
     assert "seed 1: " in said
-    assert "kept: Dice " in said
+    assert "ms estimated and " in said
     assert "at most " in said
     assert "within the budget of 12 ms" in said
     arch = load_arch(tmp_path / "arch.yaml")

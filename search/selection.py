@@ -1,0 +1,191 @@
+"""Searches with several seeds, decoded at several budgets, out of which the best network is kept.
+
+Whatever they decode is trained on one half of the training patients and scored on the other half, all alike. Dice with
+a supernet's weights does not compare: between supernets it means nothing, and within one it says little about a network
+whose weights are its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cinert.arch import save_arch
+from cinert.space import Space
+from latency.estimate import estimate
+from latency.lut import Lut
+from search.candidate_run import prepare_candidates
+from search.data import FoldData
+from search.decode import Decoded
+from search.draw import draw_arch
+from search.draw_front import draw_front
+from search.halving import CANDIDATES, HalvingSettings, Scored, successive_halving
+from search.methods import SELECTION_EPOCHS, Decoder
+from search.pareto import ParetoPoint, unbeaten, write_front
+from search.ranks import ALONE, Ranks
+from search.records import picture_title, search_identity
+from search.run import ARCH, CONFIG, FRONT, PICTURE, TENSORBOARD, SearchResult, run_search
+from search.settings import SearchSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The network that was kept, and what it was chosen from."""
+
+    results: list[SearchResult]
+    """By seed."""
+    best: int
+    """Position of the search that the network comes from."""
+    decoded: Decoded
+    """What was kept."""
+    dice: float | None = None
+    """Its mean Dice on the other half of the training patients; None where there was nothing to choose from."""
+    trained: int = 0
+    """Networks that were compared."""
+    front: int = 0
+    """Networks in RUN/pareto."""
+
+
+def search_and_select(
+    space: Space,
+    lut: Lut,
+    data: FoldData,
+    settings: SearchSettings,
+    *,
+    seeds: int = 1,
+    pareto: int = 0,
+    budget_ms: float,
+    decoder: Decoder,
+    folder: Path,
+    device: torch.device,
+    advance: Callable[[str, int, int], None] = lambda *_: None,
+    restart: bool = False,
+    ranks: Ranks = ALONE,
+) -> Selection:
+    """Search with the settings' seed and those that follow it, or continue, and keep the best network.
+
+    Networks that meet the budget go before those that miss it. One seed without a front is a search like any other:
+    nothing is trained.
+
+    Args:
+        space: to search.
+        lut: prices of the device that will run the network.
+        data: of the fold; only its training patients are used.
+        settings: of the first search.
+        seeds: number of searches; of more than one, each has a run folder of its own, RUN/seed-K.
+        pareto: budgets up to this one for which networks are decoded (`search.pareto`); 0 for this one alone.
+        budget_ms: as in `run_search`.
+        decoder: as in `run_search`.
+        folder: of the run.
+        device: where to compute.
+        advance: called with (what, steps done, steps in all).
+        restart: throw away what the folder holds.
+        ranks: processes that share the work; the first alone writes.
+
+    Raises:
+        BadInputError: as `run_search`, or the folder holds another search.
+    """
+    if seeds > 1:
+        ranks.from_main(lambda: prepare_candidates(folder, restart=restart))
+    elif restart and ranks.is_main:
+        (folder / CANDIDATES).unlink(missing_ok=True)
+    results = []
+    for seed in range(settings.seed, settings.seed + seeds):
+        what = "searching" if seeds == 1 else f"searching, seed {seed}"
+        results.append(
+            run_search(
+                space,
+                lut,
+                data,
+                dataclasses.replace(settings, seed=seed),
+                budget_ms=budget_ms,
+                decoder=decoder,
+                cheaper=max(0, pareto - 1),
+                folder=folder if seeds == 1 else folder / f"seed-{seed}",
+                device=device,
+                advance=functools.partial(advance, what),
+                restart=restart,
+                ranks=ranks,
+            )
+        )
+    if seeds == 1 and not pareto:
+        return Selection(results=results, best=0, decoded=results[0].decoded)
+
+    found: dict[str, tuple[int, Decoded]] = {}
+    for number, result in enumerate(results):
+        for decoded in (result.decoded, *result.cheaper):
+            found.setdefault(decoded.arch.digest, (number, decoded))
+    able = {digest: one for digest, one in found.items() if one[1].budget_met} or found
+    scored = _scored(able, space, lut, data, settings, folder, device, functools.partial(advance, "comparing"), ranks)
+    best, decoded = able[scored[0].arch.digest]
+    points = [ParetoPoint(one.arch, estimate(one.arch, lut).ms, one.dice) for one in scored]
+    front = unbeaten(points, cost=lambda point: point.ms, dice=lambda point: point.dice) if pareto else []
+    provenance = {**decoded.arch.provenance, "seeds": seeds, "dice_on_the_other_half": round(scored[0].dice, 4)}
+    kept = dataclasses.replace(decoded.arch, provenance=provenance)
+    if ranks.is_main:
+        if seeds > 1:
+            _copy_records(results[best].folder, folder)
+        write_front(folder / FRONT, front)
+        if front:
+            title = f"{space.name}: networks within {budget_ms:g} ms for {lut.device_name}"
+            draw_front(folder / FRONT / "front.png", front, budget_ms=budget_ms, title=title)
+        draw_arch(folder / PICTURE, kept, title=picture_title(kept, lut, budget_ms))
+        save_arch(folder / ARCH, kept)
+    return Selection(
+        results=results,
+        best=best,
+        decoded=dataclasses.replace(decoded, arch=kept),
+        dice=scored[0].dice,
+        trained=len(scored),
+        front=len(front),
+    )
+
+
+def _scored(
+    able: dict[str, tuple[int, Decoded]],
+    space: Space,
+    lut: Lut,
+    data: FoldData,
+    settings: SearchSettings,
+    folder: Path,
+    device: torch.device,
+    advance: Callable[[int, int], None],
+    ranks: Ranks,
+) -> list[Scored]:
+    """The networks with their Dice on the other half, best first."""
+    networks = [decoded.arch for _, decoded in able.values()]
+    training = HalvingSettings(
+        candidates=len(networks),
+        epochs=SELECTION_EPOCHS,
+        paths=settings.paths,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        amp=settings.amp,
+    )
+    # How many networks there are is no part of the identity: more seeds or budgets take over what was trained.
+    told = {name: value for name, value in training.to_dict().items() if name not in {"candidates", "floor"}}
+    return successive_halving(
+        lambda scored: networks[len(scored)],
+        data,
+        training,
+        rounds=((len(networks), SELECTION_EPOCHS),),
+        folder=folder,
+        identity=search_identity(space, lut, data, {"compares": "decoded networks", **told}),
+        device=device,
+        advance=advance,
+        ranks=ranks,
+    ).scored
+
+
+def _copy_records(source: Path, folder: Path) -> None:
+    """Put how the kept network was searched into the run folder."""
+    shutil.copyfile(source / CONFIG, folder / CONFIG)
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+    shutil.copytree(source / TENSORBOARD, folder / TENSORBOARD)
