@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from search.data import FoldData
 from search.decode import Decoded
 from search.draw import draw_arch
 from search.draw_front import draw_front
-from search.halving import CANDIDATES, HalvingSettings, Scored, successive_halving
+from search.halving import CANDIDATES, HalvingSettings, successive_halving
 from search.methods import SELECTION_EPOCHS, Decoder
 from search.pareto import ParetoPoint, unbeaten, write_front
 from search.ranks import ALONE, Ranks
@@ -70,8 +70,7 @@ def search_and_select(
 ) -> Selection:
     """Search with the settings' seed and those that follow it, or continue, and keep the best network.
 
-    Networks that meet the budget go before those that miss it. One seed without a front is a search like any other:
-    nothing is trained.
+    One seed without a front is a search like any other: nothing is trained.
 
     Args:
         space: to search.
@@ -116,53 +115,73 @@ def search_and_select(
         )
     if seeds == 1 and not pareto:
         return Selection(results=results, best=0, decoded=results[0].decoded)
+    return select_best(
+        results,
+        space,
+        lut,
+        data,
+        settings,
+        epochs=SELECTION_EPOCHS,
+        front=pareto > 0,
+        budget_ms=budget_ms,
+        folder=folder,
+        device=device,
+        advance=functools.partial(advance, "comparing"),
+        ranks=ranks,
+    )
 
+
+def decoded_by(results: Sequence[SearchResult]) -> dict[str, tuple[int, Decoded]]:
+    """Different networks of some searches by digest, each with the position of its search.
+
+    Those that miss the budget are left out, unless all do.
+    """
     found: dict[str, tuple[int, Decoded]] = {}
     for number, result in enumerate(results):
         for decoded in (result.decoded, *result.cheaper):
             found.setdefault(decoded.arch.digest, (number, decoded))
-    able = {digest: one for digest, one in found.items() if one[1].budget_met} or found
-    scored = _scored(able, space, lut, data, settings, folder, device, functools.partial(advance, "comparing"), ranks)
-    best, decoded = able[scored[0].arch.digest]
-    points = [ParetoPoint(one.arch, estimate(one.arch, lut).ms, one.dice) for one in scored]
-    front = unbeaten(points, cost=lambda point: point.ms, dice=lambda point: point.dice) if pareto else []
-    provenance = {**decoded.arch.provenance, "seeds": seeds, "dice_on_the_other_half": round(scored[0].dice, 4)}
-    kept = dataclasses.replace(decoded.arch, provenance=provenance)
-    if ranks.is_main:
-        if seeds > 1:
-            _copy_records(results[best].folder, folder)
-        write_front(folder / FRONT, front)
-        if front:
-            title = f"{space.name}: networks within {budget_ms:g} ms for {lut.device_name}"
-            draw_front(folder / FRONT / "front.png", front, budget_ms=budget_ms, title=title)
-        draw_arch(folder / PICTURE, kept, title=picture_title(kept, lut, budget_ms))
-        save_arch(folder / ARCH, kept)
-    return Selection(
-        results=results,
-        best=best,
-        decoded=dataclasses.replace(decoded, arch=kept),
-        dice=scored[0].dice,
-        trained=len(scored),
-        front=len(front),
-    )
+    return {digest: one for digest, one in found.items() if one[1].budget_met} or found
 
 
-def _scored(
-    able: dict[str, tuple[int, Decoded]],
+def select_best(
+    results: list[SearchResult],
     space: Space,
     lut: Lut,
     data: FoldData,
     settings: SearchSettings,
+    *,
+    epochs: int,
+    front: bool,
+    budget_ms: float,
     folder: Path,
     device: torch.device,
-    advance: Callable[[int, int], None],
-    ranks: Ranks,
-) -> list[Scored]:
-    """The networks with their Dice on the other half, best first."""
-    networks = [decoded.arch for _, decoded in able.values()]
+    advance: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> Selection:
+    """Train what some searches decoded, all alike, and write the best network and its picture.
+
+    Args:
+        results: by seed.
+        space: that was searched.
+        lut: prices.
+        data: of the fold; only its training patients are used.
+        settings: of the first search.
+        epochs: of each training.
+        front: write RUN/pareto as well: what no other network beats in both latency and Dice.
+        budget_ms: for the pictures.
+        folder: of the run.
+        device: where to compute.
+        advance: called with (epochs done, epochs in all).
+        ranks: processes that share the work; the first alone writes.
+
+    Raises:
+        BadInputError: the folder holds a comparison with other settings.
+    """
+    found = decoded_by(results)
+    networks = [decoded.arch for _, decoded in found.values()]
     training = HalvingSettings(
         candidates=len(networks),
-        epochs=SELECTION_EPOCHS,
+        epochs=epochs,
         paths=settings.paths,
         seed=settings.seed,
         batch_size=settings.batch_size,
@@ -171,17 +190,39 @@ def _scored(
     )
     # How many networks there are is no part of the identity: more seeds or budgets take over what was trained.
     told = {name: value for name, value in training.to_dict().items() if name not in {"candidates", "floor"}}
-    return successive_halving(
+    scored = successive_halving(
         lambda scored: networks[len(scored)],
         data,
         training,
-        rounds=((len(networks), SELECTION_EPOCHS),),
+        rounds=((len(networks), epochs),),
         folder=folder,
         identity=search_identity(space, lut, data, {"compares": "decoded networks", **told}),
         device=device,
         advance=advance,
         ranks=ranks,
     ).scored
+    best, decoded = found[scored[0].arch.digest]
+    provenance = {"seeds": len(results), "dice_on_the_other_half": round(scored[0].dice, 4)}
+    kept = dataclasses.replace(decoded.arch, provenance={**decoded.arch.provenance, **provenance})
+    points = [ParetoPoint(one.arch, estimate(one.arch, lut).ms, one.dice) for one in scored]
+    beaten_by_none = unbeaten(points, cost=lambda point: point.ms, dice=lambda point: point.dice) if front else []
+    if ranks.is_main:
+        if results[best].folder != folder:
+            _copy_records(results[best].folder, folder)
+        write_front(folder / FRONT, beaten_by_none)
+        if front:
+            title = f"{space.name}: networks within {budget_ms:g} ms for {lut.device_name}"
+            draw_front(folder / FRONT / "front.png", beaten_by_none, budget_ms=budget_ms, title=title)
+        draw_arch(folder / PICTURE, kept, title=picture_title(kept, lut, budget_ms))
+        save_arch(folder / ARCH, kept)
+    return Selection(
+        results=results,
+        best=best,
+        decoded=dataclasses.replace(decoded, arch=kept),
+        dice=scored[0].dice,
+        trained=len(scored),
+        front=len(beaten_by_none),
+    )
 
 
 def _copy_records(source: Path, folder: Path) -> None:

@@ -102,7 +102,9 @@ def _training_step_s(
     return timer.step_s
 
 
-def plan_search(space: Space, lut: Lut, settings: SearchSettings, setting: Setting) -> Plan:
+def plan_search(
+    space: Space, lut: Lut, settings: SearchSettings, setting: Setting, *, minutes: float | None = None
+) -> Plan:
     """Time a few steps of both phases of a search, and fill the minutes with epochs.
 
     Args:
@@ -110,6 +112,7 @@ def plan_search(space: Space, lut: Lut, settings: SearchSettings, setting: Setti
         lut: prices.
         settings: of the search; its epochs are not read.
         setting: of the comparison.
+        minutes: to fill; all that a search has if None.
     """
     # Two epochs are one of either phase.
     probe = dataclasses.replace(settings, epochs=2)
@@ -127,7 +130,7 @@ def plan_search(space: Space, lut: Lut, settings: SearchSettings, setting: Setti
     def seconds(epochs: int) -> float:
         return steps * (epochs // 2 * step_s[0] + (epochs - epochs // 2) * step_s[1])
 
-    minutes = setting.terms.search_minutes
+    minutes = setting.terms.search_minutes if minutes is None else minutes
     epochs = most_epochs(seconds, 60 * minutes, least=2)
     return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=tuple(step_s))
 
@@ -165,3 +168,22 @@ def plan_candidates(space: Space, lut: Lut, settings: HalvingSettings, setting: 
 
     minutes = setting.terms.search_minutes
     return Plan(epochs=most_epochs(seconds, 60 * minutes, least=1), minutes=minutes, steps=steps, step_s=tuple(taken))
+
+
+def plan_selection(
+    archs: Sequence[Architecture], settings: SearchSettings, setting: Setting, *, minutes: float
+) -> Plan:
+    """Time a few steps of each network, and fill the minutes with the trainings that choose among them.
+
+    Args:
+        archs: that are trained alike (`search.selection`).
+        settings: of the search that decoded them.
+        setting: of the comparison.
+        minutes: to fill.
+    """
+    samples, _ = halve_patients(setting.data.train, settings.seed)
+    training = TrainingSettings(epochs=1, seed=settings.seed, batch_size=settings.batch_size)
+    taken = [_training_step_s(arch, setting, samples, training) for arch in archs]
+    steps = math.ceil(len(samples) / settings.batch_size)
+    epochs = most_epochs(lambda count: count * steps * math.fsum(taken), 60 * minutes, least=1)
+    return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=tuple(taken))

@@ -60,6 +60,8 @@ class Searched:
     """n: paths that are fused, at most."""
     decoder: Decoder | None = None
     """The method's own if None."""
+    budgets: int = 1
+    """That networks are decoded for; of more than one, half of the minutes go to trainings that choose among them."""
 
     @property
     def chosen_decoder(self) -> Decoder:
@@ -69,7 +71,8 @@ class Searched:
     @property
     def words(self) -> str:
         """The command that finds it."""
-        return f"nas-search --method {self.method} --decoder {self.chosen_decoder} --paths {self.paths}"
+        words = f"nas-search --method {self.method} --decoder {self.chosen_decoder} --paths {self.paths}"
+        return words if self.budgets == 1 else f"{words} --pareto {self.budgets}"
 
     @property
     def search_reads_paths(self) -> bool:
@@ -80,7 +83,8 @@ class Searched:
     @property
     def search_name(self) -> str:
         """Networks of the same name come from one search."""
-        return f"{self.method}-n{self.paths}" if self.search_reads_paths else self.method
+        name = f"{self.method}-n{self.paths}" if self.search_reads_paths else self.method
+        return name if self.budgets == 1 else f"{name}-best-of-{self.budgets}"
 
     def require_fit(self, space: Space) -> None:
         """Refuse a space without so many paths.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.compare.plan import plan_candidates, plan_search, stored_plan
+from bench.compare.plan import plan_candidates, plan_search, plan_selection, stored_plan
 from bench.compare.recipes import Searched, Trained
 from bench.compare.setting import SEARCHES, Setting
 from cinert.arch import Arch
@@ -21,9 +21,13 @@ from search.choose import search_settings
 from search.halving import HalvingSettings
 from search.loop import Search, read_supernet
 from search.methods import METHODS
-from search.run import SUPERNET, decode_search, run_search
+from search.run import SUPERNET, SearchResult, decode_search, run_search
+from search.selection import decoded_by, select_best
+from search.settings import SearchSettings
 
 SPENT = "spent.json"
+SELECTION = "selection"
+"""Folder of the plan for the trainings that choose among what a search decoded."""
 Show = Callable[[str, int, int], None]
 """Called with (what, done, in all)."""
 
@@ -52,26 +56,65 @@ def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
     folder = search_folder(recipe, setting)
     told = {"paths": recipe.paths if recipe.search_reads_paths else 1, "seed": setting.terms.seed}
     draft = search_settings(recipe.method, method, occurrence=None, budget_ms=budget_ms, **told)
+    minutes = setting.terms.search_minutes / (1 if recipe.budgets == 1 else 2)
     show("timing a step of the search", 0, 1)
-    plan = stored_plan(folder, lambda: plan_search(space, lut, draft, setting))
+    plan = stored_plan(folder, lambda: plan_search(space, lut, draft, setting, minutes=minutes))
     settings = dataclasses.replace(draft, epochs=plan.epochs)
     spent = _Spent(folder)
-    run_search(
+    result = run_search(
         space,
         lut,
         setting.data,
         settings,
         budget_ms=budget_ms,
         decoder=method.decoder,
+        cheaper=recipe.budgets - 1,
         folder=folder,
         device=setting.device,
         advance=lambda done, total: show(f"searching, {recipe.search_name}", done, total),
         on_epoch=lambda _: spent.note(),
     )
+    if recipe.budgets > 1:
+        return _best_of_budgets(recipe, result, lut, settings, setting, show, minutes=minutes)
     search = Search(space, SpaceCosts.from_lut(lut, space), setting.data.train, settings, setting.device)
     search.restore(read_supernet(folder / SUPERNET))
     search.settings = dataclasses.replace(settings, paths=recipe.paths)
     return decode_search(search, lut, setting.data, recipe.chosen_decoder, budget_ms).arch
+
+
+def _best_of_budgets(
+    recipe: Searched,
+    result: SearchResult,
+    lut: Lut,
+    settings: SearchSettings,
+    setting: Setting,
+    show: Show,
+    *,
+    minutes: float,
+) -> Arch:
+    folder = search_folder(recipe, setting)
+    archs = [decoded.arch for _, decoded in decoded_by([result]).values()]
+    show("timing a step of each network", 0, 1)
+    plan = stored_plan(folder / SELECTION, lambda: plan_selection(archs, settings, setting, minutes=minutes))
+    spent = _Spent(folder)
+
+    def advance(done: int, total: int) -> None:
+        spent.note()
+        show(f"comparing, {recipe.search_name}", done, total)
+
+    return select_best(
+        [result],
+        archs[0].space,
+        lut,
+        setting.data,
+        settings,
+        epochs=plan.epochs,
+        front=True,
+        budget_ms=setting.terms.budget_ms,
+        folder=folder,
+        device=setting.device,
+        advance=advance,
+    ).decoded.arch
 
 
 def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Show) -> Arch:

@@ -64,12 +64,17 @@ NETWORKS: dict[str, Recipe] = {
     **{f"rtdnas-n{n}": Searched(method="rtdnas", paths=n) for n in (3, 5, 6, 7, 8)},
     **{f"rtdnas-dijkstra-n{n}": Searched(method="rtdnas", paths=n, decoder="dijkstra") for n in (3, 5, 7)},
     "cinert-n2": Searched(method="cinert", paths=2),
+    "cinert-n2-best-of-4": Searched(method="cinert", paths=2, budgets=4),
     "cinert-n4": Searched(method="cinert", paths=4),
     "random-search": Trained(method="random"),
     "evolution": Trained(method="evolution"),
 }
 
-_OURS = (Row(title="CineRT, 2 paths", network="cinert-n2"), Row(title="CineRT, 4 paths", network="cinert-n4"))
+_OURS = (
+    Row(title="CineRT, 2 paths", network="cinert-n2"),
+    Row(title="CineRT, 2 paths, best of 4 budgets", network="cinert-n2-best-of-4"),
+    Row(title="CineRT, 4 paths", network="cinert-n4"),
+)
 
 
 def _row(

@@ -9,6 +9,7 @@ import torch
 from cinert.arch import load_arch
 from cinert.errors import BadInputError
 from latency.estimate import estimate
+from search import halving
 from search.run import run_search
 from search.selection import search_and_select
 
@@ -73,8 +74,6 @@ def test_a_killed_comparison_repeats_nothing(run, scores, monkeypatch):
     whole = run(pareto=6, restart=True)
     alone = list(scores)
     scores.clear()
-    from search import halving
-
     score = halving._score
 
     def killed(*what):

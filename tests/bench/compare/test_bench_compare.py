@@ -11,6 +11,7 @@ from referencing import Registry, Resource
 
 from bench.compare.cli import bench_compare
 from latency.lut import save_lut
+from search import halving
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +110,32 @@ def test_one_search_decodes_networks_of_several_path_numbers(copied):
     archs = [yaml.safe_load((run / "networks" / name / "arch.yaml").read_text()) for name in names.split(",")]
     assert [len(arch["paths"]) for arch in archs] == [3, 3]
     assert [arch["provenance"]["decoder"] for arch in archs] == ["genetic", "dijkstra"]
+
+
+def test_half_of_a_searchs_minutes_choose_among_several_budgets(copied, monkeypatch):
+    run, words = copied
+    words = ["--suite", "zeng2020-table2", *words[:-1], "cinert-n2-best-of-4", "-o", run, "--until", "arch"]
+    whole, calls = halving._score, []
+
+    def killed(*what):
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        calls.append(what[0].digest)
+        return whole(*what)
+
+    monkeypatch.setattr("search.halving._score", killed)
+    assert invoke(*words).exit_code != 0
+    assert not (run / "networks" / "cinert-n2-best-of-4" / "arch.yaml").exists()
+    monkeypatch.setattr("search.halving._score", lambda *what: calls.append(what[0].digest) or whole(*what))
+    assert invoke(*words).exit_code == 0
+    assert len(set(calls)) == len(calls) >= 2
+    folder = run / "searches" / "cinert-n2-best-of-4"
+    plans = [json.loads((folder / name / "plan.json").read_text()) for name in (".", "selection")]
+    assert [plan["minutes"] for plan in plans] == [0.005, 0.005]
+    assert len(plans[1]["step_s"]) == len(calls)
+    arch = yaml.safe_load((run / "networks" / "cinert-n2-best-of-4" / "arch.yaml").read_text())
+    scores = json.loads((folder / "candidates.json").read_text())["scores"]
+    assert arch["provenance"]["dice_on_the_other_half"] == round(max(one["dice"] for one in scores), 4)
 
 
 def test_a_failed_network_is_named_and_exit_code_1(copied):

@@ -13,11 +13,13 @@ from bench.compare.plan import (
     most_epochs,
     plan_candidates,
     plan_search,
+    plan_selection,
     plan_training,
     stored_plan,
 )
 from bench.compare.suites import NETWORKS
 from cinert.errors import BadInputError
+from cinert.sampling import random_arch
 from search.choose import search_settings
 from search.halving import HalvingSettings
 from search.methods import METHODS
@@ -102,6 +104,15 @@ def test_trained_candidates_fill_the_minutes_of_a_search(steps_of, make_setting,
         return 0.1 * sum(count * each for count, each in rounds)
 
     assert seconds(plan.epochs) <= 60 < seconds(plan.epochs + 1)
+
+
+def test_trainings_that_choose_fill_their_minutes(steps_of, make_setting, coarse):
+    steps_of(2.0)
+    draft = search_settings("cinert", METHODS["cinert"], occurrence=None, budget_ms=50.0, paths=1)
+    archs = [random_arch(coarse, seed, paths=1) for seed in range(3)]
+    plan = plan_selection(archs, draft, make_setting(), minutes=1.0)
+    # 2 steps of 2 s in an epoch of each of 3 networks: 5 epochs in 60 s.
+    assert plan == Plan(epochs=5, minutes=1.0, steps=2, step_s=(2.0, 2.0, 2.0))
 
 
 def test_one_epoch_is_the_least(steps_of, make_setting, coarse):
