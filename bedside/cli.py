@@ -16,7 +16,7 @@ from bedside.summary import write_summary
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle
-from cinert.cli import command, console, engine_options, progress_bar, series_option, share
+from cinert.cli import FiniteRange, command, console, engine_options, progress_bar, series_option, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
 from cinert.device_lock import device_of
@@ -66,7 +66,7 @@ _STAGE_WORDS = {
     help="New folder for DICOM Segmentations, one per phase; CINE has to be a DICOM series.",
 )
 @click.option(
-    "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
+    "--budget-ms", default=50.0, type=FiniteRange(min=0, min_open=True), help="Frame in to mask out, at most."
 )
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine, for more samples.")
 @trust_option()

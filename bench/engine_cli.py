@@ -19,7 +19,17 @@ from bench.cli_common import device_used, fingerprint_here
 from bench.co_load import check_command
 from bench.stream import MODES, P99_FRAMES, Mode, OnFrame
 from cinert.bundle import Bundle
-from cinert.cli import command, console, data_option, engine_options, errors, progress_bar, reserve, wait_option
+from cinert.cli import (
+    FiniteRange,
+    command,
+    console,
+    data_option,
+    engine_options,
+    errors,
+    progress_bar,
+    reserve,
+    wait_option,
+)
 from cinert.environment import default_threads
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_output_file, sha256_of_file, write_json
@@ -55,13 +65,13 @@ bench-engine bundle --data acdc                      # parity with PyTorch here,
 )
 @click.option("--foreign-lut", is_flag=True, help="Take an estimate for another device too.")
 @click.option(
-    "--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Frame in to mask out, at most."
+    "--budget-ms", default=50.0, type=FiniteRange(min=0, min_open=True), help="Frame in to mask out, at most."
 )
 @click.option("--mode", default="burst", type=click.Choice(MODES), help="Back to back, at --fps, or after idling.")
 @click.option(
     "--fps",
     default=22.0,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Frames per second that the scanner sends; the pace of --mode paced.",
 )
 @click.option(
@@ -73,7 +83,7 @@ bench-engine bundle --data acdc                      # parity with PyTorch here,
 @click.option(
     "--idle-s",
     default=2.0,
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="Idle time before each frame of --mode cold, in seconds.",
 )
 @click.option("--warmup", default=20, type=click.IntRange(min=0), help="Frames before the first that counts.")

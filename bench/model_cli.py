@@ -16,7 +16,7 @@ from bench.model import measure_networks
 from bench.model_document import Run, model_document, save_model_plot
 from bench.model_networks import calibration_networks, held_out_networks
 from cinert.backends import resolve_backend
-from cinert.cli import allow_busy_option, command, console, errors, reserve, stage_bars, wait_option
+from cinert.cli import FiniteRange, allow_busy_option, command, console, errors, reserve, stage_bars, wait_option
 from cinert.device_lock import device_of
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
@@ -55,7 +55,7 @@ bench-model --lut lut.json --nets 30 --seed 7 --budget-ms 20      # quick, witho
 @click.option(
     "--budget-ms",
     default=None,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     show_default="median of the measured networks",
     help="For the rate of networks called feasible that are.",
 )

@@ -9,7 +9,7 @@ import click
 
 from bench.cli_common import CATCH, GOOD_DICE, device_used, require_data
 from cinert.bundle_write import add_quality
-from cinert.cli import command, console, data_option, engine_options, fold_option, seed_option, share
+from cinert.cli import FiniteRange, command, console, data_option, engine_options, fold_option, seed_option, share
 from cinert.files import check_writable
 from cinert.trust.opening import open_trusted, trust_option
 
@@ -27,13 +27,13 @@ calibrate-quality bundle --data other-hospital --fold all --good-dice 0.8
 @click.option(
     "--good-dice",
     default=GOOD_DICE,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Mean Dice that a good mask has at least.",
 )
 @click.option(
     "--catch",
     default=CATCH,
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     help="Share of the bad masks that are to be called unsure; more of them cost more false alarms.",
 )
 @seed_option()

@@ -21,7 +21,7 @@ from bench.report_records import Records, read_records
 from bench.report_run import Run
 from bench.report_training import curves_section
 from cinert import __version__
-from cinert.cli import command, console
+from cinert.cli import FiniteRange, command, console
 from cinert.environment import cpu_name, default_threads
 from cinert.errors import BadInputError
 from cinert.files import atomic_folder, check_writable, write_text
@@ -65,7 +65,7 @@ _SECTIONS: dict[str, Callable[[Run, Records], list[Block]]] = {
 @click.option(
     "--embed-mib",
     default=8.0,
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="A larger overlay is linked from the HTML file and not embedded, in MiB.",
 )
 def report(*, folder: Path, lut_path: Path | None, form: str, embed_mib: float) -> None:

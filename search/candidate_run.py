@@ -18,11 +18,19 @@ from latency.lut import Lut
 from search.data import FoldData, patients_of
 from search.draw import draw_arch
 from search.evolve import Evolution
-from search.halving import CANDIDATES, HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
+from search.halving import HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
 from search.methods import Proposer
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_versions
-from search.run import ARCH, CONFIG, PICTURE, refuse_foreign_arch
+from search.run_folder import (
+    ARCH,
+    CANDIDATES,
+    CONFIG,
+    PICTURE,
+    clear_run,
+    refuse_foreign_arch,
+    refuse_supernet,
+)
 from search.run_log import RunLog
 
 
@@ -97,12 +105,12 @@ def prepare_candidates(folder: Path, *, restart: bool) -> None:
     """Make sure that a run folder, whose record is candidates.json, can be begun or continued.
 
     Raises:
-        BadInputError: it cannot be written, or holds another network.
+        BadInputError: it cannot be written, or holds another search or its network.
     """
     check_writable(folder / ARCH)
     if restart:
-        for name in (CANDIDATES, ARCH, PICTURE, CONFIG, "search.log"):
-            (folder / name).unlink(missing_ok=True)
+        clear_run(folder)
+    refuse_supernet(folder)
     refuse_foreign_arch(folder, CANDIDATES)
 
 

@@ -83,6 +83,8 @@ def refuse_unread_options(name: str, method: Method | None) -> None:
             unread["latency_weight"] = f"--method {name}, whose budget has a multiplier of its own"
         if method.latency_term == "none":
             unread["latency_weight"] = "--latency-term none"
+        if method.decoder != "longest":
+            unread["pareto"] = f"--decoder {method.decoder}, which reads no budget"
         if method.latency_term != "critical-path":
             unread["occurrence"] = f"--latency-term {method.latency_term}"
     context = click.get_current_context()

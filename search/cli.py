@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 import click
 
-from cinert.cli import command, data_option, fold_option, reserve, seed_option, wait_option
+from cinert.cli import FiniteRange, command, data_option, fold_option, reserve, seed_option, wait_option
 from cinert.files import check_writable
 from cinert.space import Relaxation, load_space
 from search.choose import chosen_method, refuse_unread_options, search_settings
@@ -80,7 +80,7 @@ from search.say import report_candidates, report_search, say
     f" [default: {own('mixture')}]",
 )
 @click.option("--paths", default=2, type=int, help="n: paths in the latency term, to sample, and to keep at most.")
-@click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency of the network.")
+@click.option("--budget-ms", default=50.0, type=FiniteRange(min=0, min_open=True), help="Latency of the network.")
 @click.option(
     "--epochs",
     type=click.IntRange(min=2),
@@ -113,7 +113,7 @@ from search.say import report_candidates, report_search, say
 @click.option(
     "--lambda",
     "latency_weight",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="Weight of the latency in the loss, per millisecond; rtdnas: of exp(latency - budget)."
     f" [default: {own('latency_weight')}]",
 )
@@ -121,11 +121,11 @@ from search.say import report_candidates, report_search, say
     "--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step, of all processes together."
 )
 @click.option(
-    "--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Of the supernet's weights."
+    "--learning-rate", default=0.01, type=FiniteRange(min=0, min_open=True), help="Of the supernet's weights."
 )
 @click.option(
     "--arch-learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Of the architecture parameters; Adam, for rtdnas SGD that falls to a tenth."
     f" [default: {own('arch_learning_rate')}]",
 )

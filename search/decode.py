@@ -14,7 +14,7 @@ from cinert.arch import Arch, CellGenotype
 from cinert.paths import CELL_KINDS, CellKind, Path, count_paths
 from search.decode_cells import ranked_cells
 from search.genetic import PAPER, GeneticSettings, fittest_paths, require_genes
-from search.longest import longest_paths, require_paths
+from search.longest import cheapest_paths, require_paths
 from search.methods import Decoder
 from search.relaxation import ArchParameters
 
@@ -25,6 +25,7 @@ CELLS = 400
 EstimateMs = Callable[[Arch], float]
 Cells = dict[CellKind, CellGenotype]
 RankedPaths = list[tuple[Path, float]]
+"""Paths and their log-probabilities, most probable first."""
 RankedCells = Mapping[CellKind, list[tuple[CellGenotype, float]]]
 
 
@@ -41,6 +42,8 @@ class Decoded:
     """More probable sets of cells that were left out because the network with them would miss the budget."""
     budget_met: bool | None
     """Whether the estimate stays within the budget; None without a budget."""
+    is_fastest: bool = False
+    """Whether it is the fastest network of the space, taken because nothing more probable is within the budget."""
 
 
 def decode(
@@ -90,7 +93,9 @@ def decode(
     existing = count_paths(space.layers, space.scales)[0, 0]
     looked_at = {"longest": 0 if budget_ms is None else PATHS, "dijkstra": 0, "genetic": evolved.pool + 1}[decoder]
     wanted = min(existing, max(paths + 1, looked_at))
-    candidates = longest_paths(space, parameters.log_edges().detach().double().tolist(), wanted)
+    # Logarithms: of a path that a large multiplier charges for, the probability itself is zero in floating point.
+    costs = (-parameters.log_edges().detach().double()).tolist()
+    candidates = [(path, -cost) for path, cost in cheapest_paths(space, costs, wanted)]
     ranked = {kind: ranked_cells(parameters, kind) for kind in CELL_KINDS}
     top = {kind: cells[0][0] for kind, cells in ranked.items()}
 
@@ -98,11 +103,11 @@ def decode(
         return Arch(space=space, cells=cells, paths=tuple(chosen), provenance=dict(provenance or {}))
 
     def decoded(cells: Cells, chosen: Sequence[Path], *, cells_passed_over: int, met: bool | None) -> Decoded:
-        probability = dict(candidates)
-        more_probable = [path for path, value in candidates if value > probability[chosen[-1]] and path not in chosen]
+        logs = dict(candidates)
+        more_probable = [path for path, log in candidates if log > logs[chosen[-1]] and path not in chosen]
         return Decoded(
             arch=build(cells, chosen),
-            probabilities=tuple(probability[path] for path in chosen),
+            probabilities=tuple(math.exp(logs[path]) for path in chosen),
             paths_passed_over=len([path for path in more_probable if paths > 1 or not _only_skips([path])]),
             cells_passed_over=cells_passed_over,
             budget_met=met,
@@ -129,18 +134,22 @@ def _best_within(
     candidates: RankedPaths, ranked: RankedCells, paths: int, *, fits: Callable[[Cells, list[Path]], bool]
 ) -> tuple[Cells, list[Path], int] | None:
     """The most probable cells and paths that fit, and how many likelier sets of cells do not; None if nothing fits."""
-    probability = dict(candidates)
+    logs = dict(candidates)
 
     def log_sum(chosen: list[Path]) -> float:
-        return math.log(sum(probability[path] for path in chosen))
+        most_probable = max(logs[path] for path in chosen)
+        return most_probable + math.log(sum(math.exp(logs[path] - most_probable) for path in chosen))
 
+    computing = [(path, log) for path, log in candidates if not _only_skips([path])]
     most = log_sum(_pick(candidates, paths, fits=lambda _: True))
     best, best_score = None, -math.inf
     for rank, (cells, log_cells) in enumerate(itertools.islice(_by_probability(ranked), CELLS)):
         # What follows is no more probable, whatever paths fit.
         if log_cells + most <= best_score:
             break
-        chosen = _pick(candidates, paths, fits=functools.partial(fits, cells))
+        fits_with = functools.partial(fits, cells)
+        # What joins the path of skips is added to it, which costs time; without it, a path may fit.
+        chosen = _pick(candidates, paths, fits=fits_with) or _pick(computing, paths, fits=fits_with)
         if chosen and log_cells + log_sum(chosen) > best_score:
             best, best_score = (cells, chosen, rank), log_cells + log_sum(chosen)
     return best
@@ -155,7 +164,7 @@ def _pick(candidates: RankedPaths, paths: int, *, fits: Callable[[list[Path]], b
     for path, _ in candidates:
         if len(chosen) == paths:
             break
-        if _only_skips([path]):
+        if _only_skips([path]) and not chosen:
             if paths > 1:
                 chosen.append(path)
         elif fits([*chosen, path]):

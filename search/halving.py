@@ -28,11 +28,11 @@ from cinert.schema import check_keys, check_schema
 from cinert.space import Space
 from search.data import FoldData, halve_patients
 from search.ranks import ALONE, Ranks
+from search.run_folder import CANDIDATES
 from search.settings import Amp
 from search.training import Training, TrainingSettings
 
 SCHEMA, VERSION = "cinert.candidates", 1
-CANDIDATES = "candidates.json"
 _RECORD = ("schema", "version", "identity", "scores")
 _DRAWS = 20_000
 
@@ -160,7 +160,7 @@ def successive_halving(
         BadInputError: the folder holds a search with other settings.
     """
     path = folder / CANDIDATES
-    record = ranks.from_main(lambda: _read_record(path, identity))
+    record = ranks.from_main(lambda: read_candidates(folder, identity))
     known = {(entry["arch"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
     first, second = halve_patients(data.train, settings.seed)
     halves = dataclasses.replace(data, train=first, validation=second)
@@ -189,14 +189,19 @@ def successive_halving(
     return HalvingResult(alive[0].arch, alive[0].dice, alive, first, second)
 
 
-def _read_record(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """What was scored before, if anything was."""
+def read_candidates(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """What was scored before in a run folder, if anything was.
+
+    Raises:
+        BadInputError: by another search, or the file is no record.
+    """
+    path = folder / CANDIDATES
     if not path.exists():
         return {"schema": SCHEMA, "version": VERSION, "identity": identity, "scores": []}
     record = read_json(path, "the candidates")
     check_schema(record, schema=SCHEMA, version=VERSION, source=str(path))
     check_keys(record, required=list(_RECORD), source=str(path))
-    refuse_other_settings(path.parent, record["identity"], identity)
+    refuse_other_settings(folder, record["identity"], identity)
     return record
 
 

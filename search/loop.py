@@ -178,9 +178,8 @@ class Search:
         self._prices, self._multiplier = prices, least_multiplier(upper_ms, self.settings.bound_ms)
 
     def _expected_ms(self) -> Tensor:
-        """The latency term, each time with the same noise."""
-        noise = torch.Generator(self.device).manual_seed(mix_seed(self.settings.seed, self.next_epoch, _GUMBEL))
-        found = self._latency(noise, self._temperature(min(self.next_epoch, self.settings.epochs - 1)))
+        """The latency term, without noise: a price is the derivative by the probability itself."""
+        found = self._latency(None, 1.0)
         assert found is not None
         return found
 
@@ -252,7 +251,7 @@ class Search:
         self.precision.step(self.arch_optimizer, largest_norm=5.0)
         return float(cross_entropy.detach()), 0.0 if latency_ms is None else float(latency_ms.detach())
 
-    def _latency(self, gumbel: torch.Generator, temperature: float) -> Tensor | None:
+    def _latency(self, gumbel: torch.Generator | None, temperature: float) -> Tensor | None:
         return latency_of(
             self.settings.latency_term,
             self.costs,

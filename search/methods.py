@@ -88,6 +88,13 @@ METHODS: dict[str, Method] = {
         arch_learning_rate=0.02,
     ),
 }
+
+
+def reads_paths(mixture: Mixture, latency_term: LatencyTerm) -> bool:
+    """Whether a search depends on the number of paths; where not, one search serves any number."""
+    return mixture != "full" or latency_term in {"path-wise", "union"}
+
+
 Proposer = Literal["random", "evolution"]
 TRAINED: tuple[Proposer, ...] = get_args(Proposer)
 """Methods that train candidates one by one (`search.halving`), and relax nothing."""

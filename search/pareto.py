@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,8 @@ def decode_cheaper(
         Different networks, the largest budget last.
     """
     found: dict[str, Decoded] = {}
+    if least_ms >= budget_ms:
+        return ()
     for ms in np.linspace(least_ms, budget_ms, count + 2)[1:-1]:
         decoded = decode_at(float(ms))
         if decoded.budget_met:
@@ -60,9 +61,7 @@ def unbeaten(networks: Iterable[T], *, cost: Callable[[T], float], dice: Callabl
 
 
 def write_front(folder: Path, front: list[ParetoPoint]) -> None:
-    """Write each network as FOLDER/NN.yaml, fastest first, in place of what an earlier run left there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write each network as FOLDER/NN.yaml, fastest first."""
     for number, point in enumerate(front, start=1):
         provenance = {**point.arch.provenance, "dice_on_the_other_half": round(point.dice, 4)}
-        folder.mkdir(parents=True, exist_ok=True)
         save_arch(folder / f"{number:02d}.yaml", dataclasses.replace(point.arch, provenance=provenance))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from typing import Any
 import torch
 
 from cinert.arch import Arch, save_arch
-from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.paths import walk
 from cinert.resume import refuse_other_settings
 from cinert.space import Space
 from latency.cost import SpaceCosts
@@ -34,12 +35,9 @@ from search.methods import Decoder
 from search.pareto import decode_cheaper
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_provenance
+from search.run_folder import ARCH, CONFIG, FRONT, PICTURE, SUPERNET, clear_run, refuse_foreign_arch
 from search.run_log import RunLog
 from search.settings import EpochReport, SearchSettings
-
-SUPERNET, ARCH, PICTURE, CONFIG = "supernet.safetensors", "arch.yaml", "arch.png", "config.json"
-FRONT = "pareto"
-TENSORBOARD = "tensorboard/search"
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,7 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Che
     check_writable(folder / ARCH)
     supernet = folder / SUPERNET
     if restart:
-        for name in (SUPERNET, ARCH, PICTURE, CONFIG, "search.log"):
-            (folder / name).unlink(missing_ok=True)
-        for name in (FRONT, TENSORBOARD):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        clear_run(folder)
     elif supernet.exists():
         begun = read_supernet(supernet)
         refuse_other_settings(folder, begun.values.get("identity", {}), identity)
@@ -81,17 +76,13 @@ def prepare_run(folder: Path, identity: dict[str, Any], *, restart: bool) -> Che
     return None
 
 
-def refuse_foreign_arch(folder: Path, checkpoint: str) -> None:
-    """Refuse a folder with an arch.yaml but without the checkpoint of the search that is to be continued.
-
-    Raises:
-        BadInputError: naming the folder.
-    """
-    if (folder / ARCH).exists() and not (folder / checkpoint).exists():
-        raise BadInputError(
-            f"{folder} holds an arch.yaml that is not of a search that can be continued.",
-            hint="choose another output with -o, or start anew with --restart.",
-        )
+def run_identity(space: Space, lut: Lut, data: FoldData, settings: SearchSettings) -> dict[str, Any]:
+    """What a run has to share with one that it continues."""
+    told = settings.to_dict()
+    if not settings.reads_paths:
+        # Any number of them can be decoded from one search.
+        del told["paths"]
+    return search_identity(space, lut, data, told)
 
 
 def run_search(
@@ -103,6 +94,7 @@ def run_search(
     budget_ms: float,
     decoder: Decoder = "longest",
     cheaper: int = 0,
+    write: bool = True,
     folder: Path,
     device: torch.device,
     advance: Callable[[int, int], None] | None = None,
@@ -120,6 +112,7 @@ def run_search(
         budget_ms: the decoded union's estimate has to stay within it; with the loss `lagrangian` its upper end.
         decoder: how paths are chosen at the end; a finished search can be decoded again by another.
         cheaper: smaller budgets that networks are decoded for as well (`search.pareto`).
+        write: the decoded network and its picture; not where another is chosen later (`search.selection`).
         folder: of the run.
         device: where to compute.
         advance: called with (steps done, steps in all).
@@ -132,7 +125,7 @@ def run_search(
         BadInputError: the LUT lacks a part of the space, or the folder holds another search.
     """
     costs = SpaceCosts.from_lut(lut, space)
-    identity = search_identity(space, lut, data, settings.to_dict())
+    identity = run_identity(space, lut, data, settings)
     begun = ranks.from_main(lambda: prepare_run(folder, identity, restart=restart))
     search = Search(
         space, costs, data.train, settings, device, upper_share=lambda arch: _upper_share(arch, lut), ranks=ranks
@@ -175,17 +168,21 @@ def run_search(
                 on_epoch(report)
 
         def decode_at(ms: float) -> Decoded:
-            return decode_search(search, lut, data, decoder, ms)
+            return ranks.from_main(lambda: decode_search(search, lut, data, decoder, ms))
 
         decoded = decode_at(budget_ms)
-        if ranks.is_main:
+        log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
+        fastest = estimate(fastest_arch(space, lut), lut)
+        more = decode_cheaper(
+            decode_at,
+            least_ms=fastest.high_ms if settings.loss == "lagrangian" else fastest.ms,
+            budget_ms=budget_ms,
+            count=cheaper,
+        )
+        if write and ranks.is_main:
             draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
             save_arch(folder / ARCH, decoded.arch)
-        log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
-        least_ms = estimate(fastest_arch(space, lut), lut).high_ms
-        more = decode_cheaper(decode_at, least_ms=least_ms, budget_ms=budget_ms, count=cheaper)
-        # It is of an earlier decoding, and made anew from what was decoded now.
-        if ranks.is_main:
+            # Chosen by an earlier command, among networks that this one did not compare.
             shutil.rmtree(folder / FRONT, ignore_errors=True)
     return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, more)
 
@@ -209,12 +206,28 @@ def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, bu
             estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
             genetic=GeneticSettings(seed=settings.seed),
         )
+    if hard and not decoded.budget_met:
+        decoded = _fastest(search, lut, budget_ms)
     arch = dataclasses.replace(
         decoded.arch,
         estimate=estimate_record(decoded.arch, lut),
         provenance=search_provenance(decoded, data, settings, decoder, budget_ms),
     )
     return dataclasses.replace(decoded, arch=arch)
+
+
+def _fastest(search: Search, lut: Lut, budget_ms: float) -> Decoded:
+    """The fastest network of the space, where nothing that the architecture prefers is within a hard budget."""
+    arch = fastest_arch(search.space, lut)
+    logs = dict(zip(search.costs.edges, search.architecture.log_edges().tolist(), strict=True))
+    return Decoded(
+        arch=arch,
+        probabilities=tuple(math.exp(math.fsum(logs[edge] for edge in walk(path))) for path in arch.paths),
+        paths_passed_over=0,
+        cells_passed_over=0,
+        budget_met=estimate(arch, lut).high_ms <= budget_ms,
+        is_fastest=True,
+    )
 
 
 def _priced(search: Search, lut: Lut, budget_ms: float) -> AbstractContextManager[None]:

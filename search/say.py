@@ -47,7 +47,7 @@ def report_search(selection: Selection, epochs: int, budget_ms: float, folder: P
         if len(results) > 1:
             seed = result.decoded.arch.provenance["seed"]
             more = f" and {len(result.cheaper)} of smaller budgets" if result.cheaper else ""
-            kept = ", kept" if number == selection.best else ""
+            kept = "; the kept one is of this seed" if number == selection.best else ""
             say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{more}{kept}")
     decoded = selection.decoded
     for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
@@ -67,12 +67,17 @@ def _against_the_budget(decoded: Decoded, budget_ms: float) -> str:
     over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
     more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
     decoder = decoded.arch.provenance["decoder"]
+    if decoded.is_fastest:
+        return f"{said}: the fastest network of the space; nothing more probable is within {budget_ms:g} ms."
     if decoded.budget_met:
+        decoded_ms = decoded.arch.provenance["budget_ms"]
+        of_smaller = "" if decoded_ms == budget_ms else f", decoded for {decoded_ms:.3g} ms"
         passed = f"; {more} would have {'missed it' if decoder == 'longest' else 'been slower'}." if more else "."
-        return f"{said}, within the budget of {budget_ms:g} ms{passed}"
+        return f"{said}, within the budget of {budget_ms:g} ms{of_smaller}{passed}"
     if decoder == "longest":
-        return f"{said}: nothing fits the budget of {budget_ms:g} ms; the most probable path is kept." + (
-            "" if hard else " Search with a larger --lambda, or a smaller space."
+        return (
+            f"{said}: nothing probable fits the budget of {budget_ms:g} ms, and the most probable path is kept."
+            " Search with a larger --lambda, or by --method cinert."
         )
     return f"{said}: over the budget of {budget_ms:g} ms. Keep fewer --paths, or take --decoder longest."
 

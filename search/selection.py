@@ -13,24 +13,37 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cinert.arch import save_arch
+from cinert.files import atomic_folder, read_json, write_json
 from cinert.space import Space
 from latency.estimate import estimate
 from latency.lut import Lut
-from search.candidate_run import prepare_candidates
 from search.data import FoldData
 from search.decode import Decoded
 from search.draw import draw_arch
 from search.draw_front import draw_front
-from search.halving import CANDIDATES, HalvingSettings, successive_halving
+from search.halving import HalvingSettings, read_candidates, successive_halving
 from search.methods import SELECTION_EPOCHS, Decoder
 from search.pareto import ParetoPoint, unbeaten, write_front
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_identity
-from search.run import ARCH, CONFIG, FRONT, PICTURE, TENSORBOARD, SearchResult, run_search
+from search.run import SearchResult, prepare_run, run_identity, run_search
+from search.run_folder import (
+    ARCH,
+    CANDIDATES,
+    CONFIG,
+    FRONT,
+    PICTURE,
+    TENSORBOARD,
+    clear_run,
+    refuse_foreign_arch,
+    refuse_supernet,
+    seed_folder,
+)
 from search.settings import SearchSettings
 
 
@@ -90,30 +103,41 @@ def search_and_select(
     Raises:
         BadInputError: as `run_search`, or the folder holds another search.
     """
-    if seeds > 1:
-        ranks.from_main(lambda: prepare_candidates(folder, restart=restart))
-    elif restart and ranks.is_main:
-        (folder / CANDIDATES).unlink(missing_ok=True)
-    results = []
-    for seed in range(settings.seed, settings.seed + seeds):
-        what = "searching" if seeds == 1 else f"searching, seed {seed}"
-        results.append(
-            run_search(
-                space,
-                lut,
-                data,
-                dataclasses.replace(settings, seed=seed),
-                budget_ms=budget_ms,
-                decoder=decoder,
-                cheaper=max(0, pareto - 1),
-                folder=folder if seeds == 1 else folder / f"seed-{seed}",
-                device=device,
-                advance=functools.partial(advance, what),
-                restart=restart,
-                ranks=ranks,
-            )
+    compares = seeds > 1 or pareto > 0
+    each = [dataclasses.replace(settings, seed=seed) for seed in range(settings.seed, settings.seed + seeds)]
+    folders = [folder] if seeds == 1 else [seed_folder(folder, one.seed) for one in each]
+
+    def prepare() -> None:
+        # All of it first: what cannot be continued should not come to light after hours of searching.
+        if restart:
+            clear_run(folder)
+        if compares:
+            read_candidates(folder, _identity(space, lut, data, _training(settings, SELECTION_EPOCHS)))
+        if seeds > 1:
+            refuse_supernet(folder)
+            refuse_foreign_arch(folder, CANDIDATES)
+        for one, where in zip(each, folders, strict=True):
+            prepare_run(where, run_identity(space, lut, data, one), restart=False)
+
+    ranks.from_main(prepare)
+    results = [
+        run_search(
+            space,
+            lut,
+            data,
+            one,
+            budget_ms=budget_ms,
+            decoder=decoder,
+            cheaper=max(0, pareto - 1),
+            write=where != folder or not compares,
+            folder=where,
+            device=device,
+            advance=functools.partial(advance, "searching" if seeds == 1 else f"searching, seed {one.seed}"),
+            ranks=ranks,
         )
-    if seeds == 1 and not pareto:
+        for one, where in zip(each, folders, strict=True)
+    ]
+    if not compares:
         return Selection(results=results, best=0, decoded=results[0].decoded)
     return select_best(
         results,
@@ -179,24 +203,14 @@ def select_best(
     """
     found = decoded_by(results)
     networks = [decoded.arch for _, decoded in found.values()]
-    training = HalvingSettings(
-        candidates=len(networks),
-        epochs=epochs,
-        paths=settings.paths,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        amp=settings.amp,
-    )
-    # How many networks there are is no part of the identity: more seeds or budgets take over what was trained.
-    told = {name: value for name, value in training.to_dict().items() if name not in {"candidates", "floor"}}
+    training = _training(settings, epochs)
     scored = successive_halving(
         lambda scored: networks[len(scored)],
         data,
         training,
         rounds=((len(networks), epochs),),
         folder=folder,
-        identity=search_identity(space, lut, data, {"compares": "decoded networks", **told}),
+        identity=_identity(space, lut, data, training),
         device=device,
         advance=advance,
         ranks=ranks,
@@ -209,10 +223,13 @@ def select_best(
     if ranks.is_main:
         if results[best].folder != folder:
             _copy_records(results[best].folder, folder)
-        write_front(folder / FRONT, beaten_by_none)
         if front:
-            title = f"{space.name}: networks within {budget_ms:g} ms for {lut.device_name}"
-            draw_front(folder / FRONT / "front.png", beaten_by_none, budget_ms=budget_ms, title=title)
+            with atomic_folder(folder / FRONT) as partial:
+                write_front(partial, beaten_by_none)
+                title = f"{space.name}: found for {lut.device_name}"
+                draw_front(partial / "front.png", beaten_by_none, budget_ms=budget_ms, title=title)
+        else:
+            shutil.rmtree(folder / FRONT, ignore_errors=True)
         draw_arch(folder / PICTURE, kept, title=picture_title(kept, lut, budget_ms))
         save_arch(folder / ARCH, kept)
     return Selection(
@@ -225,8 +242,24 @@ def select_best(
     )
 
 
+def _training(settings: SearchSettings, epochs: int) -> HalvingSettings:
+    return HalvingSettings(
+        epochs=epochs,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        amp=settings.amp,
+    )
+
+
+def _identity(space: Space, lut: Lut, data: FoldData, training: HalvingSettings) -> dict[str, Any]:
+    """Which networks are trained is no part of it: more seeds or budgets take over what was trained."""
+    told = {name: getattr(training, name) for name in ("epochs", "seed", "batch_size", "learning_rate", "amp")}
+    return search_identity(space, lut, data, {"trains": "decoded networks", **told})
+
+
 def _copy_records(source: Path, folder: Path) -> None:
     """Put how the kept network was searched into the run folder."""
-    shutil.copyfile(source / CONFIG, folder / CONFIG)
-    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
-    shutil.copytree(source / TENSORBOARD, folder / TENSORBOARD)
+    write_json(folder / CONFIG, read_json(source / CONFIG, "the search's set-up"))
+    with atomic_folder(folder / TENSORBOARD) as partial:
+        shutil.copytree(source / TENSORBOARD, partial, dirs_exist_ok=True)

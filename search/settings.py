@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from search.methods import LatencyTerm, Loss, Mixture, Optimizer
+from search.methods import LatencyTerm, Loss, Mixture, Optimizer, reads_paths
 
 if TYPE_CHECKING:
     from latency.cost_critical import Occurrence
@@ -76,6 +76,11 @@ class SearchSettings:
     def holds_budget(self) -> bool:
         """Whether the expected latency is kept within `bound_ms` (`search.lagrangian`)."""
         return self.loss == "lagrangian" and self.latency_term != "none"
+
+    @property
+    def reads_paths(self) -> bool:
+        """Whether the number of paths matters before decoding."""
+        return reads_paths(self.mixture, self.latency_term)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from cinert.arch import Arch, load_arch, save_arch
 from search.draw_sweep import draw_sweep
 from search.pareto import unbeaten
-from search.run import ARCH, FRONT
+from search.run_folder import ARCH, FRONT
 from search.sweep import SweepSettings, plan_of
 from search.sweep_study import TRIALS, SweepStudy
 

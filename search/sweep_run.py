@@ -21,7 +21,7 @@ from cinert.space import Space
 from latency.lut import Lut
 from search.data import FoldData
 from search.records import search_identity
-from search.run import ARCH, CONFIG, FRONT
+from search.run_folder import ARCH, CONFIG, FRONT
 from search.sweep import SweepSettings, suggest_plan
 from search.sweep_report import PICTURE, SWEEP, keep_best, sweep_record
 from search.sweep_study import TRIALS, SweepStudy

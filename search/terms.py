@@ -21,19 +21,19 @@ def latency_of(
     *,
     paths: int,
     occurrence: Occurrence | None,
-    gumbel: torch.Generator,
+    gumbel: torch.Generator | None,
     temperature: float,
 ) -> Tensor | None:
     """Expected latency of what the architecture parameters stand for now.
 
     Args:
         term: which expectation; Gumbel-softmax samples weight `path-wise` (Zeng 2020, Eq. 7-9), plain softmax the
-            others.
+            others, and `path-wise` as well where there is no noise.
         costs: prices of the space.
         architecture: alpha, gamma and beta.
         paths: n.
         occurrence: k_c^l of `critical-path`, None for the others.
-        gumbel: source of noise.
+        gumbel: source of noise; None for none.
         temperature: of the Gumbel-softmax.
 
     Returns:
@@ -44,7 +44,7 @@ def latency_of(
             return None
         case "path-wise":
             longest = longest_paths(costs.space, architecture.log_edges().detach().double().tolist(), paths)
-            relaxed = architecture.sample(gumbel, temperature=temperature)
+            relaxed = architecture.sample(gumbel, temperature=temperature) if gumbel else architecture.relax()
             return path_wise_ms(costs, relaxed, [path for path, _ in longest])
         case "critical-path":
             assert occurrence is not None

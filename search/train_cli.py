@@ -11,7 +11,7 @@ import click
 from cinert.arch import load_arch
 from cinert.architecture import Architecture
 from cinert.bundle_manifest import LOCALISER
-from cinert.cli import command, data_option, parse_fold, reserve, seed_option, wait_option
+from cinert.cli import FiniteRange, command, data_option, parse_fold, reserve, seed_option, wait_option
 from cinert.data.folds import FOLDS
 from cinert.files import check_writable
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
@@ -65,7 +65,7 @@ def _parse_folds(text: str) -> int | str | None:
 @click.option(
     "--batch-size", default=4, type=click.IntRange(min=1), help="Volumes in a step, of all processes together."
 )
-@click.option("--learning-rate", default=0.01, type=click.FloatRange(min=0, min_open=True), help="Peak of the cosine.")
+@click.option("--learning-rate", default=0.01, type=FiniteRange(min=0, min_open=True), help="Peak of the cosine.")
 @click.option("--validate-every", default=5, type=click.IntRange(min=1), help="Epochs between validations.")
 @device_option()
 @amp_option()

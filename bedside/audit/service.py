@@ -11,7 +11,7 @@ import click
 from bedside.audit.log import AuditLog
 from cinert import __version__
 from cinert.bundle import Bundle
-from cinert.cli import Decorator
+from cinert.cli import Decorator, FiniteRange
 from cinert.files import sha256_of
 
 
@@ -26,7 +26,7 @@ def audit_options() -> Decorator:
     size = click.option(
         "--audit-mib",
         default=1024.0,
-        type=click.FloatRange(min=1),
+        type=FiniteRange(min=1),
         help="Size of the audit log with its full files, FILE.000001 and so on; the oldest goes. An hour at 22 frames/s"
         " takes 45 MiB.",
     )

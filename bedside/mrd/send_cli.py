@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from cinert.cli import command, console, progress_bar, series_option
+from cinert.cli import FiniteRange, command, console, progress_bar, series_option
 from cinert.data.cine import open_cine
 from cinert.data.nifti import write_mask
 from cinert.errors import BadInputError, VerdictError
@@ -21,7 +21,7 @@ send-mrd dicom/ --series 5 -o mask.nii.gz --port 9002
 send-mrd cine.nii.gz --fresh-slices 1 --fps 22 --repeat 10
 """
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = FiniteRange(min=0, min_open=True)
 
 
 @command("send-mrd", examples=SEND_EXAMPLES)

@@ -14,7 +14,7 @@ from bedside.audit.service import audit_options, service_log
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
-from cinert.cli import command, console, engine_options, share
+from cinert.cli import FiniteRange, command, console, engine_options, share
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.files import check_output_file
@@ -31,7 +31,7 @@ serve-mrd bundle --trust public.pem --audit-log audit.jsonl
 serve-mrd bundle --web 8080
 """
 _PORTS = click.IntRange(0, 65535)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = FiniteRange(min=0, min_open=True)
 
 
 @command("serve-mrd", examples=SERVE_EXAMPLES)
@@ -82,14 +82,14 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--keep-warm-ms",
     default=KEEP_WARM_MS,
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="An engine that is idle for so long segments a frame of noise, so that the next frame is not cold; 0 never"
     " does.",
 )
 @click.option(
     "--hang-ms",
     default=HANG_MS,
-    type=click.FloatRange(min=SHORTEST_HANG_MS),
+    type=FiniteRange(min=SHORTEST_HANG_MS),
     help="An engine without a sign of life for so long is killed and started again; has to be longer than any frame"
     " takes.",
 )

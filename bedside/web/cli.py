@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cinert.backends import get_backend
-from cinert.cli import command, console, engine_options, series_option, share
+from cinert.cli import FiniteRange, command, console, engine_options, series_option, share
 from cinert.data.cine import open_cine
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
@@ -22,7 +22,7 @@ view-cine bundle dicom/ --series 5 --repeat 10
 """
 PORT = 8080
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = FiniteRange(min=0, min_open=True)
 
 
 @command("view-cine", examples=EXAMPLES)

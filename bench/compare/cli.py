@@ -11,7 +11,7 @@ import click
 
 from cinert.backends import BACKENDS
 from cinert.backends.base import PRECISIONS
-from cinert.cli import command, console, data_option, reserved, seed_option
+from cinert.cli import FiniteRange, command, console, data_option, reserved, seed_option
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_output_file
 
@@ -57,12 +57,12 @@ bench-compare --suite zeng2020-table2 --data acdc --lut lut.json --until accurac
     "--minutes-per-network",
     "minutes",
     default=20.0,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Training of each network.",
 )
 @click.option(
     "--search-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     show_default="as --minutes-per-network",
     help="Each search.",
 )
@@ -72,9 +72,9 @@ bench-compare --suite zeng2020-table2 --data acdc --lut lut.json --until accurac
     type=click.Choice(["wall", "cpu"]),
     help="What minutes are counted by; cpu: CPU time over threads, for a machine on which others compute as well.",
 )
-@click.option("--budget-ms", default=50.0, type=click.FloatRange(min=0, min_open=True), help="Latency to stay within.")
+@click.option("--budget-ms", default=50.0, type=FiniteRange(min=0, min_open=True), help="Latency to stay within.")
 @click.option(
-    "--fps", default=22.0, type=click.FloatRange(min=0, min_open=True), help="Frames per second that the scanner sends."
+    "--fps", default=22.0, type=FiniteRange(min=0, min_open=True), help="Frames per second that the scanner sends."
 )
 @click.option("--frames", default=500, type=click.IntRange(min=1), help="Frames to time.")
 @click.option(

@@ -12,7 +12,7 @@ from cinert.sampling import random_arch
 from cinert.space import Space
 from search.genetic import require_genes
 from search.longest import require_paths
-from search.methods import METHODS, Decoder, Proposer
+from search.methods import METHODS, Decoder, Proposer, reads_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Searched:
     def search_reads_paths(self) -> bool:
         """Whether the number of paths matters before decoding; where not, one search serves any number."""
         method = METHODS[self.method]
-        return method.mixture != "full" or method.latency_term in {"path-wise", "union"}
+        return reads_paths(method.mixture, method.latency_term)
 
     @property
     def search_name(self) -> str:

@@ -21,7 +21,8 @@ from search.choose import search_settings
 from search.halving import HalvingSettings
 from search.loop import Search, read_supernet
 from search.methods import METHODS
-from search.run import SUPERNET, SearchResult, decode_search, run_search
+from search.run import SearchResult, decode_search, run_search
+from search.run_folder import SUPERNET
 from search.selection import decoded_by, select_best
 from search.settings import SearchSettings
 
@@ -69,6 +70,7 @@ def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
         budget_ms=budget_ms,
         decoder=method.decoder,
         cheaper=recipe.budgets - 1,
+        write=recipe.budgets == 1,
         folder=folder,
         device=setting.device,
         advance=lambda done, total: show(f"searching, {recipe.search_name}", done, total),

@@ -128,7 +128,8 @@ def test_within_a_budget_it_is_the_most_probable_network_that_fits(either, rando
         chosen = []
         for path, _ in paths:
             if len(chosen) < 2 and (
-                set(path) == {"skip"} or ms(Arch(space=either, cells=cells, paths=(*chosen, path))) <= budget
+                (not chosen and set(path) == {"skip"})
+                or ms(Arch(space=either, cells=cells, paths=(*chosen, path))) <= budget
             ):
                 chosen.append(path)
         if any(set(path) != {"skip"} for path in chosen):
@@ -167,6 +168,26 @@ def test_the_path_of_skips_is_kept_only_together_with_another(tiny, lut):
     found = decode(parameters, paths=2, budget_ms=0.5, estimate_ms=lambda arch: estimate(arch, lut).ms)
     assert found.arch.paths == (ranked[1],)
     assert found.budget_met is False
+
+
+def test_a_path_that_fits_without_that_of_skips_is_found(tiny, lut):
+    """What joins the path of skips is added to it, which costs time."""
+    parameters, ms = prefer(ArchParameters(tiny), "skip", "skip", "skip"), cost_of(lut)
+    cheapest = min((ms(decode(parameters, paths=1).arch), ms(decode(parameters, paths=2).arch)))
+    alone = decode(parameters, paths=1)
+    assert ms(alone.arch) == cheapest < ms(decode(parameters, paths=2).arch)
+    found = decode(parameters, paths=2, budget_ms=cheapest, estimate_ms=ms)
+    assert found.budget_met
+    assert ms(found.arch) <= cheapest
+
+
+def test_probabilities_too_small_for_floating_point(tiny, lut):
+    parameters = ArchParameters(tiny)
+    with torch.no_grad():
+        parameters.beta[[edge.kind == "skip" for edge in legal_edges(tiny.layers, tiny.scales)]] = 1e6
+    found = decode(parameters, paths=1, budget_ms=1e6, estimate_ms=cost_of(lut))
+    assert found.budget_met
+    assert found.probabilities == (0.0,)
 
 
 def test_all_paths_can_be_kept_but_not_more(tiny):

@@ -12,6 +12,7 @@ from latency.estimate import estimate
 from search.candidate_run import run_candidate_search
 from search.cli import nas_search
 from search.halving import HalvingSettings, draw_candidates
+from search.selection import search_and_select
 
 CPU = torch.device("cpu")
 SETTINGS = HalvingSettings(candidates=4, epochs=6, paths=2)
@@ -114,6 +115,8 @@ def test_candidates_that_are_cut_short_are_refused(tmp_path, tiny, lut, fold):
         (["--method", "cinert", "--lambda", "0.1"], "--lambda 0.1"),
         (["--method", "msnas", "--lambda", "0.1"], "--lambda 0.1"),
         (["--method", "zeng2020", "--occurrence", "beta"], "--occurrence beta"),
+        (["--method", "rtdnas", "--pareto", "3"], "--pareto 3"),
+        (["--method", "cinert", "--decoder", "dijkstra", "--pareto", "3"], "--pareto 3"),
     ],
 )
 def test_an_option_that_nothing_reads_is_refused(tmp_path, lut_path, words, named):
@@ -122,3 +125,28 @@ def test_an_option_that_nothing_reads_is_refused(tmp_path, lut_path, words, name
     assert result.exit_code == 2
     assert f"{named} means nothing" in " ".join(result.output.split())
     assert not output.exists()
+
+
+@pytest.mark.parametrize("option", ["--budget-ms", "--learning-rate"])
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_what_is_no_finite_number_is_refused(tmp_path, lut_path, option, number):
+    output = tmp_path / "run"
+    result = CliRunner().invoke(nas_search, ["--lut", str(lut_path), "-o", str(output), option, number])
+    assert result.exit_code == 2
+    assert f"{number} is not a finite number" in " ".join(result.output.split())
+    assert not output.exists()
+
+
+def test_a_search_of_another_kind_is_refused_and_thrown_away_on_demand(tmp_path, tiny, lut, fold, ours, monkeypatch):
+    """Nothing of the old search stays beside the new network."""
+    monkeypatch.setattr("search.halving._score", lambda *_: 0.5)
+    common = {"budget_ms": 12.0, "decoder": "longest", "folder": tmp_path, "device": CPU}
+    search_and_select(tiny, lut, fold, ours, seeds=2, pareto=3, **common)
+    search_and_select(tiny, lut, fold, ours, pareto=3, restart=True, **common)
+    assert not list(tmp_path.glob("seed-*/*.safetensors"))
+    with pytest.raises(BadInputError, match="is of another search"):
+        search(tiny, lut, fold, tmp_path)
+    search(tiny, lut, fold, tmp_path, restart=True)
+    assert not (tmp_path / "pareto").exists()
+    with pytest.raises(BadInputError, match=r"holds an arch\.yaml that is not of a search"):
+        search_and_select(tiny, lut, fold, ours, **common)

@@ -13,6 +13,7 @@ from latency.cost import SpaceCosts
 from latency.cost_flow import drawn_visits
 from latency.cost_union import union_ms
 from latency.estimate import estimate
+from search.fastest import fastest_arch
 from search.lagrangian import charged, least_multiplier, prices_of
 from search.loop import Search
 from search.relaxation import ArchParameters
@@ -115,6 +116,34 @@ def test_the_expected_latency_is_the_budget_and_not_less(tiny, lut, fold, ours, 
     assert all(report.multiplier > 0 for report in reports[2:])
     # Within an epoch the logits move on.
     assert [report.latency_ms for report in reports[2:]] == pytest.approx([budget_ms] * 2, rel=0.1)
+
+
+@pytest.mark.parametrize("paths", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_budget_that_a_network_can_meet_is_met(tiny, lut, fold, ours, randomised, paths, seed):
+    """From the fastest network on, whatever the logits say."""
+    settings = dataclasses.replace(ours, paths=paths)
+    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, CPU)
+    randomised(search.architecture, seed, scale=3.0)
+    fastest = fastest_arch(tiny, lut)
+    least_ms = estimate(fastest, lut).high_ms
+    for share in (1.0, 1.02, 1.1, 1.3, 2.0, 4.0):
+        decoded = decode_search(search, lut, fold, "longest", share * least_ms)
+        assert decoded.budget_met
+        assert estimate(decoded.arch, lut).high_ms <= share * least_ms
+        assert decoded.is_fastest == (decoded.arch.digest == fastest.digest)
+        assert len(decoded.probabilities) == len(decoded.arch.paths)
+
+
+def test_prices_of_the_path_wise_term_are_without_noise(tiny, lut, fold, ours, randomised):
+    prices = []
+    for seed in (0, 1):
+        settings = dataclasses.replace(ours, latency_term="path-wise", seed=seed)
+        search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, CPU)
+        randomised(search.architecture, 5, scale=0.5)
+        prices.append(search.prices())
+    for name, price in prices[0].items():
+        assert torch.equal(price, prices[1][name])
 
 
 def test_a_tight_budget_is_used(tiny, lut, fold, ours):

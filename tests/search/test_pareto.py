@@ -20,6 +20,8 @@ def test_budgets_in_between(tiny):
     assert asked == pytest.approx([20, 30, 40])
     assert [one.arch.digest for one in found] == [random_arch(tiny, 30, paths=1).digest]
     assert decode_cheaper(decode_at, least_ms=10, budget_ms=50, count=0) == ()
+    # Nothing is decoded above the budget.
+    assert decode_cheaper(decode_at, least_ms=51, budget_ms=50, count=3) == ()
 
 
 def test_what_is_beaten_is_left_out():

@@ -100,6 +100,25 @@ def test_another_budget_decodes_the_finished_search_again(tmp_path, tiny, lut, f
     assert estimate(result.decoded.arch, lut).ms <= 5.0
 
 
+def test_another_number_of_paths_decodes_a_search_that_does_not_read_it(tmp_path, tiny, lut, fold):
+    joint = dataclasses.replace(tiny, relaxation="joint")
+    own = SearchSettings(
+        epochs=2, batch_size=8, method="rtdnas", latency_term="critical-path", loss="bounded", latency_weight=10.0,
+        occurrence="forward", bound_ms=50.0, paths=3,
+    )  # fmt: skip
+    run(joint, lut, fold, tmp_path, settings=own, decoder="dijkstra")
+    assert len(load_arch(tmp_path / "arch.yaml").paths) == 3
+    result = run(joint, lut, fold, tmp_path, settings=dataclasses.replace(own, paths=5), decoder="dijkstra")
+    assert result.resumed_at == 2
+    arch = load_arch(tmp_path / "arch.yaml")
+    assert len(arch.paths) == arch.provenance["paths"] == 5
+    # The path-wise term reads it.
+    begun = SearchSettings(epochs=2, batch_size=8, paths=2)
+    run(tiny, lut, fold, tmp_path / "zeng", settings=begun)
+    with pytest.raises(BadInputError, match="paths 2 there, 3 now"):
+        run(tiny, lut, fold, tmp_path / "zeng", settings=dataclasses.replace(begun, paths=3))
+
+
 def test_other_settings_are_refused_and_restart_begins_anew(tmp_path, tiny, lut, fold, finished):
     with pytest.raises(BadInputError, match=r"begun with other settings: seed 0 there, 7 now"):
         run(tiny, lut, fold, finished, settings=SearchSettings(epochs=4, batch_size=4, seed=7))

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def run(tiny, lut, fold, ours, tmp_path):
     def begin(function=search_and_select, *, settings=ours, decoder="longest", **options):
         common = {"budget_ms": 12.0, "decoder": decoder, "folder": tmp_path, "device": CPU}
-        return function(tiny, lut, fold, settings, **common, **options)
+        return function(tiny, lut, fold, settings, **{**common, **options})
 
     return begin
 
@@ -98,6 +98,51 @@ def test_networks_trained_on_another_half_do_not_compare(run, scores, ours):
     run(seeds=2)
     with pytest.raises(BadInputError, match="seed 0 there, 1 now"):
         run(seeds=2, settings=dataclasses.replace(ours, seed=1))
+
+
+@pytest.mark.parametrize("more", [{"pareto": 3}, {"seeds": 2}])
+def test_what_cannot_be_continued_is_refused_before_anything_is_searched(run, tmp_path, monkeypatch, more):
+    record = {"schema": "cinert.candidates", "version": 1, "identity": {"method": "random"}, "scores": []}
+    (tmp_path / "candidates.json").write_text(json.dumps(record))
+    monkeypatch.setattr("search.selection.run_search", lambda *_, **__: pytest.fail("searched"))
+    with pytest.raises(BadInputError, match="'random' there"):
+        run(**more)
+
+
+def test_seeds_that_another_search_began_are_refused_before_anything_is_searched(run, ours, tmp_path, monkeypatch):
+    run(run_search, settings=dataclasses.replace(ours, seed=1, epochs=3), folder=tmp_path / "seed-1")
+    monkeypatch.setattr("search.selection.run_search", lambda *_, **__: pytest.fail("searched"))
+    with pytest.raises(BadInputError, match="epochs 3 there, 2 now"):
+        run(seeds=2)
+
+
+def test_a_restart_throws_away_all_seeds_at_once(run, scores, tmp_path, monkeypatch):
+    run(seeds=3, pareto=2)
+
+    def killed(*_, folder, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.selection.run_search", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(seeds=3, pareto=2, restart=True)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_finished_choice_stays_until_the_next_one_is_made(run, scores, content, tmp_path, monkeypatch):
+    run(pareto=3)
+    kept = [content(tmp_path / "pareto"), (tmp_path / "arch.yaml").read_bytes(), (tmp_path / "arch.png").read_bytes()]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.halving._score", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(pareto=11)
+    assert kept == [
+        content(tmp_path / "pareto"),
+        (tmp_path / "arch.yaml").read_bytes(),
+        (tmp_path / "arch.png").read_bytes(),
+    ]
 
 
 def test_one_seed_and_one_budget_train_nothing(run, scores, tmp_path):
