@@ -22,7 +22,7 @@ mkdir -p "$RUN"
 started=$SECONDS
 "$BIN/make-phantom" "$DATA" --patients 16 --seed 0
 price "$BIN/bench-ops" --space demo --networks 30 -o "$RUN/lut.json"
-"$BIN/nas-search" --lut "$RUN/lut.json" --data "$DATA" --fold 0 --epochs 10 -o "$RUN"
+verdict "$BIN/nas-search" --lut "$RUN/lut.json" --data "$DATA" --fold 0 --epochs 10 -o "$RUN"
 "$BIN/train-arch" "$RUN/arch.yaml" --data "$DATA" --fold 0 --epochs 100 -o "$RUN"
 verdict "$BIN/export-engine" "$RUN/arch.yaml" --lut "$RUN/lut.json" --data "$DATA" -o "$RUN/bundle"
 verdict "$BIN/evaluate-bundle" "$RUN/bundle" --data "$DATA" --fold 0 -o "$RUN/accuracy.json"

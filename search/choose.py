@@ -26,7 +26,7 @@ _RELAXED_ONLY = (
     "seeds",
     "pareto",
 )
-_TRAINED_ONLY = ("candidates",)
+_TRAINED_ONLY = ("candidates", "least_share")
 
 
 def chosen_method(name: str, given: dict[str, Any]) -> Method:

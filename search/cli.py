@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 import click
 
 from cinert.cli import FiniteRange, command, data_option, fold_option, reserve, seed_option, wait_option
+from cinert.errors import VerdictError
 from cinert.files import check_writable
 from cinert.space import Relaxation, load_space
 from search.choose import chosen_method, refuse_unread_options, search_settings
@@ -93,6 +94,12 @@ from search.say import report_candidates, report_search, say
     type=click.IntRange(min=1),
     help="Random, evolution: networks in the first round; a third of them, for longer, in each of the next two.",
 )
+@click.option(
+    "--least-share",
+    default=0.6,
+    type=FiniteRange(min=0, max=1, max_open=True),
+    help="Random, evolution: share of the budget that a candidate uses at least.",
+)
 @seed_option()
 @click.option(
     "--seeds",
@@ -144,6 +151,7 @@ def nas_search(
     budget_ms: float,
     epochs: int | None,
     candidates: int,
+    least_share: float,
     seed: int,
     seeds: int,
     pareto: int,
@@ -206,7 +214,9 @@ def nas_search(
                 "amp": amp,
             }
             if chosen is None:
-                halving = HalvingSettings(candidates=candidates, epochs=epochs or TRAINED_EPOCHS, **told)
+                halving = HalvingSettings(
+                    candidates=candidates, least_share=least_share, epochs=epochs or TRAINED_EPOCHS, **told
+                )
                 best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
             else:
                 settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
@@ -219,6 +229,8 @@ def nas_search(
             report_candidates(best, candidates, output)
         else:
             report_search(selection, chosen.epochs, budget_ms, output)
+            if selection.decoded.budget_met is False:
+                raise VerdictError(f"the network in {output / 'arch.yaml'} misses the budget of {budget_ms:g} ms.")
 
 
 if __name__ == "__main__":

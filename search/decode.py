@@ -8,7 +8,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cinert.arch import Arch, CellGenotype
 from cinert.paths import CELL_KINDS, CellKind, Path, count_paths
@@ -54,7 +53,6 @@ def decode(
     budget_ms: float | None = None,
     estimate_ms: EstimateMs | None = None,
     genetic: GeneticSettings | None = None,
-    provenance: Mapping[str, Any] | None = None,
 ) -> Decoded:
     """Decode the most probable cells and n paths.
 
@@ -74,7 +72,6 @@ def decode(
         budget_ms: latency of the union on the LUT's device.
         estimate_ms: estimate of an architecture; needed with a budget.
         genetic: settings of the genetic algorithm, the paper's if None.
-        provenance: recorded in the architecture.
 
     Raises:
         BadInputError: more paths than exist, or than the genetic decoder chooses from.
@@ -100,7 +97,7 @@ def decode(
     top = {kind: cells[0][0] for kind, cells in ranked.items()}
 
     def build(cells: Cells, chosen: Sequence[Path]) -> Arch:
-        return Arch(space=space, cells=cells, paths=tuple(chosen), provenance=dict(provenance or {}))
+        return Arch(space=space, cells=cells, paths=tuple(chosen))
 
     def decoded(cells: Cells, chosen: Sequence[Path], *, cells_passed_over: int, met: bool | None) -> Decoded:
         logs = dict(candidates)

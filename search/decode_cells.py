@@ -11,6 +11,7 @@ from torch import Tensor
 from cinert.arch import CellGenotype, NodeEdge, live_edges, yields_nothing
 from cinert.paths import CellKind
 from cinert.space import Space
+from latency.cost_cell import node_rows
 from search.relaxation import ArchParameters
 
 # The most probable (input, op) pairs of a node; what is less probable is not worth what it saves.
@@ -31,6 +32,9 @@ def decode_cell(parameters: ArchParameters, kind: CellKind) -> CellGenotype:
 def ranked_cells(parameters: ArchParameters, kind: CellKind) -> list[tuple[CellGenotype, float]]:
     """Cells and their log-probabilities, the one of `decode_cell` first, then by falling probability.
 
+    With `separate`, argmax of gamma and then of alpha (Zeng 2020) need not have the largest product. That cell is given
+    the largest log-probability nevertheless, so that without a binding budget it is the one that is decoded.
+
     A cell's probability is the product over its nodes of gamma times alpha (`separate`) or of the joint softmax
     (`joint`). Cells that differ only in edges that carry zeros count once; cells that yield nothing do not count.
     """
@@ -39,7 +43,7 @@ def ranked_cells(parameters: ArchParameters, kind: CellKind) -> list[tuple[CellG
     gamma = parameters.gamma[kind].detach().double() if kind in parameters.gamma else None
     nodes = []
     for node in range(space.nodes):
-        rows = _rows(node)
+        rows = node_rows(node)
         if gamma is None:
             logs = torch.log_softmax(alpha[rows].flatten(), dim=0)
         else:
@@ -58,7 +62,6 @@ def ranked_cells(parameters: ArchParameters, kind: CellKind) -> list[tuple[CellG
         if not yields_nothing(cell):
             live = live_edges(cell)
             found[live] = max(found.get(live, -math.inf), sum(value for value, _ in choice))
-    # Argmax of gamma and then of alpha (Zeng 2020) need not be the largest product; it stays the first choice.
     found[first] = max(found.values(), default=0.0)
     return sorted(found.items(), key=lambda item: (-item[1], item[0] != first))
 
@@ -70,15 +73,9 @@ def _by_argmax(parameters: ArchParameters, kind: CellKind, *, banned: int | None
     gamma = parameters.gamma[kind].detach() if kind in parameters.gamma else None
     space = parameters.space
     return tuple(
-        _node_edges(space, _pair(alpha[_rows(node)], None if gamma is None else gamma[_rows(node)], space))
+        _node_edges(space, _pair(alpha[node_rows(node)], None if gamma is None else gamma[node_rows(node)], space))
         for node in range(space.nodes)
     )
-
-
-def _rows(node: int) -> slice:
-    """Rows of alpha and gamma that belong to the inputs of a node."""
-    first = node * (node + 1) // 2
-    return slice(first, first + node + 1)
 
 
 def _node_edges(space: Space, pair: tuple[int, int]) -> tuple[NodeEdge, ...]:

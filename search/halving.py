@@ -62,8 +62,8 @@ class HalvingSettings:
     """Of the last round."""
     paths: int = 4
     """Paths to fuse, at most."""
-    floor: float = 0.6
-    """Least share of the budget that a candidate uses: what is left unused buys no accuracy."""
+    least_share: float = 0.6
+    """Of the budget, that a candidate uses: most random networks are far faster, and with little in them."""
     seed: int = 0
     """Of networks, halves of the patients, weights, batches and augmentation."""
     batch_size: int = 4
@@ -88,14 +88,14 @@ class HalvingSettings:
 
 
 def fits(arch: Arch, settings: HalvingSettings, *, budget_ms: float, estimate_ms: EstimateMs) -> bool:
-    """Whether a network's estimate lies between the floor and the budget."""
-    return settings.floor * budget_ms <= estimate_ms(arch) <= budget_ms
+    """Whether a network's estimate lies between the least share of the budget and the budget."""
+    return settings.least_share * budget_ms <= estimate_ms(arch) <= budget_ms
 
 
 def draw_candidates(
     space: Space, settings: HalvingSettings, count: int, *, budget_ms: float, estimate_ms: EstimateMs
 ) -> list[Arch]:
-    """Draw `count` different networks whose estimate lies between the floor and the budget.
+    """Draw `count` different networks whose estimate lies between the least share of the budget and the budget.
 
     Raises:
         BadInputError: too few of many random networks fit.
@@ -111,7 +111,7 @@ def draw_candidates(
             return list(found.values())
     raise BadInputError(
         f"{len(found)} of {_DRAWS} random networks of {space.name} are estimated between"
-        f" {settings.floor * budget_ms:g} and {budget_ms:g} ms, and {count} are needed.",
+        f" {settings.least_share * budget_ms:g} and {budget_ms:g} ms, and {count} are needed.",
         hint="give another --budget-ms.",
     )
 

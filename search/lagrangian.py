@@ -1,9 +1,10 @@
 """A hard budget: the architecture that accuracy asks for, moved no further than the budget makes necessary.
 
-Of all distributions whose expected latency is within the budget, the closest to a given one (Kullback-Leibler) takes
-the same price for every millisecond from all logits: softmax(logit - mu price), with the price of an option the
-derivative of the latency by its probability. The multiplier mu is solved for, anew in every epoch and once more for the
-decoded network. Latency never reaches the logits themselves: they say what accuracy asks for, however tight the budget.
+Of all distributions whose expected latency is within the budget, the closest to a given one (Kullback-Leibler; the
+information projection of Csiszar 1975) takes the same price for every millisecond from all logits:
+softmax(logit - mu price), with the price of an option the derivative of the latency by its probability. The multiplier
+mu is solved for, anew in every epoch and once more for the decoded network. Latency never reaches the logits
+themselves: they say what accuracy asks for, however tight the budget.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from search.relaxation import ArchParameters
 Prices = Mapping[str, Tensor]
 """Milliseconds for each logit, by the name of its parameter."""
 
-_SMALLEST = 1e-6
-_LARGEST = 1e9
+_LEAST_PROBABILITY = 1e-6
+# Of a millisecond.
+_FIRST_MULTIPLIER, _LARGEST_MULTIPLIER = 1e-6, 1e9
 _HALVINGS = 24
 
 
@@ -33,6 +35,7 @@ def charged(architecture: ArchParameters, prices: Prices, multiplier: float) -> 
     parameters = dict(architecture.named_parameters())
     before = {name: parameters[name].detach().clone() for name in prices}
     try:
+        # Unseen by autograd: a constant is taken off, so that the derivative by what is left is that by the logit.
         for name, price in prices.items():
             parameters[name].data.sub_(multiplier * price)
         yield
@@ -56,7 +59,7 @@ def prices_of(architecture: ArchParameters, latency_ms: Callable[[], Tensor]) ->
     probabilities = architecture.probabilities()
     # By a logit the derivative is p (price - mean price of the choice).
     return {
-        name: gradient / probabilities[name].detach().clamp_min(_SMALLEST)
+        name: gradient / probabilities[name].detach().clamp_min(_LEAST_PROBABILITY)
         for name, gradient in zip(names, gradients, strict=True)
         if gradient is not None
     }
@@ -71,11 +74,11 @@ def least_multiplier(latency_ms: Callable[[float], float], budget_ms: float) -> 
     """
     if latency_ms(0.0) <= budget_ms:
         return 0.0
-    low, high = 0.0, _SMALLEST
+    low, high = 0.0, _FIRST_MULTIPLIER
     while latency_ms(high) > budget_ms:
         low, high = high, 2 * high
-        if high > _LARGEST:
-            return _LARGEST
+        if high > _LARGEST_MULTIPLIER:
+            return _LARGEST_MULTIPLIER
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if latency_ms(middle) > budget_ms:

@@ -32,7 +32,6 @@ def ensure_localiser(
     device: torch.device,
     *,
     progress: Callable[[str, int, int], None],
-    restart: bool = False,
 ) -> bool:
     """Train the localiser on the fold's training patients, unless the run folder holds that very one.
 
@@ -43,7 +42,6 @@ def ensure_localiser(
         settings: how.
         device: where to compute.
         progress: called with (what, done, in all).
-        restart: throw away what the folder holds.
 
     Returns:
         Whether it was trained now.
@@ -55,8 +53,6 @@ def ensure_localiser(
     patients = {patient.id: patient for patient in read_patients(data)}
     train = [patients[id_] for id_ in sorted(split(patients, fold).train)]
     seen = [PatientRecord(id=patient.id, digest=patient_digest(patient)) for patient in train]
-    if restart:
-        path.unlink(missing_ok=True)
     if path.exists():
         there = load_checkpoint(path, schema=SCHEMA, version=VERSION).values
         wanted = localiser_record(settings, seen)

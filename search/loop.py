@@ -149,16 +149,16 @@ class Search:
                 f"the search diverged: its loss is {mean_loss} in epoch {epoch + 1}.", hint="lower --learning-rate."
             )
         if not searching:
-            return EpochReport(epoch, mean_loss)
+            return EpochReport(epoch=epoch, weight_loss=mean_loss)
         with self._within_budget():
             entropies = choice_entropies(self.architecture)
         return EpochReport(
-            epoch,
-            mean_loss,
-            sum(arch_losses) / len(arch_losses),
-            None if settings.latency_term == "none" else sum(latencies) / len(latencies),
-            temperature if settings.latency_term == "path-wise" else None,
-            self._multiplier if hard else None,
+            epoch=epoch,
+            weight_loss=mean_loss,
+            arch_loss=sum(arch_losses) / len(arch_losses),
+            latency_ms=None if settings.latency_term == "none" else sum(latencies) / len(latencies),
+            temperature=temperature if settings.latency_term == "path-wise" else None,
+            multiplier=self._multiplier if hard else None,
             **{f"{name}_entropy": value for name, value in entropies.items()},
         )
 
@@ -169,6 +169,7 @@ class Search:
     def _hold_budget(self) -> None:
         """Solve for the multiplier at which the upper bound of the expected latency is within the budget."""
         assert self.settings.bound_ms is not None
+        # An interval's width follows from the kinds of parts, which hardly differ between one path and the union of n.
         share, prices = self._upper_share(decode(self.architecture, paths=1).arch), self.prices()
 
         def upper_ms(multiplier: float) -> float:

@@ -15,7 +15,7 @@ Decoder = Literal["longest", "dijkstra", "genetic"]
 cost (MS-NAS), or the n of the 10 most probable whose union is fastest (Lu 2022, Sec. 2.3)."""
 Loss = Literal["weighted", "bounded", "lagrangian"]
 """How both are put together: CE + lambda LAT (Zeng 2020, Eq. 6), CE x LAT + lambda exp(LAT - bound) (Lu 2022, Eq. 2),
-or CE under LAT <= budget by an augmented Lagrangian."""
+or CE alone, with probabilities charged for their latency until LAT <= budget (`search.lagrangian`)."""
 Mixture = Literal["full", "sampled", "sampled-ops"]
 """What a step of the search computes: all edges of the grid, weighted, a sampled set of paths, or those with one op
 sampled for each node of their cells."""
@@ -51,16 +51,16 @@ METHODS: dict[str, Method] = {
         arch_optimizer="adam",
         arch_learning_rate=0.02,
     ),
-    # Lu 2022, Sec. 3.1: 40 epochs, SGD from 0.01. The paper calls lambda large and gives no value. At 10 the penalty
-    # rises by 10 a millisecond where the bound is met, and the product, whose slope is the cross-entropy, by 1.4 at
-    # most: that of a guess among four classes.
+    # Lu 2022, Sec. 3.1: 40 epochs that tune the architecture, after as many of the weights alone; SGD from 0.01. The
+    # paper calls lambda large and gives no value. At 10 the penalty rises by 10 a millisecond where the bound is met,
+    # and the product, whose slope is the cross-entropy, by 1.4 at most: that of a guess among four classes.
     "rtdnas": Method(
         relaxation="joint",
         latency_term="critical-path",
         decoder="genetic",
         loss="bounded",
         mixture="full",
-        epochs=40,
+        epochs=80,
         latency_weight=10.0,
         arch_optimizer="sgd",
         arch_learning_rate=0.01,
@@ -100,7 +100,7 @@ TRAINED: tuple[Proposer, ...] = get_args(Proposer)
 """Methods that train candidates one by one (`search.halving`), and relax nothing."""
 TRAINED_EPOCHS = 60
 SELECTION_EPOCHS = 24
-"""Of the trainings that compare the networks of several seeds."""
+"""Of the trainings that choose among what was decoded for several seeds or budgets, and of those of a sweep."""
 
 
 def own(field: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -48,8 +47,6 @@ class SearchResult:
     folder: Path
     resumed_at: int
     """Epochs that were already done when this run began."""
-    seconds: float
-    """Spent in epochs by this run."""
     cheaper: tuple[Decoded, ...] = ()
     """Networks of smaller budgets."""
 
@@ -156,7 +153,6 @@ def run_search(
             advance(done, total)
 
     step_done(0)
-    start = time.monotonic()
     with RunLog(folder, first_epoch=resumed_at, name="search", write=ranks.is_main) as log:
         log.line(f"computing on {ranks.size} x {device}, mixed precision {search.precision.name}")
         while not search.finished:
@@ -184,7 +180,7 @@ def run_search(
             save_arch(folder / ARCH, decoded.arch)
             # Chosen by an earlier command, among networks that this one did not compare.
             shutil.rmtree(folder / FRONT, ignore_errors=True)
-    return SearchResult(decoded, folder, resumed_at, time.monotonic() - start, more)
+    return SearchResult(decoded, folder, resumed_at, more)
 
 
 def _upper_share(arch: Arch, lut: Lut) -> float:

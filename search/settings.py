@@ -32,7 +32,7 @@ class SearchSettings:
     mixture: Mixture = "full"
     """What a step computes."""
     paths: int = 2
-    """n: paths in the latency term, to sample, and to keep."""
+    """n: paths in the latency term, to sample, and to keep at most."""
     latency_weight: float | None = 1e-4
     """Lambda, per millisecond (Zeng 2020, Eq. 6) or of the exponential (Lu 2022, Eq. 2); None where none is read."""
     bound_ms: float | None = None
@@ -87,7 +87,7 @@ class SearchSettings:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochReport:
     """What an epoch of the search yields for the log; all but the first two are None in phase 1."""
 

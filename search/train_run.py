@@ -93,7 +93,6 @@ def run_training(
     device: torch.device,
     validate_every: int,
     advance: Callable[[int, int, str], None] | None = None,
-    restart: bool = False,
     on_epoch: Callable[[int], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> TrainingResult:
@@ -107,7 +106,6 @@ def run_training(
         device: where to compute.
         validate_every: epochs between validations; the last epoch is always validated.
         advance: called with (steps done, steps in all, what to show).
-        restart: throw away what the folder holds.
         on_epoch: called with the number of epochs done, once the checkpoint is on disk.
         ranks: processes that share the work; the first alone writes.
 
@@ -116,7 +114,7 @@ def run_training(
         BadInputError: the folder holds something else.
     """
     identity = training_identity(arch, data, settings)
-    begun = ranks.from_main(lambda: _continued(folder, arch, identity, restart=restart))
+    begun = ranks.from_main(lambda: _continued(folder, arch, identity))
     training = Training(arch, data, settings, device, ranks=ranks)
     history: dict[str, Any] = {"epochs": [], "seconds": 0.0, "cpu_seconds": 0.0}
     if begun is not None:
@@ -161,9 +159,9 @@ def run_training(
     return TrainingResult(folder, metrics, resumed_at)
 
 
-def _continued(folder: Path, arch: Architecture, identity: dict[str, Any], *, restart: bool) -> Checkpoint | None:
+def _continued(folder: Path, arch: Architecture, identity: dict[str, Any]) -> Checkpoint | None:
     """Prepare the run folder, and read the state to go on from, if there is one."""
-    begun = prepare_training(folder, arch, identity, restart=restart)
+    begun = prepare_training(folder, arch, identity, restart=False)
     if not (folder / ARCH).exists():
         save_arch(folder / ARCH, arch)
     return begun

@@ -11,6 +11,7 @@ from cinert.errors import BadInputError
 from cinert.sampling import random_arch
 from cinert.space import Space
 from search.genetic import require_genes
+from search.halving import HalvingSettings
 from search.longest import require_paths
 from search.methods import METHODS, Decoder, Proposer, reads_paths
 
@@ -106,7 +107,8 @@ class Trained:
     @property
     def words(self) -> str:
         """The command that finds it."""
-        return f"nas-search --method {self.method}"
+        settings = HalvingSettings()
+        return f"nas-search --method {self.method} --paths {settings.paths} --batch-size {settings.batch_size}"
 
     @property
     def search_name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -101,7 +101,18 @@ def _arch(job: Job) -> Architecture:
             f" comparison's space {space.name} {space.input_shape_DHW} of {space.spacing_mm} mm.",
             hint="networks are compared on one grid.",
         )
+    _refuse_seen(arch.provenance.get("seen_patients", []), job)
     return arch
+
+
+def _refuse_seen(records: Sequence[Mapping[str, str]], job: Job) -> None:
+    """Refuse what a search or a training learnt from held-out patients."""
+    seen = seen_among(job.setting.held_out, records, on_patient=lambda: None)
+    if seen:
+        raise BadInputError(
+            f"{job.name} saw {len(seen)} of the held-out patients: {', '.join(seen)}.",
+            hint="take one that was searched and trained on the comparison's fold.",
+        )
 
 
 def _train(job: Job, show: Show) -> None:
@@ -168,17 +179,12 @@ def _score(job: Job, show: Show) -> None:
         raise BadInputError(
             f"the weights in {job.folder} do not say which patients they saw.", hint="let bench-compare train them."
         )
-    seen = seen_among(setting.held_out, bundle.seen_patients, on_patient=lambda: None)
-    if seen:
-        raise BadInputError(
-            f"the network saw {len(seen)} of the held-out patients: {', '.join(seen)}.",
-            hint="take one that was searched and trained on the comparison's fold.",
-        )
+    _refuse_seen(bundle.seen_patients, job)
     total = sum(len(patient.frames) for patient in setting.held_out)
     with pipeline:
         frames = score_patients(pipeline, setting.held_out, on_frame=_counted("scoring", total, show))
     document = accuracy_document(
-        frames, seen=seen, fold=setting.fold, bundle=_describe(bundle, job), fingerprint=setting.fingerprint()
+        frames, seen=[], fold=setting.fold, bundle=_describe(bundle, job), fingerprint=setting.fingerprint()
     )
     write_json(job.folder / ACCURACY, document)
 

@@ -112,6 +112,7 @@ def test_candidates_that_are_cut_short_are_refused(tmp_path, tiny, lut, fold):
         (["--method", "random", "--seeds", "3"], "--seeds 3"),
         (["--method", "evolution", "--pareto", "3"], "--pareto 3"),
         (["--candidates", "4"], "--candidates 4"),
+        (["--method", "cinert", "--least-share", "0.2"], "--least-share 0.2"),
         (["--method", "cinert", "--lambda", "0.1"], "--lambda 0.1"),
         (["--method", "msnas", "--lambda", "0.1"], "--lambda 0.1"),
         (["--method", "zeng2020", "--occurrence", "beta"], "--occurrence beta"),

@@ -67,7 +67,8 @@ def test_a_run_that_continues_finds_its_localiser(tmp_path, phantom):
     assert not ensure_localiser(*arguments, progress=lambda *what: said.append(what))
     assert said == []
     assert (tmp_path / "localiser.safetensors").read_bytes() == first
-    assert ensure_localiser(*arguments, progress=lambda *what: None, restart=True)
+    (tmp_path / "localiser.safetensors").unlink()
+    assert ensure_localiser(*arguments, progress=lambda *what: None)
     assert (tmp_path / "localiser.safetensors").read_bytes() == first
 
 

@@ -75,6 +75,16 @@ def test_what_is_named_replaces_what_the_method_brings(tmp_path, lut_path, patie
     assert len(arch.paths) == 3
 
 
+def test_a_missed_budget_is_exit_code_1(tmp_path, lut_path, patients):
+    words = ["--lut", lut_path, "--data", patients, "--method", "msnas", "--epochs", 2, "--budget-ms", 3, "--paths", 4]
+    result = invoke(nas_search, *words, "-o", tmp_path)
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "over the budget of 3 ms" in said
+    assert f"{tmp_path / 'arch.yaml'} misses the budget of 3 ms." in said
+    assert load_arch(tmp_path / "arch.yaml").estimate["ms"] > 3
+
+
 def test_several_seeds_and_a_front_out_of_one_command(tmp_path, lut_path, patients, monkeypatch):
     monkeypatch.setattr("search.selection.SELECTION_EPOCHS", 1)
     words = ["--lut", lut_path, "--data", patients, "--method", "cinert", "--epochs", 2, "--budget-ms", 12]

@@ -64,8 +64,6 @@ def test_a_cell_equals_the_equations(tiny, randomised, kind, parts):
     found, expected = run(cell, x, weights), plain_cell(cell, x, weights)
     torch.testing.assert_close(found, expected)
     # The same gradient too: the probability is the batch norm's scale, and must be learnt as a weight.
-    parameters = list(ArchParameters(space).double().parameters())
-    assert parameters
     direction = torch.randn_like(expected)
     leaf = weights.detach().requires_grad_()
     fast = torch.autograd.grad((run(cell, x, leaf) * direction).sum(), leaf)[0]

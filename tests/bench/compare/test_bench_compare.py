@@ -112,6 +112,34 @@ def test_one_search_decodes_networks_of_several_path_numbers(copied):
     assert [arch["provenance"]["decoder"] for arch in archs] == ["genetic", "dijkstra"]
 
 
+def test_random_search_spends_a_searchs_minutes_on_its_candidates(copied, monkeypatch):
+    """With the settings that its page names, and all of its time counted after a kill."""
+    run, words = copied
+    words = ["--suite", "lu2022-fig2", *words[:-1], "random-search", "--random", 0, "-o", run, "--until", "arch"]
+    whole, calls = halving._score, []
+
+    def killed(*what):
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        calls.append(what[0].digest)
+        return whole(*what)
+
+    monkeypatch.setattr("search.halving._score", killed)
+    assert invoke(*words).exit_code != 0
+    folder = run / "searches" / "random"
+    first = json.loads((folder / "spent.json").read_text())
+    monkeypatch.setattr("search.halving._score", whole)
+    assert invoke(*words).exit_code == 0
+    second = json.loads((folder / "spent.json").read_text())
+    assert second["seconds"] > first["seconds"] > 0
+    entry = json.loads((run / "lu2022-fig2.json").read_text())["networks"][0]
+    command = entry["how"].split()
+    assert command[:3] == ["nas-search", "--method", "random"]
+    identity = json.loads((folder / "candidates.json").read_text())["identity"]
+    told = dict(zip(command[1::2], command[2::2], strict=True))
+    assert (told["--paths"], told["--batch-size"]) == (str(identity["paths"]), str(identity["batch_size"]))
+
+
 def test_half_of_a_searchs_minutes_choose_among_several_budgets(copied, monkeypatch):
     run, words = copied
     words = ["--suite", "zeng2020-table2", *words[:-1], "cinert-n2-best-of-4", "-o", run, "--until", "arch"]

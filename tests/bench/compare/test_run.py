@@ -1,6 +1,7 @@
 """What is finished is not made again, what fails is recorded, and a kill costs the stage that it hits."""
 
 import contextlib
+import dataclasses
 import json
 
 import pytest
@@ -12,7 +13,9 @@ from bench.compare.setting import open_run
 from bench.compare.stages import STAGES, Job, run_stage
 from bench.compare.suites import NETWORKS
 from cinert.arch import save_arch
+from cinert.data.patients import patient_digest
 from cinert.errors import BadInputError, VerdictError
+from cinert.sampling import random_arch
 from latency.estimate import estimate
 from search.fastest import fastest_arch
 from search.training import Training
@@ -176,6 +179,16 @@ def test_a_network_on_another_grid_is_refused(make_jobs, coarse):
     save_arch(job.folder / "arch.yaml", type(other).from_dict(document, source="elsewhere"))
     with pytest.raises(BadInputError, match="one grid"):
         run_stage("weights", job, lambda what, done, total: None)
+
+
+def test_a_network_that_saw_held_out_patients_is_refused_before_it_is_trained(make_jobs, coarse):
+    (job,) = make_jobs("zeng2020-n2")
+    held_out = job.setting.held_out[0]
+    seen = {"seen_patients": [{"id": held_out.id, "digest": patient_digest(held_out)}]}
+    save_arch(job.folder / "arch.yaml", dataclasses.replace(random_arch(coarse, 0, paths=1), provenance=seen))
+    with pytest.raises(BadInputError, match=f"saw 1 of the held-out patients: {held_out.id}"):
+        run_stage("weights", job, lambda what, done, total: None)
+    assert not (job.folder / "plan.json").exists()
 
 
 def test_reasons_not_to_run(make_jobs, coarse, lut):
