@@ -10,6 +10,7 @@ from typing import Any
 from cinert.backends.base import Availability, Backend, Engine, Model, Precision, Runner
 from cinert.backends.tensorrt.audit import audit_network, audit_plan, count_elements
 from cinert.backends.tensorrt.build import BuildOptions, Plan, build_plan, check_supported, make_log
+from cinert.backends.tensorrt.collection import no_collection
 from cinert.backends.tensorrt.flavour import RTX, TENSORRT, Flavour, known_capabilities, load, version
 from cinert.backends.tensorrt.runner import TensorRtRunner
 from cinert.backends.tensorrt.runtime_cache import RuntimeCache, runtime_cache_path
@@ -184,7 +185,7 @@ class _TensorRtFamily(Backend):
             )
         memory = open_device(index)
         log = make_log(trt)
-        with memory.current():
+        with memory.current(), no_collection():
             loaded = trt.Runtime(log).deserialize_cuda_engine(plan)
         if loaded is None:
             reason = log.errors[0] if log.errors else "it does not say why"

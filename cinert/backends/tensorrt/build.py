@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinert.backends.base import Precision
+from cinert.backends.tensorrt.collection import no_collection
 from cinert.backends.tensorrt.flavour import Flavour, known_capabilities, load
 from cinert.errors import BadInputError
 
@@ -51,6 +52,7 @@ class Plan:
     """The tactics that were timed; None where the library keeps none."""
 
 
+@no_collection()
 def build_plan(
     flavour: Flavour,
     onnx: bytes,
