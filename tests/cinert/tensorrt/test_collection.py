@@ -13,25 +13,34 @@ LEAVE_A_BUILDER_BEHIND = """
 import gc
 import tensorrt_rtx as trt
 from onnx import TensorProto, helper
-from cinert.backends.tensorrt.build import BuildOptions, build_plan, make_log
+from cinert.backends.tensorrt import build
 from cinert.backends.tensorrt.flavour import RTX
 
-cycle = [trt.Builder(make_log(trt))]
-cycle.append(cycle)
-del cycle
+class Log(trt.ILogger):
+    errors = []
+
+    def log(self, severity, message):
+        # So many that Python would collect.
+        [[] for _ in range(200_000)]
+
 ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in ("image", "logits")]
 graph = helper.make_graph([helper.make_node("Relu", ["image"], ["logits"])], "g", ends[:1], ends[1:])
 onnx = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
-# From here on every allocation may collect.
-gc.set_threshold(1, 1, 1)
-plan = build_plan(RTX, onnx, name="relu", precision="fp32", capability="8.6", options=BuildOptions())
+build.make_log = lambda _: Log()
+gc.collect()
+gc.set_threshold(100_000, 10, 10)
+# TensorRT warns, holding its lock, that the logger of this builder is not that of the next one.
+cycle = [trt.Builder(Log())]
+cycle.append(cycle)
+del cycle
+plan = build.build_plan(RTX, onnx, name="relu", precision="fp32", capability="8.6", options=build.BuildOptions())
 print("built", len(plan.data))
 """
 
 
 def test_a_builder_left_behind_does_not_stop_the_next_build(rtx):
     run = subprocess.run(
-        [sys.executable, "-c", LEAVE_A_BUILDER_BEHIND], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", LEAVE_A_BUILDER_BEHIND], capture_output=True, text=True, timeout=120, check=False
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("built ")
