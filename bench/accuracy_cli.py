@@ -110,5 +110,5 @@ def _seen(bundle: Bundle, patients: list[Patient], *, allow_seen: bool) -> list[
         task = bar.add_task("looking for patients that the weights saw", total=len(patients))
         seen = seen_among(patients, bundle.seen_patients, on_patient=lambda: bar.advance(task))
     if not allow_seen:
-        refuse_seen(seen, bundle=bundle.folder)
+        refuse_seen(seen, by=bundle.folder)
     return seen

@@ -32,7 +32,7 @@ def unseen_patients(bundle: Bundle, data: Path, fold: int | None) -> list[Patien
         task = bar.add_task("looking for patients that the network saw", total=len(patients))
         seen = seen_among(patients, bundle.seen_patients, on_patient=lambda: bar.advance(task))
     hint = "give patients that it did not see; --fold chooses those that a fold held out."
-    refuse_seen(seen, bundle=bundle.folder, hint=hint)
+    refuse_seen(seen, by=bundle.folder, hint=hint)
     if len(patients) < MIN_PATIENTS:
         raise BadInputError(
             f"{data} gives {len(patients)} patients, too few to calibrate or judge a score.",

@@ -56,15 +56,15 @@ def seen_among(
 SAY_ALLOW_SEEN = "score others, or say --allow-seen; accuracy.json will name them."
 
 
-def refuse_seen(seen: Sequence[str], *, bundle: object, hint: str = SAY_ALLOW_SEEN) -> None:
-    """Refuse to score patients that the weights saw; `hint` says what to do.
+def refuse_seen(seen: Sequence[str], *, by: object, hint: str = SAY_ALLOW_SEEN) -> None:
+    """Refuse to score patients that a network saw; `by` names its file, `hint` says what to do.
 
     Raises:
         BadInputError: there are any; all are named.
     """
     if seen:
         raise BadInputError(
-            f"the weights in {bundle} saw {len(seen)} of these patients: {', '.join(seen)}.",
+            f"the network in {by} saw {len(seen)} of these patients: {', '.join(seen)}.",
             hint=hint,
         )
 

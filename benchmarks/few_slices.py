@@ -83,7 +83,7 @@ def main() -> None:
         for path, seen in ((words.bundle, bundle.seen_patients), (words.slices, trained.seen_patients)):
             if seen is not None:
                 found = seen_among(held_out, seen, on_patient=lambda: None)
-                refuse_seen(found, bundle=path, hint="give the --fold that both were trained without.")
+                refuse_seen(found, by=path, hint="give the --fold that both were trained without.")
         document["patients"] = dice_on_patients(held_out[: 1 if words.tiny else words.patients], stack, slices)
     if words.cine is not None:
         cine = read_cine(words.cine)

@@ -63,7 +63,7 @@ class HalvingSettings:
     paths: int = 4
     """Paths to fuse, at most."""
     least_share: float = 0.6
-    """Of the budget, that a candidate uses: most random networks are far faster, and with little in them."""
+    """Of the budget, that a candidate uses at least."""
     seed: int = 0
     """Of networks, halves of the patients, weights, batches and augmentation."""
     batch_size: int = 4
@@ -121,14 +121,17 @@ class HalvingResult:
     """The best network, and what every candidate scored."""
 
     arch: Arch
-    score: float
-    """Mean Dice on the held-out half of the training patients, after the last round."""
     scored: list[Scored]
     """Candidates of the last round, best first."""
     trained_on: list[Sample]
     """Frames of the half that weights were learnt on."""
     scored_on: list[Sample]
     """Frames of the other half."""
+
+    @property
+    def score(self) -> float:
+        """Mean Dice of the best on the held-out half of the training patients, after the last round."""
+        return self.scored[0].dice
 
 
 def successive_halving(
@@ -186,7 +189,7 @@ def successive_halving(
         else:
             alive = [train(scored.arch, epochs) for scored in alive[:count]]
         alive.sort(key=lambda scored: -scored.dice)
-    return HalvingResult(alive[0].arch, alive[0].dice, alive, first, second)
+    return HalvingResult(alive[0].arch, alive, first, second)
 
 
 def read_candidates(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:

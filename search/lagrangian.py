@@ -21,7 +21,7 @@ Prices = Mapping[str, Tensor]
 """Milliseconds for each logit, by the name of its parameter."""
 
 _LEAST_PROBABILITY = 1e-6
-# Of a millisecond.
+# Per millisecond.
 _FIRST_MULTIPLIER, _LARGEST_MULTIPLIER = 1e-6, 1e9
 _HALVINGS = 24
 

@@ -169,7 +169,7 @@ class Search:
     def _hold_budget(self) -> None:
         """Solve for the multiplier at which the upper bound of the expected latency is within the budget."""
         assert self.settings.bound_ms is not None
-        # An interval's width follows from the kinds of parts, which hardly differ between one path and the union of n.
+        # One path stands for whatever is drawn; decoding asks for the upper end of the network itself.
         share, prices = self._upper_share(decode(self.architecture, paths=1).arch), self.prices()
 
         def upper_ms(multiplier: float) -> float:

@@ -88,19 +88,17 @@ METHODS: dict[str, Method] = {
         arch_learning_rate=0.02,
     ),
 }
-
-
-def reads_paths(mixture: Mixture, latency_term: LatencyTerm) -> bool:
-    """Whether a search depends on the number of paths; where not, one search serves any number."""
-    return mixture != "full" or latency_term in {"path-wise", "union"}
-
-
 Proposer = Literal["random", "evolution"]
 TRAINED: tuple[Proposer, ...] = get_args(Proposer)
 """Methods that train candidates one by one (`search.halving`), and relax nothing."""
 TRAINED_EPOCHS = 60
 SELECTION_EPOCHS = 24
 """Of the trainings that choose among what was decoded for several seeds or budgets, and of those of a sweep."""
+
+
+def reads_paths(mixture: Mixture, latency_term: LatencyTerm) -> bool:
+    """Whether a search depends on the number of paths; where not, one search serves any number."""
+    return mixture != "full" or latency_term in {"path-wise", "union"}
 
 
 def own(field: str) -> str:

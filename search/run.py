@@ -168,13 +168,11 @@ def run_search(
 
         decoded = decode_at(budget_ms)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
-        fastest = estimate(fastest_arch(space, lut), lut)
-        more = decode_cheaper(
-            decode_at,
-            least_ms=fastest.high_ms if settings.loss == "lagrangian" else fastest.ms,
-            budget_ms=budget_ms,
-            count=cheaper,
-        )
+        more: tuple[Decoded, ...] = ()
+        if cheaper:
+            fastest = estimate(fastest_arch(space, lut), lut)
+            least_ms = fastest.high_ms if settings.loss == "lagrangian" else fastest.ms
+            more = decode_cheaper(decode_at, least_ms=least_ms, budget_ms=budget_ms, count=cheaper)
         if write and ranks.is_main:
             draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
             save_arch(folder / ARCH, decoded.arch)

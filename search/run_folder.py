@@ -27,7 +27,7 @@ def clear_run(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in (FRONT, TENSORBOARD):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for seed in folder.glob("seed-*"):
+    for seed in folder.glob("seed-*/"):
         clear_run(seed)
 
 

@@ -150,8 +150,6 @@ def plan_candidates(space: Space, lut: Lut, settings: HalvingSettings, setting: 
     Raises:
         BadInputError: too few random networks fit the budget.
     """
-    samples, _ = halve_patients(setting.data.train, settings.seed)
-    training = TrainingSettings(epochs=1, seed=settings.seed, batch_size=settings.batch_size)
     candidates = draw_candidates(
         space,
         settings,
@@ -159,15 +157,11 @@ def plan_candidates(space: Space, lut: Lut, settings: HalvingSettings, setting: 
         budget_ms=setting.terms.budget_ms,
         estimate_ms=lambda arch: estimate(arch, lut).ms,
     )
-    taken = [_training_step_s(arch, setting, samples, training) for arch in candidates]
-    step_s, steps = math.fsum(taken) / len(taken), math.ceil(len(samples) / settings.batch_size)
 
-    def seconds(epochs: int) -> float:
-        rounds = dataclasses.replace(settings, epochs=epochs).rounds
-        return sum(count * each for count, each in rounds) * steps * step_s
+    def trained(epochs: int) -> int:
+        return sum(count * each for count, each in dataclasses.replace(settings, epochs=epochs).rounds)
 
-    minutes = setting.terms.search_minutes
-    return Plan(epochs=most_epochs(seconds, 60 * minutes, least=1), minutes=minutes, steps=steps, step_s=tuple(taken))
+    return _plan_trainings(candidates, settings, setting, trained=trained, minutes=setting.terms.search_minutes)
 
 
 def plan_selection(
@@ -181,9 +175,29 @@ def plan_selection(
         setting: of the comparison.
         minutes: to fill.
     """
+    return _plan_trainings(archs, settings, setting, trained=lambda epochs: len(archs) * epochs, minutes=minutes)
+
+
+def _plan_trainings(
+    archs: Sequence[Architecture],
+    settings: HalvingSettings | SearchSettings,
+    setting: Setting,
+    *,
+    trained: Callable[[int], int],
+    minutes: float,
+) -> Plan:
+    """Fill the minutes with trainings on half of the patients.
+
+    Args:
+        archs: to time; their mean stands for all that will be trained.
+        settings: seed and size of the batches.
+        setting: of the comparison.
+        trained: epochs of all trainings together, by the plan's epochs.
+        minutes: to fill.
+    """
     samples, _ = halve_patients(setting.data.train, settings.seed)
     training = TrainingSettings(epochs=1, seed=settings.seed, batch_size=settings.batch_size)
     taken = [_training_step_s(arch, setting, samples, training) for arch in archs]
-    steps = math.ceil(len(samples) / settings.batch_size)
-    epochs = most_epochs(lambda count: count * steps * math.fsum(taken), 60 * minutes, least=1)
+    step_s, steps = math.fsum(taken) / len(taken), math.ceil(len(samples) / settings.batch_size)
+    epochs = most_epochs(lambda epochs: trained(epochs) * steps * step_s, 60 * minutes, least=1)
     return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=tuple(taken))

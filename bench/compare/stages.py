@@ -17,7 +17,7 @@ from bench.compare.setting import NETWORKS, Setting
 from bench.frames import synthetic_frames
 from bench.gates import check_audit, parity_at_export
 from bench.reference import find_reference
-from bench.seen import seen_among
+from bench.seen import refuse_seen, seen_among
 from bench.stream import OnFrame, WallClock
 from bench.verify import Plan, judge, measure, verify_document
 from cinert.arch import Arch, load_arch, save_arch
@@ -101,22 +101,17 @@ def _arch(job: Job) -> Architecture:
             f" comparison's space {space.name} {space.input_shape_DHW} of {space.spacing_mm} mm.",
             hint="networks are compared on one grid.",
         )
-    _refuse_seen(arch.provenance.get("seen_patients", []), job)
     return arch
 
 
-def _refuse_seen(records: Sequence[Mapping[str, str]], job: Job) -> None:
-    """Refuse what a search or a training learnt from held-out patients."""
+def _refuse_seen(records: Sequence[Mapping[str, str]], job: Job, *, by: Path) -> None:
     seen = seen_among(job.setting.held_out, records, on_patient=lambda: None)
-    if seen:
-        raise BadInputError(
-            f"{job.name} saw {len(seen)} of the held-out patients: {', '.join(seen)}.",
-            hint="take one that was searched and trained on the comparison's fold.",
-        )
+    refuse_seen(seen, by=by, hint="take one that was searched and trained on the comparison's fold.")
 
 
 def _train(job: Job, show: Show) -> None:
     setting, arch = job.setting, _arch(job)
+    _refuse_seen(arch.provenance.get("seen_patients", []), job, by=job.folder / ARCH)
     show("timing a step of the training", 0, 1)
     plan = stored_plan(job.folder, lambda: plan_training(arch, setting))
     run_training(
@@ -179,7 +174,7 @@ def _score(job: Job, show: Show) -> None:
         raise BadInputError(
             f"the weights in {job.folder} do not say which patients they saw.", hint="let bench-compare train them."
         )
-    _refuse_seen(bundle.seen_patients, job)
+    _refuse_seen(bundle.seen_patients, job, by=bundle.folder)
     total = sum(len(patient.frames) for patient in setting.held_out)
     with pipeline:
         frames = score_patients(pipeline, setting.held_out, on_frame=_counted("scoring", total, show))

@@ -131,7 +131,7 @@ def test_every_budget_that_a_network_can_meet_is_met(tiny, lut, fold, ours, rand
         decoded = decode_search(search, lut, fold, "longest", share * least_ms)
         assert decoded.budget_met
         assert estimate(decoded.arch, lut).high_ms <= share * least_ms
-        assert decoded.is_fastest == (decoded.arch.digest == fastest.digest)
+        assert decoded.arch.digest == fastest.digest or not decoded.is_fastest
         assert len(decoded.probabilities) == len(decoded.arch.paths)
 
 

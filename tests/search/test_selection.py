@@ -118,6 +118,8 @@ def test_seeds_that_another_search_began_are_refused_before_anything_is_searched
 
 def test_a_restart_throws_away_all_seeds_at_once(run, scores, tmp_path, monkeypatch):
     run(seeds=3, pareto=2)
+    # No search, whatever it is called.
+    (tmp_path / "seed-notes.txt").write_text("mine")
 
     def killed(*_, folder, **__):
         raise KeyboardInterrupt
@@ -125,7 +127,7 @@ def test_a_restart_throws_away_all_seeds_at_once(run, scores, tmp_path, monkeypa
     monkeypatch.setattr("search.selection.run_search", killed)
     with pytest.raises(KeyboardInterrupt):
         run(seeds=3, pareto=2, restart=True)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["seed-notes.txt"]
 
 
 def test_a_finished_choice_stays_until_the_next_one_is_made(run, scores, content, tmp_path, monkeypatch):

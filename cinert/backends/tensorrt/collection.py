@@ -1,8 +1,8 @@
 """Why Python must not collect garbage while TensorRT may log.
 
-TensorRT logs while it holds a lock that its builders and runtimes take as well when they go. The logger is Python: what
-it allocates may begin a collection, and if that finds a builder in a cycle, as an exception leaves one behind, the
-thread waits for ever for the lock that it holds.
+TensorRT logs while it holds a lock that a builder takes as well when it goes. The logger is Python: what it allocates
+may begin a collection, and if that finds a builder in a cycle, as an exception leaves one behind, the thread waits for
+ever for the lock that it holds. It was seen while a builder was made; a plan is loaded under the same guard.
 """
 
 from __future__ import annotations

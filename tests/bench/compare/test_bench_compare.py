@@ -112,23 +112,35 @@ def test_one_search_decodes_networks_of_several_path_numbers(copied):
     assert [arch["provenance"]["decoder"] for arch in archs] == ["genetic", "dijkstra"]
 
 
-def test_random_search_spends_a_searchs_minutes_on_its_candidates(copied, monkeypatch):
+@pytest.fixture
+def trainings(monkeypatch):
+    """Begins to note the digests of the candidates that are trained; the process may be killed after some."""
+    whole = halving._score
+
+    def begin(*, kill_after=None):
+        done = []
+
+        def score(*what):
+            if len(done) == kill_after:
+                raise KeyboardInterrupt
+            done.append(what[0].digest)
+            return whole(*what)
+
+        monkeypatch.setattr("search.halving._score", score)
+        return done
+
+    return begin
+
+
+def test_random_search_spends_a_searchs_minutes_on_its_candidates(copied, trainings):
     """With the settings that its page names, and all of its time counted after a kill."""
     run, words = copied
     words = ["--suite", "lu2022-fig2", *words[:-1], "random-search", "--random", 0, "-o", run, "--until", "arch"]
-    whole, calls = halving._score, []
-
-    def killed(*what):
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        calls.append(what[0].digest)
-        return whole(*what)
-
-    monkeypatch.setattr("search.halving._score", killed)
+    trainings(kill_after=5)
     assert invoke(*words).exit_code != 0
     folder = run / "searches" / "random"
     first = json.loads((folder / "spent.json").read_text())
-    monkeypatch.setattr("search.halving._score", whole)
+    trainings()
     assert invoke(*words).exit_code == 0
     second = json.loads((folder / "spent.json").read_text())
     assert second["seconds"] > first["seconds"] > 0
@@ -140,22 +152,15 @@ def test_random_search_spends_a_searchs_minutes_on_its_candidates(copied, monkey
     assert (told["--paths"], told["--batch-size"]) == (str(identity["paths"]), str(identity["batch_size"]))
 
 
-def test_half_of_a_searchs_minutes_choose_among_several_budgets(copied, monkeypatch):
+def test_half_of_a_searchs_minutes_choose_among_several_budgets(copied, trainings):
     run, words = copied
     words = ["--suite", "zeng2020-table2", *words[:-1], "cinert-n2-best-of-4", "-o", run, "--until", "arch"]
-    whole, calls = halving._score, []
-
-    def killed(*what):
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        calls.append(what[0].digest)
-        return whole(*what)
-
-    monkeypatch.setattr("search.halving._score", killed)
+    before = trainings(kill_after=1)
     assert invoke(*words).exit_code != 0
     assert not (run / "networks" / "cinert-n2-best-of-4" / "arch.yaml").exists()
-    monkeypatch.setattr("search.halving._score", lambda *what: calls.append(what[0].digest) or whole(*what))
+    after = trainings()
     assert invoke(*words).exit_code == 0
+    calls = before + after
     assert len(set(calls)) == len(calls) >= 2
     folder = run / "searches" / "cinert-n2-best-of-4"
     plans = [json.loads((folder / name / "plan.json").read_text()) for name in (".", "selection")]

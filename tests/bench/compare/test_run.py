@@ -186,7 +186,7 @@ def test_a_network_that_saw_held_out_patients_is_refused_before_it_is_trained(ma
     held_out = job.setting.held_out[0]
     seen = {"seen_patients": [{"id": held_out.id, "digest": patient_digest(held_out)}]}
     save_arch(job.folder / "arch.yaml", dataclasses.replace(random_arch(coarse, 0, paths=1), provenance=seen))
-    with pytest.raises(BadInputError, match=f"saw 1 of the held-out patients: {held_out.id}"):
+    with pytest.raises(BadInputError, match=f"arch.yaml saw 1 of these patients: {held_out.id}"):
         run_stage("weights", job, lambda what, done, total: None)
     assert not (job.folder / "plan.json").exists()
 
