@@ -6,8 +6,10 @@
 Equal are input, batch, layers, scales, widths, halving of every axis from scale to scale, and what a step does
 (`search_steps.py`); docs/search.md says where the spaces differ. Time: every round runs all candidates in random order
 in one process, and a ratio is that of two times of the same round; of the ratios the median is given, with the 95 %
-interval of a bootstrap over rounds. Memory: each candidate in a process of its own; on a CPU the largest resident set
-less that before the network is built, on a GPU `torch.cuda.max_memory_allocated`. A sampled candidate runs several
+interval of a bootstrap over rounds. Memory: each candidate in a process of its own, and twice. `peak` is what the
+process takes: the largest resident set less that before the network is built, or `torch.cuda.max_memory_reserved`.
+`held` is what tensors need of it: the same with each tensor mapped by itself, so that the C library keeps nothing that
+is free (and the step takes 2-3 times as long), or `torch.cuda.max_memory_allocated`. A sampled candidate runs several
 steps a round, and all of them before its memory is read, because its draws differ in size. Writes
 benchmarks/results/DATE-search-speed-DEVICE.json.
 """
@@ -19,6 +21,7 @@ import dataclasses
 import datetime
 import gc
 import multiprocessing
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +39,7 @@ from cinert.files import check_output_file, write_json
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "dints"
+MEMORY = ("peak", "held")
 BASE = Task(shape_DHW=(16, 64, 48), batch=2, layers=6, scales=4, width=16)
 TINY = Task(shape_DHW=(8, 16, 16), batch=2, layers=3, scales=2, width=8)
 SWEEP: dict[str, Sequence[int]] = {"layers": (4, 8, 12), "scales": (2, 3), "width": (8, 32)}
@@ -63,8 +67,29 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def memory_mib(name: str, task: Task, device_name: str, threads: int) -> float:
-    """Peak of a candidate's steps; to be called in a fresh process."""
+def memory_mib(name: str, task: Task, device: torch.device, threads: int, *, held: bool) -> float:
+    """Memory of a candidate's steps, in a fresh process.
+
+    Args:
+        name: of the candidate.
+        task: to do.
+        device: where.
+        threads: of a CPU.
+        held: what tensors hold, instead of what the process takes.
+    """
+    kept = dict(os.environ)
+    if held:
+        # glibc maps what is larger by itself, and gives it back as soon as it is free.
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_memory_here_mib, name, task, str(device), threads, held).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+def _memory_here_mib(name: str, task: Task, device_name: str, threads: int, held: bool) -> float:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = torch.device(device_name)
@@ -75,7 +100,7 @@ def memory_mib(name: str, task: Task, device_name: str, threads: int) -> float:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        before = torch.cuda.memory_allocated(device) if held else torch.cuda.memory_reserved(device)
     else:
         Path("/proc/self/clear_refs").write_text("5")
         before = _resident_kib("VmRSS")
@@ -83,7 +108,8 @@ def memory_mib(name: str, task: Task, device_name: str, threads: int) -> float:
     for _ in range(2 * steps_of(name)):
         step()
     if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
+        peak = torch.cuda.max_memory_allocated(device) if held else torch.cuda.max_memory_reserved(device)
+        return float(peak - before) / 2**20
     return (_resident_kib("VmHWM") - before) / 2**10
 
 
@@ -98,14 +124,13 @@ def measure(
     task: Task, names: Sequence[str], rounds: int, device: torch.device, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Time and memory of some candidates on a task."""
-    bar = progress.add_task(label(task), total=rounds + 1 + len(names))
+    bar = progress.add_task(label(task), total=rounds + 1 + 2 * len(names))
     found: dict[str, dict[str, Any]] = {}
     for name in names:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            memory = pool.submit(memory_mib, name, task, str(device), torch.get_num_threads()).result()
-        found[name] = {"peak_mib": memory, "seconds": []}
-        progress.advance(bar)
+        found[name] = {"seconds": []}
+        for kind in MEMORY:
+            found[name][f"{kind}_mib"] = memory_mib(name, task, device, torch.get_num_threads(), held=kind == "held")
+            progress.advance(bar)
     torch.manual_seed(0)
     built = {name: CANDIDATES[name](task, device) for name in names}
     order = np.random.default_rng(0)
@@ -127,7 +152,8 @@ def summarise(found: dict[str, dict[str, Any]]) -> None:
         for other in (REFERENCE, "full"):
             ratios = np.array(found[other]["seconds"]) / np.array(result["seconds"])
             result[f"times_as_fast_as_{other}"] = interval(ratios)
-        result[f"memory_share_of_{REFERENCE}"] = result["peak_mib"] / found[REFERENCE]["peak_mib"]
+        for kind in MEMORY:
+            result[f"{kind}_share_of_{REFERENCE}"] = result[f"{kind}_mib"] / found[REFERENCE][f"{kind}_mib"]
 
 
 def interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
@@ -145,18 +171,15 @@ def label(task: Task) -> str:
 
 def table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Lines of a table in Markdown."""
-    yield "| | s/step | steps/s over DiNTS | steps/s over full | peak MiB | memory over DiNTS |"
-    yield "| --- | --: | --: | --: | --: | --: |"
+    yield "| | s/step | steps/s over DiNTS | steps/s over full | peak MiB | over DiNTS | held MiB | over DiNTS |"
+    yield "| --- | --: | --: | --: | --: | --: | --: | --: |"
     for name, result in found.items():
         over = [
             f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
             for ratio in (result[f"times_as_fast_as_{REFERENCE}"], result["times_as_fast_as_full"])
         ]
-        share = result[f"memory_share_of_{REFERENCE}"]
-        yield (
-            f"| {name} | {result['seconds_median']:.3f} | {over[0]} | {over[1]} | {result['peak_mib']:.0f}"
-            f" | {share:.2f} |"
-        )
+        memory = [f"{result[f'{kind}_mib']:.0f} | {result[f'{kind}_share_of_{REFERENCE}']:.2f}" for kind in MEMORY]
+        yield f"| {name} | {result['seconds_median']:.3f} | {' | '.join([*over, *memory])} |"
 
 
 def main() -> None:
