@@ -1,6 +1,8 @@
-"""Layers of a decoded network as a CPU trains them fast: other kernels, the same sums, the same names of parameters.
+"""Layers of a network as a CPU trains them fast: the same sums, and the same names of parameters.
 
-`benchmarks/training_speed.py` measures it. Inference has layers of its own (`cinert.backends.cpu_layers`).
+PyTorch convolves and pools volumes fast whose channels lie last, but it loses that layout where a convolution has one
+channel to read, as a stem has, or a kernel of 1x1x1, and all that follows is slow. `benchmarks/training_speed.py`
+measures what it costs. Inference has layers of its own (`cinert.backends.cpu_layers`).
 """
 
 from __future__ import annotations
@@ -11,11 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.max_pool import max_pool
 from search.pointwise import pointwise
-
-_MOST_CHANNELS = 32
-"""Of a depthwise convolution that is run as a dense one: at 64 both take the same time."""
 
 
 def use_training_layers(module: nn.Module) -> None:
@@ -26,17 +24,22 @@ def use_training_layers(module: nn.Module) -> None:
 
 
 def _replaced(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.Conv3d) and layer.in_channels == 1:
+        layer.register_forward_hook(_channels_last)
+        return layer
     if isinstance(layer, nn.Conv3d) and _is_pointwise(layer):
         return _Pointwise(layer)
-    if isinstance(layer, nn.MaxPool3d) and _keeps_size(layer):
-        return _MaxPool()
-    if type(layer) is nn.Sequential and len(layer) > 1 and _is_separable(layer[0], layer[1]):
-        return _Separable(*layer)
+    if isinstance(layer, nn.MaxPool3d) and _pools_slices(layer):
+        return _SlicePool(layer)
     return layer
 
 
+def _channels_last(_layer: nn.Module, _inputs: object, output_BCDHW: Tensor) -> Tensor:
+    return output_BCDHW.contiguous(memory_format=torch.channels_last_3d)
+
+
 class _Pointwise(nn.Module):
-    """1x1x1 convolution as a matrix product."""
+    """A 1x1x1 convolution as a matrix product; its output has its channels last."""
 
     def __init__(self, conv: nn.Conv3d) -> None:
         super().__init__()
@@ -46,46 +49,26 @@ class _Pointwise(nn.Module):
         return pointwise(x_BCDHW, self.weight, self.bias)
 
 
-class _MaxPool(nn.Module):
-    """Max-pool 3x3x3 with stride 1, axis after axis."""
+class _SlicePool(nn.Module):
+    """Max-pooling within slices, as that of images, whose gradient PyTorch computes without changing the layout."""
+
+    def __init__(self, pool: nn.MaxPool3d) -> None:
+        super().__init__()
+        self._window = cast("tuple[int, ...]", pool.kernel_size)[1:]
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
-        return max_pool(x_BCDHW)
-
-
-class _Separable(nn.Sequential):
-    """Depthwise and pointwise convolution, with nothing between them, as one dense convolution."""
-
-    def forward(self, x_BCDHW: Tensor) -> Tensor:
-        depthwise, mixing = cast("nn.Conv3d", self[0]), cast("_Pointwise", self[1])
-        kernel = mixing.weight * depthwise.weight.transpose(0, 1)
-        kernel = kernel.contiguous(memory_format=torch.channels_last_3d)
-        x_BCDHW = functional.conv3d(x_BCDHW, kernel, mixing.bias, padding=1)
-        for layer in list(self)[2:]:
-            x_BCDHW = layer(x_BCDHW)
-        return x_BCDHW
+        slices_NCHW = x_BCDHW.transpose(1, 2).flatten(0, 1)
+        pooled_NCHW = functional.max_pool2d(slices_NCHW, self._window)
+        pooled: Tensor = pooled_NCHW.unflatten(0, (len(x_BCDHW), x_BCDHW.shape[2])).transpose(1, 2)
+        return pooled
 
 
 def _is_pointwise(layer: nn.Conv3d) -> bool:
-    return _shape(layer) == (1, 1, 0, 1) and layer.groups == 1
+    ones, zeros = (1, 1, 1), (0, 0, 0)
+    return (layer.kernel_size, layer.stride, layer.padding, layer.groups) == (ones, ones, zeros, 1)
 
 
-def _is_separable(first: nn.Module, second: nn.Module) -> bool:
-    return (
-        isinstance(first, nn.Conv3d)
-        and _shape(first) == (3, 1, 1, 1)
-        and 1 < first.groups == first.in_channels == first.out_channels <= _MOST_CHANNELS
-        and first.bias is None
-        and isinstance(second, _Pointwise)
-    )
-
-
-def _shape(layer: nn.Conv3d) -> tuple[object, ...]:
-    """Kernel, stride, padding and dilation, where all axes have the same."""
-    asked = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-    return tuple(values[0] if len(set(values)) == 1 else values for values in asked)
-
-
-def _keeps_size(layer: nn.MaxPool3d) -> bool:
-    asked = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices)
-    return asked == (3, 1, 1, 1, False, False)
+def _pools_slices(layer: nn.MaxPool3d) -> bool:
+    asked = (layer.stride, layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices)
+    window = layer.kernel_size
+    return isinstance(window, tuple) and window[0] == 1 and asked == (window, 0, 1, False, False)

@@ -1,4 +1,4 @@
-"""The layers that a CPU trains fast compute what the network's own compute."""
+"""The layers that a CPU trains fast compute what the network's own compute, in the layout that makes them fast."""
 
 import copy
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from cinert.baselines.kinds import design
 from cinert.network import build_network
 from cinert.ops import make_op
 from cinert.sampling import random_arch
@@ -20,70 +21,87 @@ def with_training_layers(module):
 
 
 def outputs_and_gradients(module, x):
-    x = x.clone().requires_grad_()
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     y = module(x)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
-    gradients = torch.autograd.grad((y * weights).sum(), [x, *module.parameters()])
-    return [y, *gradients]
+    return [y, *torch.autograd.grad((y * weights).sum(), [x, *module.parameters()])]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_network_computes_and_learns_the_same(seed):
-    torch.manual_seed(seed)
-    space = load_space("demo")
-    network = build_network(random_arch(space, seed, paths=2)).double().train()
-    fast = with_training_layers(network)
-    x = torch.randn(2, 1, *space.input_shape_DHW, dtype=torch.float64)
-
-    for ours, theirs in zip(outputs_and_gradients(fast, x), outputs_and_gradients(network, x), strict=True):
+def assert_same(fast, own, x):
+    for ours, theirs in zip(outputs_and_gradients(fast, x), outputs_and_gradients(own, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+@pytest.fixture(scope="module", params=[*range(6), "unet3d"], ids=str)
+def network(request):
+    space = load_space("demo")
+    torch.manual_seed(0)
+    arch = design("unet3d", space, (4, 8)) if request.param == "unet3d" else random_arch(space, request.param, paths=2)
+    return build_network(arch).channels_last().train()
+
+
+def test_a_network_computes_and_learns_the_same(network):
+    own = copy.deepcopy(network).double()
+    fast = with_training_layers(own)
+
+    assert_same(fast, own, torch.randn(2, 1, *network.arch.grid.input_shape_DHW, dtype=torch.float64))
     assert list(fast.state_dict()) == list(network.state_dict())
 
 
+def test_channels_lie_last_everywhere(network):
+    fast = with_training_layers(network)
+    lost = []
+
+    def look(layer, _inputs, output):
+        if isinstance(output, torch.Tensor) and output.stride(1) != 1:
+            lost.append(layer)
+
+    for layer in fast.modules():
+        layer.register_forward_hook(look)
+
+    fast(torch.randn(2, 1, *network.arch.grid.input_shape_DHW))
+
+    assert lost == []
+
+
 def test_parameters_stay_the_same_objects():
-    network = nn.Sequential(make_op("separable", 4), nn.Conv3d(4, 2, 1))
-    before = dict(network.named_parameters())
+    network = nn.Sequential(nn.Conv3d(1, 4, 3), make_op("separable", 4), nn.Conv3d(4, 2, 1))
+    before = {name: id(parameter) for name, parameter in network.named_parameters()}
 
     use_training_layers(network)
 
-    assert {name: id(parameter) for name, parameter in network.named_parameters()} == {
-        name: id(parameter) for name, parameter in before.items()
-    }
+    assert {name: id(parameter) for name, parameter in network.named_parameters()} == before
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.MaxPool3d(3, stride=1, padding=1),
+        nn.MaxPool3d((1, 2, 2), (1, 2, 2)),
+        nn.MaxPool3d((1, 3, 2), (1, 3, 2)),
         nn.Conv3d(4, 6, 1),
         nn.Conv3d(4, 6, 1, bias=False),
-        make_op("separable", 4),
-        make_op("separable", 32),
     ],
     ids=str,
 )
 def test_what_is_slow_is_replaced_by_the_same(layer):
-    layer, fast = layer.double(), with_training_layers(layer).double()
+    layer = layer.double()
+    fast = with_training_layers(layer)
     assert type(fast) is not type(layer)
-    channels = 32 if "32" in str(layer) else 4
-    x = torch.randn(2, channels, 3, 5, 4, dtype=torch.float64)
-
-    for ours, theirs in zip(
-        outputs_and_gradients(fast.double(), x), outputs_and_gradients(layer.double(), x), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
+    # Of equal maxima the first one gets the gradient. A process may be left without any of the last batch.
+    for x in (torch.randn(2, 4, 3, 7, 4), torch.zeros(2, 4, 3, 7, 4), torch.zeros(0, 4, 3, 7, 4)):
+        assert_same(fast, layer, x.double())
 
 
 @pytest.mark.parametrize(
     "layer",
     [
         nn.MaxPool3d(2, 2),
-        nn.MaxPool3d(3, stride=1, padding=1, dilation=2),
-        nn.MaxPool3d((1, 2, 2), (1, 2, 2)),
+        nn.MaxPool3d(3, stride=1, padding=1),
+        nn.MaxPool3d((1, 2, 2), (1, 2, 2), ceil_mode=True),
         nn.Conv3d(4, 6, 3, padding=1),
         nn.Conv3d(4, 4, 1, groups=4),
         nn.Conv3d(4, 6, 1, stride=2),
-        nn.Conv2d(4, 6, 1),
+        nn.Conv2d(1, 6, 1),
     ],
     ids=str,
 )
@@ -93,9 +111,3 @@ def test_other_layers_stay(layer):
     use_training_layers(module)
 
     assert module[0] is layer
-
-
-def test_a_separable_of_many_channels_stays_depthwise():
-    fast = with_training_layers(make_op("separable", 64))
-    assert isinstance(fast[0], nn.Conv3d)
-    assert fast[0].groups == 64
