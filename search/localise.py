@@ -32,6 +32,7 @@ from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet
 from search.average import WeightAverage
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import PatientRecord, mix_seed
+from search.training_layers import use_training_layers
 
 _BATCHES, _AUGMENT = range(2)
 
@@ -130,6 +131,8 @@ def train_localiser(
     """
     torch.manual_seed(settings.seed)
     network = LocaliserNet().to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
+    if device.type == "cpu":
+        use_training_layers(network)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     average = WeightAverage(network, decay=settings.average_decay)
     criterion = DiceCELoss(sigmoid=True, batch=True)
