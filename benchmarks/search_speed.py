@@ -1,6 +1,7 @@
 """Time per step and peak memory of our supernet in its mixtures, and of MONAI's DiNTS, in one run.
 
     python benchmarks/search_speed.py [--device cuda:0] [--rounds 9] [--sweep-rounds 3] [-o FILE.json]
+    python benchmarks/search_speed.py --sweep-rounds 0 --candidates 'dints; full; sampled'
     python benchmarks/search_speed.py --tiny -o /tmp/speed.json
 
 Equal are input, batch, layers, scales, widths, halving of every axis from scale to scale, and what a step does
@@ -189,9 +190,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of a CPU; torch's choice if not given")
     parser.add_argument("--rounds", type=int, default=9, help="with the first task, which all candidates run")
     parser.add_argument("--sweep-rounds", type=int, default=3, help="with each further task; 0 leaves them out")
+    parser.add_argument(
+        "--candidates",
+        type=lambda names: [name.strip() for name in names.split(";")],
+        default=list(CANDIDATES),
+        help=f"of the first task, apart by ';', {REFERENCE} and full among them: {'; '.join(CANDIDATES)}",
+    )
     parser.add_argument("--tiny", action="store_true", help="one small task, two rounds: to see that everything runs")
     parser.add_argument("-o", "--output", type=Path, help="JSON to write")
     words = parser.parse_args()
+    if not {REFERENCE, "full"} <= set(words.candidates) <= set(CANDIDATES):
+        parser.error(f"--candidates: expected {REFERENCE}, full and others of {'; '.join(CANDIDATES)}")
     device = torch.device(words.device)
     if words.threads:
         torch.set_num_threads(words.threads)
@@ -199,7 +208,7 @@ def main() -> None:
     output = words.output or RESULTS / f"{date}-search-speed-{device.type}.json"
     check_output_file(output)
     base, rounds, sweep_rounds = (TINY, 2, 0) if words.tiny else (BASE, words.rounds, words.sweep_rounds)
-    plan = [(base, tuple(CANDIDATES), rounds)]
+    plan = [(base, tuple(words.candidates), rounds)]
     if sweep_rounds:
         plan += [
             (dataclasses.replace(base, **{key: value}), SWEPT, sweep_rounds)

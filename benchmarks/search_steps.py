@@ -114,8 +114,17 @@ def _require(parameters: Sequence[nn.Parameter], wanted: bool) -> None:
         parameter.requires_grad_(wanted)
 
 
-def ours(mixture: Mixture, *, partial_channels: int, paths: int = 2) -> Callable[[Task, torch.device], Steps]:
-    """Our supernet; architecture parameters start undecided, which is when samples share least."""
+def ours(
+    mixture: Mixture, *, partial_channels: int, paths: int = 2, keeps: bool = False
+) -> Callable[[Task, torch.device], Steps]:
+    """Our supernet; architecture parameters start undecided, which is when samples share least.
+
+    Args:
+        mixture: what a step computes.
+        partial_channels: one channel in so many goes through the ops.
+        paths: of a sample.
+        keeps: whether the full mixture keeps its cells for the gradient instead of running them again.
+    """
 
     def build(task: Task, device: torch.device) -> Steps:
         space = task.space(partial_channels)
@@ -126,7 +135,8 @@ def ours(mixture: Mixture, *, partial_channels: int, paths: int = 2) -> Callable
 
         def logits(images: Tensor) -> Tensor:
             relaxed, only = draw_mixture(mixture, architecture.relax(), supernet.edges, paths, rng)
-            result: Tensor = supernet(images, relaxed, only)
+            # Named edges are kept, all of them too.
+            result: Tensor = supernet(images, relaxed, supernet.edges if keeps else only)
             return result
 
         return Steps(
@@ -178,6 +188,7 @@ CANDIDATES: dict[str, Callable[[Task, torch.device], Steps]] = {
     "dints, half the resolution": dints(downsample=True),
     "full, all channels": ours("full", partial_channels=1),
     "full": ours("full", partial_channels=4),
+    "full, cells kept": ours("full", partial_channels=4, keeps=True),
     "sampled": ours("sampled", partial_channels=4),
     "sampled-ops": ours("sampled-ops", partial_channels=4),
 }
