@@ -26,11 +26,12 @@ from cinert.resume import refuse_other_settings
 from cinert.sampling import random_arch
 from cinert.schema import check_keys, check_schema
 from cinert.space import Space
+from search.candidate_training import score_candidate
 from search.data import FoldData, halve_patients
 from search.ranks import ALONE, Ranks
-from search.run_folder import CANDIDATES
+from search.run_folder import CANDIDATE, CANDIDATES
 from search.settings import Amp
-from search.training import Training, TrainingSettings
+from search.training import TrainingSettings
 
 SCHEMA, VERSION = "cinert.candidates", 1
 _RECORD = ("schema", "version", "identity", "scores")
@@ -80,6 +81,16 @@ class HalvingSettings:
             (self.candidates, max(1, self.epochs // 6)),
             (math.ceil(self.candidates / 3), max(1, self.epochs * 5 // 12)),
             (math.ceil(self.candidates / 9), self.epochs),
+        )
+
+    def training(self, epochs: int) -> TrainingSettings:
+        """Of a candidate for so many epochs."""
+        return TrainingSettings(
+            epochs=epochs,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            amp=self.amp,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,7 +157,9 @@ def successive_halving(
     advance: Callable[[int, int], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> HalvingResult:
-    """Train, score and drop candidates, round by round; what candidates.json holds is not trained again.
+    """Train, score and drop candidates, round by round.
+
+    What candidates.json holds is not trained again, and a training that was killed goes on after its last epoch.
 
     Args:
         propose: gives the candidates of the first round, all different.
@@ -169,16 +182,29 @@ def successive_halving(
     halves = dataclasses.replace(data, train=first, validation=second)
     total, done = sum(count * epochs for count, epochs in rounds), 0
 
+    def show(more: int) -> None:
+        if advance is not None:
+            advance(done + more, total)
+
     def train(arch: Arch, epochs: int) -> Scored:
         nonlocal done
         if (arch.digest, epochs) not in known:
-            known[arch.digest, epochs] = _score(arch, halves, settings, epochs, device, ranks)
+            known[arch.digest, epochs] = score_candidate(
+                arch,
+                halves,
+                settings.training(epochs),
+                checkpoint=folder / CANDIDATE,
+                identity={**identity, "arch": arch.digest, "epochs": epochs},
+                device=device,
+                on_epoch=show,
+                ranks=ranks,
+            )
             record["scores"].append({"arch": arch.digest, "epochs": epochs, "dice": known[arch.digest, epochs]})
             if ranks.is_main:
                 write_json(path, record)
+                (folder / CANDIDATE).unlink(missing_ok=True)
         done += epochs
-        if advance is not None:
-            advance(done, total)
+        show(0)
         return Scored(arch, known[arch.digest, epochs])
 
     alive: list[Scored] = []
@@ -206,25 +232,3 @@ def read_candidates(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
     check_keys(record, required=list(_RECORD), source=str(path))
     refuse_other_settings(folder, record["identity"], identity)
     return record
-
-
-def _score(
-    arch: Arch, halves: FoldData, settings: HalvingSettings, epochs: int, device: torch.device, ranks: Ranks
-) -> float:
-    """Mean Dice on the other half after a training of so many epochs."""
-    training = Training(
-        arch,
-        halves,
-        TrainingSettings(
-            epochs=epochs,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            amp=settings.amp,
-        ),
-        device,
-        ranks=ranks,
-    )
-    while not training.finished:
-        training.run_epoch()
-    return float(np.mean(training.validate()))

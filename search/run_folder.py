@@ -10,7 +10,9 @@ from cinert.errors import BadInputError
 SUPERNET = "supernet.safetensors"
 """Checkpoint of a differentiable search."""
 CANDIDATES = "candidates.json"
-"""Scores of networks that were trained: all that a search by trainings has to continue with."""
+"""Scores of networks that were trained: what a search by trainings continues with."""
+CANDIDATE = "candidate.safetensors"
+"""Checkpoint of the training that such a search is in; not there between two trainings."""
 ARCH, PICTURE, CONFIG, LOG = "arch.yaml", "arch.png", "config.json", "search.log"
 FRONT, TENSORBOARD = "pareto", "tensorboard/search"
 """Folders."""
@@ -23,7 +25,7 @@ def seed_folder(folder: Path, seed: int) -> Path:
 
 def clear_run(folder: Path) -> None:
     """Throw away a search of whatever kind, with its seeds; what a training left beside it stays."""
-    for name in (SUPERNET, CANDIDATES, ARCH, PICTURE, CONFIG, LOG):
+    for name in (SUPERNET, CANDIDATES, CANDIDATE, ARCH, PICTURE, CONFIG, LOG):
         (folder / name).unlink(missing_ok=True)
     for name in (FRONT, TENSORBOARD):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -13,6 +13,7 @@ from search.candidate_run import run_candidate_search
 from search.cli import nas_search
 from search.halving import HalvingSettings, draw_candidates
 from search.selection import search_and_select
+from search.training import Training
 
 CPU = torch.device("cpu")
 SETTINGS = HalvingSettings(candidates=4, epochs=6, paths=2)
@@ -64,15 +65,15 @@ def test_it_trains_and_writes_what_train_arch_reads(tmp_path, tiny, lut, fold, m
 def test_the_best_go_on_and_a_killed_search_repeats_nothing(tmp_path, tiny, lut, fold, monkeypatch, method):
     calls = []
 
-    def score(arch, halves, settings, epochs, device, ranks):
+    def score(arch, halves, settings, **_):
         assert {s.patient_id for s in halves.train}.isdisjoint(s.patient_id for s in halves.validation)
         if len(calls) == 3:
             calls.append("killed")
             raise KeyboardInterrupt
-        calls.append((arch.digest, epochs))
+        calls.append((arch.digest, settings.epochs))
         return int(arch.digest[:6], 16) / 16**6
 
-    monkeypatch.setattr("search.halving._score", score)
+    monkeypatch.setattr("search.halving.score_candidate", score)
     with pytest.raises(KeyboardInterrupt):
         search(tiny, lut, fold, tmp_path, method=method)
     result = search(tiny, lut, fold, tmp_path, method=method)
@@ -83,8 +84,40 @@ def test_the_best_go_on_and_a_killed_search_repeats_nothing(tmp_path, tiny, lut,
     assert {digest for digest, epochs in calls if epochs == 2} == set(sorted(first)[-2:])
 
 
+def test_a_training_that_is_killed_goes_on_after_its_last_epoch(tmp_path, tiny, lut, fold, monkeypatch):
+    run_epoch, epochs = Training.run_epoch, []
+
+    def killed_in_its_fourth_epoch(training):
+        if training.next_epoch == 3 and "killed" not in epochs:
+            epochs.append("killed")
+            raise KeyboardInterrupt
+        epochs.append(training.next_epoch)
+        return run_epoch(training)
+
+    undisturbed = search(tiny, lut, fold, tmp_path / "undisturbed")
+    monkeypatch.setattr(Training, "run_epoch", killed_in_its_fourth_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        search(tiny, lut, fold, tmp_path / "killed")
+    assert (tmp_path / "killed" / "candidate.safetensors").exists()
+    result = search(tiny, lut, fold, tmp_path / "killed")
+    assert epochs == [0] * 4 + [0, 1] * 2 + [0, 1, 2, "killed", 3, 4, 5]
+    assert (result.arch.digest, result.score) == (undisturbed.arch.digest, undisturbed.score)
+    assert not (tmp_path / "killed" / "candidate.safetensors").exists()
+
+
+def test_a_training_of_another_search_is_not_continued(tmp_path, tiny, lut, fold, monkeypatch):
+    """A search that was killed in its first training has no scores yet that could be told apart."""
+    monkeypatch.setattr(Training, "validate", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        search(tiny, lut, fold, tmp_path)
+    monkeypatch.undo()
+    result = search(tiny, lut, fold, tmp_path, budget_ms=29.0)
+    undisturbed = search(tiny, lut, fold, tmp_path / "undisturbed", budget_ms=29.0)
+    assert (result.arch.digest, result.score) == (undisturbed.arch.digest, undisturbed.score)
+
+
 def test_a_run_of_another_search_is_refused(tmp_path, tiny, lut, fold, monkeypatch):
-    monkeypatch.setattr("search.halving._score", lambda *_: 0.5)
+    monkeypatch.setattr("search.halving.score_candidate", lambda *_, **__: 0.5)
     search(tiny, lut, fold, tmp_path)
     before = (tmp_path / "candidates.json").read_bytes()
     with pytest.raises(BadInputError, match=r"budget_ms 30\.0 there, 29\.0 now"):
@@ -140,7 +173,7 @@ def test_what_is_no_finite_number_is_refused(tmp_path, lut_path, option, number)
 
 def test_a_search_of_another_kind_is_refused_and_thrown_away_on_demand(tmp_path, tiny, lut, fold, ours, monkeypatch):
     """Nothing of the old search stays beside the new network."""
-    monkeypatch.setattr("search.halving._score", lambda *_: 0.5)
+    monkeypatch.setattr("search.halving.score_candidate", lambda *_, **__: 0.5)
     common = {"budget_ms": 12.0, "decoder": "longest", "folder": tmp_path, "device": CPU}
     search_and_select(tiny, lut, fold, ours, seeds=2, pareto=3, **common)
     search_and_select(tiny, lut, fold, ours, pareto=3, restart=True, **common)

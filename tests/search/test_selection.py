@@ -30,12 +30,12 @@ def scores(monkeypatch):
     """Dice by estimated latency in place of trainings; returns what was trained."""
     trained = []
 
-    def score(arch, halves, settings, epochs, device, ranks):
+    def score(arch, halves, settings, **_):
         assert {one.patient_id for one in halves.train}.isdisjoint(one.patient_id for one in halves.validation)
         trained.append(arch.digest)
         return 1 - abs(arch.estimate["ms"] - 4) / 100
 
-    monkeypatch.setattr("search.halving._score", score)
+    monkeypatch.setattr("search.halving.score_candidate", score)
     return trained
 
 
@@ -74,17 +74,17 @@ def test_a_killed_comparison_repeats_nothing(run, scores, monkeypatch):
     whole = run(pareto=6, restart=True)
     alone = list(scores)
     scores.clear()
-    score = halving._score
+    score = halving.score_candidate
 
-    def killed(*what):
+    def killed(*what, **more):
         if len(scores) == 2:
             raise KeyboardInterrupt
-        return score(*what)
+        return score(*what, **more)
 
-    monkeypatch.setattr("search.halving._score", killed)
+    monkeypatch.setattr("search.halving.score_candidate", killed)
     with pytest.raises(KeyboardInterrupt):
         run(pareto=6, restart=True)
-    monkeypatch.setattr("search.halving._score", score)
+    monkeypatch.setattr("search.halving.score_candidate", score)
     again = run(pareto=6)
     assert scores == alone
     assert (again.results[0].resumed_at, again.decoded.arch.digest) == (2, whole.decoded.arch.digest)
@@ -134,10 +134,10 @@ def test_a_finished_choice_stays_until_the_next_one_is_made(run, scores, content
     run(pareto=3)
     kept = [content(tmp_path / "pareto"), (tmp_path / "arch.yaml").read_bytes(), (tmp_path / "arch.png").read_bytes()]
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("search.halving._score", killed)
+    monkeypatch.setattr("search.halving.score_candidate", killed)
     with pytest.raises(KeyboardInterrupt):
         run(pareto=11)
     assert kept == [
@@ -159,7 +159,7 @@ def test_one_seed_and_one_budget_train_nothing(run, scores, tmp_path):
 
 def test_the_best_of_several_seeds_is_kept(run, tmp_path, monkeypatch):
     told = iter([0.4, 0.6, 0.5])
-    monkeypatch.setattr("search.halving._score", lambda *_: next(told))
+    monkeypatch.setattr("search.halving.score_candidate", lambda *_, **__: next(told))
     said = []
     selection = run(seeds=3, advance=lambda *what: said.append(what))
     digests = [each.decoded.arch.digest for each in selection.results]

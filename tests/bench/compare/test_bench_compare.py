@@ -115,18 +115,18 @@ def test_one_search_decodes_networks_of_several_path_numbers(copied):
 @pytest.fixture
 def trainings(monkeypatch):
     """Begins to note the digests of the candidates that are trained; the process may be killed after some."""
-    whole = halving._score
+    whole = halving.score_candidate
 
     def begin(*, kill_after=None):
         done = []
 
-        def score(*what):
+        def score(*what, **more):
             if len(done) == kill_after:
                 raise KeyboardInterrupt
             done.append(what[0].digest)
-            return whole(*what)
+            return whole(*what, **more)
 
-        monkeypatch.setattr("search.halving._score", score)
+        monkeypatch.setattr("search.halving.score_candidate", score)
         return done
 
     return begin
