@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from cinert.arch import Arch, save_arch
 from search.decode import Decoded
 
@@ -28,27 +26,39 @@ class ParetoPoint:
 
 
 def decode_cheaper(
-    decode_at: Callable[[float], Decoded], *, least_ms: float, budget_ms: float, count: int
+    decode_at: Callable[[float], Decoded],
+    needed_ms: Callable[[Arch], float],
+    *,
+    least_ms: float,
+    most_ms: float,
+    count: int,
 ) -> tuple[Decoded, ...]:
-    """Decode at budgets spread evenly between the fastest network and the budget, and keep what meets them.
+    """Decode at budgets spread evenly between two networks, and keep what meets them.
+
+    Budgets between what a network needs and what it was allowed would lead to that network again; those that are left
+    are spread anew below it.
 
     Args:
         decode_at: decodes within a budget in milliseconds.
+        needed_ms: of a network, as it is held against a budget.
         least_ms: of the fastest network.
-        budget_ms: not among those that are decoded at.
+        most_ms: of the network that was decoded for the whole budget.
         count: budgets in between.
 
     Returns:
         Different networks, the largest budget last.
     """
     found: dict[str, Decoded] = {}
-    if least_ms >= budget_ms:
-        return ()
-    for ms in np.linspace(least_ms, budget_ms, count + 2)[1:-1]:
-        decoded = decode_at(float(ms))
+    for left in range(count, 0, -1):
+        budget_ms = most_ms - (most_ms - least_ms) / (left + 1)
+        if budget_ms <= least_ms:
+            break
+        decoded = decode_at(budget_ms)
+        most_ms = budget_ms
         if decoded.budget_met:
             found.setdefault(decoded.arch.digest, decoded)
-    return tuple(found.values())
+            most_ms = min(budget_ms, needed_ms(decoded.arch))
+    return tuple(reversed(found.values()))
 
 
 def unbeaten(networks: Iterable[T], *, cost: Callable[[T], float], dice: Callable[[T], float]) -> list[T]:

@@ -170,15 +170,29 @@ def run_search(
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
         more: tuple[Decoded, ...] = ()
         if cheaper:
-            fastest = estimate(fastest_arch(space, lut), lut)
-            least_ms = fastest.high_ms if settings.loss == "lagrangian" else fastest.ms
-            more = decode_cheaper(decode_at, least_ms=least_ms, budget_ms=budget_ms, count=cheaper)
+
+            def needed_ms(arch: Arch) -> float:
+                return _counted_ms(arch, lut, settings)
+
+            more = decode_cheaper(
+                decode_at,
+                needed_ms,
+                least_ms=needed_ms(fastest_arch(space, lut)),
+                most_ms=min(needed_ms(decoded.arch), budget_ms),
+                count=cheaper,
+            )
         if write and ranks.is_main:
             draw_arch(folder / PICTURE, decoded.arch, title=picture_title(decoded.arch, lut, budget_ms))
             save_arch(folder / ARCH, decoded.arch)
             # Chosen by an earlier command, among networks that this one did not compare.
             shutil.rmtree(folder / FRONT, ignore_errors=True)
     return SearchResult(decoded, folder, resumed_at, more)
+
+
+def _counted_ms(arch: Arch, lut: Lut, settings: SearchSettings) -> float:
+    """What is held against a budget: the estimate, or its upper end where the budget is hard."""
+    found = estimate(arch, lut)
+    return found.high_ms if settings.loss == "lagrangian" else found.ms
 
 
 def _upper_share(arch: Arch, lut: Lut) -> float:
@@ -197,7 +211,7 @@ def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, bu
             paths=settings.paths,
             decoder=decoder,
             budget_ms=budget_ms,
-            estimate_ms=lambda arch: estimate(arch, lut).high_ms if hard else estimate(arch, lut).ms,
+            estimate_ms=lambda arch: _counted_ms(arch, lut, settings),
             genetic=GeneticSettings(seed=settings.seed),
         )
     if hard and not decoded.budget_met:

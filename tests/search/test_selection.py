@@ -52,6 +52,11 @@ def test_front_lies_within_the_budget_and_dice_rises_with_latency(run, scores, l
     assert len(scores) == len(set(scores)) == selection.trained
 
 
+def test_an_ample_budget_leads_to_several_networks(run, scores):
+    """Spread evenly up to a budget that nothing needs, all budgets would lead to the same one."""
+    assert run(pareto=6, budget_ms=1000.0).trained >= 4
+
+
 def test_the_best_network_is_kept_though_it_costs_less_than_the_budget_allows(run, scores, tmp_path):
     selection = run(pareto=6)
     everything = [selection.results[0].decoded, *selection.results[0].cheaper]
