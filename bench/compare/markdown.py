@@ -51,7 +51,7 @@ def to_markdown(document: Entry, *, picture: str) -> str:
 def _facts(document: Entry) -> list[str]:
     setting = document["setting"]
     patients = setting["patients"]
-    clock = "of wall-clock time" if setting["clock"] == "wall" else "of CPU time, per thread"
+    clock = "of wall-clock time" if setting["clock"] == "wall" else "of CPU time per thread"
     lut = setting["lut"]
     prices = "no LUT" if lut is None else f"LUT {lut}{'' if setting['lut_of_here'] else ', of another device'}"
     return [
@@ -59,7 +59,7 @@ def _facts(document: Entry) -> list[str]:
         f" ms; {setting['frames']} frames timed.",
         f"- Data: {setting['data_folder']}, fold {setting['fold']}: {patients['train']} patients to train on,"
         f" {patients['held_out']} held out (digest {setting['data']}).",
-        f"- Each network was trained for {setting['minutes']:g} minutes {clock} with the same recipe, each search ran"
+        f"- Each network was trained for {setting['minutes']:g} minutes {clock}, with the same recipe, each search ran"
         f" for {setting['search_minutes']:g}; computed on {setting['computed_on']}, seed {setting['seed']}, one run"
         " each.",
         f"- The paper's numbers: {document['paper_conditions']}. Another device, other patients, longer trainings: they"
