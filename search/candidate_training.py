@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cinert.arch import Arch
+from cinert.errors import BadInputError
 from search.checkpoint import Checkpoint
 from search.data import FoldData
 from search.ranks import ALONE, Ranks
@@ -59,5 +60,13 @@ def score_candidate(
 
 def _begun(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     """State of this training, if the file holds it; that of another one was scored, or is of no use."""
-    found = read_training(path) if path.exists() else None
-    return found if found is not None and found.values.get("identity") == identity else None
+    if not path.exists():
+        return None
+    try:
+        found = read_training(path)
+    except BadInputError as error:
+        # Starting the whole search anew, as the reader says, would cost what was scored as well.
+        raise BadInputError(
+            error.message, hint=f"remove {path}: only the training that it is of begins anew."
+        ) from error
+    return found if found.values.get("identity") == identity else None

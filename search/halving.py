@@ -202,7 +202,6 @@ def successive_halving(
             record["scores"].append({"arch": arch.digest, "epochs": epochs, "dice": known[arch.digest, epochs]})
             if ranks.is_main:
                 write_json(path, record)
-                (folder / CANDIDATE).unlink(missing_ok=True)
         done += epochs
         show(0)
         return Scored(arch, known[arch.digest, epochs])
@@ -215,6 +214,8 @@ def successive_halving(
         else:
             alive = [train(scored.arch, epochs) for scored in alive[:count]]
         alive.sort(key=lambda scored: -scored.dice)
+    if ranks.is_main:
+        (folder / CANDIDATE).unlink(missing_ok=True)
     return HalvingResult(alive[0].arch, alive, first, second)
 
 

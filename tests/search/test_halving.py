@@ -105,6 +105,21 @@ def test_a_training_that_is_killed_goes_on_after_its_last_epoch(tmp_path, tiny, 
     assert not (tmp_path / "killed" / "candidate.safetensors").exists()
 
 
+def test_a_broken_checkpoint_costs_one_training_and_not_the_scores(tmp_path, tiny, lut, fold):
+    scores = search(tiny, lut, fold, tmp_path).scored
+    record = json.loads((tmp_path / "candidates.json").read_text())
+    last = record["scores"].pop()
+    (tmp_path / "candidates.json").write_text(json.dumps(record))
+    (tmp_path / "candidate.safetensors").write_bytes(b"cut short")
+    with pytest.raises(BadInputError, match=r"remove \S+candidate\.safetensors"):
+        search(tiny, lut, fold, tmp_path)
+    assert json.loads((tmp_path / "candidates.json").read_text()) == record
+    (tmp_path / "candidate.safetensors").unlink()
+    again = search(tiny, lut, fold, tmp_path).scored
+    assert [(one.arch.digest, one.dice) for one in again] == [(one.arch.digest, one.dice) for one in scores]
+    assert last == json.loads((tmp_path / "candidates.json").read_text())["scores"][-1]
+
+
 def test_a_training_of_another_search_is_not_continued(tmp_path, tiny, lut, fold, monkeypatch):
     """A search that was killed in its first training has no scores yet that could be told apart."""
     monkeypatch.setattr(Training, "validate", lambda _: 1 / 0)
