@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from cinert.cells import cell_preprocessing
-from cinert.ops import Concatenate
 from cinert.paths import SCALE_STEP, CellKind
 from cinert.space import OpName, Space
 from search.max_pool import max_pool
-from search.pointwise import run_layers
+from search.pointwise import Product, run_layers, sum_of_products
 from search.relaxation import cell_inputs
+from search.scaled import scaled_concatenation
 from search.wide_op import WEIGHTED, WideOp, run_wide
 
 Live = Sequence[Sequence[bool]]
@@ -28,6 +28,9 @@ Live = Sequence[Sequence[bool]]
 
 class MixedCell(nn.Module):
     """Maps a vertex (B, M x width_source, D, H, W) to the next one (B, M x width_target, D', H', W')."""
+
+    places: Tensor
+    """(width, width): 1 where an output channel takes an input channel."""
 
     def __init__(self, space: Space, kind: CellKind, source: int) -> None:
         super().__init__()
@@ -46,28 +49,29 @@ class MixedCell(nn.Module):
                 if op in WEIGHTED
             }
         )
-        self.concatenate = Concatenate()
+        # Channels are shuffled after a node, so that all get their turn in the part that the ops compute.
+        order = torch.arange(self.width).view(self.parts, self.channels).t().flatten()
+        self.register_buffer("places", torch.eye(self.width)[order], persistent=False)
 
-    def forward(self, x_BCDHW: Tensor, weights: Tensor, live: Live) -> Tensor:
+    def forward(self, x_BCDHW: Tensor, weights: Tensor, live: Live, scale: Tensor) -> Tensor:
         """Run all nodes.
 
         Args:
             x_BCDHW: (B, M x width_source, D, H, W).
             weights: (cell edges, ops), `Relaxed.cells` of this kind.
             live: which of the weights are not zero.
+            scale: what the cell counts, (), the probability of its edge.
         """
         state = run_layers(self.preprocessing, x_BCDHW)
-        mixed: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        passed: list[Tensor | None] = [None] * self.nodes
+        arriving: list[list[Product]] = [[] for _ in range(self.nodes)]
         states: list[Tensor] = []
         for input_ in range(self.nodes):
             # Eq. 4 needs an input's outputs only for later nodes, so one pass over the inputs serves all of them.
-            self._mix(state, input_, weights, live, mixed)
-            self._pass(state, input_, weights, live, passed)
-            state = self._join(mixed[input_], passed[input_], state)
+            self._mix(state, input_, weights, live, arriving)
+            self._pass(state, input_, weights, live, arriving)
+            state = sum_of_products(arriving[input_], like=state)
             states.append(state)
-        result: Tensor = self.concatenate(*states)
-        return result
+        return scaled_concatenation(states, scale)
 
     def _readers(self, input_: int, live: Live) -> dict[OpName, list[int]]:
         """Nodes that an input reaches through each op, those without any left out."""
@@ -78,7 +82,7 @@ class MixedCell(nn.Module):
     def _weights(self, weights: Tensor, nodes: Sequence[int], input_: int, op: OpName) -> Tensor:
         return weights[[self.row[node, input_] for node in nodes], self.ops.index(op)]
 
-    def _mix(self, state: Tensor, input_: int, weights: Tensor, live: Live, mixed: list[list[Tensor]]) -> None:
+    def _mix(self, state: Tensor, input_: int, weights: Tensor, live: Live, arriving: list[list[Product]]) -> None:
         """Add what an input gives to every later node through an op, in the channels that the ops compute."""
         readers = self._readers(input_, live)
         part = state[:, : self.channels].contiguous(memory_format=torch.channels_last_3d)
@@ -86,19 +90,20 @@ class MixedCell(nn.Module):
         for op in WEIGHTED:
             if op in readers:
                 alike.setdefault(tuple(readers[op]), []).append(op)
+        computed = self.places[:, : self.channels]
         for nodes, ops in alike.items():
             wide = [cast("WideOp", self.wide[f"i{input_}_{op}"]) for op in ops]
             chosen = [(op, self._weights(weights, nodes, input_, name)) for op, name in zip(wide, ops, strict=True)]
             output = run_wide(part, chosen, [node - input_ for node in nodes])
             for node, block in zip(nodes, torch.split(output, self.channels, dim=1), strict=True):
-                mixed[node].append(block)
+                arriving[node].append((block, computed))
         if "maxpool" in readers:
             pooled = max_pool(part)
             reached = readers["maxpool"]
             for node, weight in zip(reached, self._weights(weights, reached, input_, "maxpool"), strict=True):
-                mixed[node].append(pooled * weight)
+                arriving[node].append((pooled, computed * weight))
 
-    def _pass(self, state: Tensor, input_: int, weights: Tensor, live: Live, passed: list[Tensor | None]) -> None:
+    def _pass(self, state: Tensor, input_: int, weights: Tensor, live: Live, arriving: list[list[Product]]) -> None:
         """Add what an input gives to every later node as it is.
 
         That is identity in the channels that the ops compute, and the edge's weight (gamma, or the sum over its
@@ -107,28 +112,13 @@ class MixedCell(nn.Module):
         for node in range(input_, self.nodes):
             row = self.row[node, input_]
             if any(live[row]):
-                scale = self._passing(weights[row])
-                known = passed[node]
-                passed[node] = state * scale if known is None else torch.addcmul(known, state, scale)
+                arriving[node].append((state, self.places * self._passing(weights[row])))
 
     def _passing(self, weights: Tensor) -> Tensor:
-        """Weight of each channel that is passed on, (width, 1, 1, 1)."""
+        """Weight of each channel that is passed on, (width,)."""
         through = weights[self.ops.index("identity")] if "identity" in self.ops else torch.zeros_like(weights[0])
         rest = self.width - self.channels
-        scale = torch.cat([through.expand(self.channels), weights.sum().expand(rest)])
-        return scale.view(-1, 1, 1, 1)
-
-    def _join(self, mixed: Sequence[Tensor], passed: Tensor | None, like: Tensor) -> Tensor:
-        """Put both channel parts together, and shuffle them so that all get their turn."""
-        if passed is None:
-            return torch.zeros_like(like)
-        untouched = torch.split(passed, self.channels, dim=1)
-        groups = [sum(mixed, start=untouched[0]), *untouched[1:]]
-        if self.parts == 1:
-            return groups[0]
-        # The detour over channels-last views keeps that memory format, which CPU convolutions run 2-4 times faster.
-        shuffled = torch.stack([group.permute(0, 2, 3, 4, 1) for group in groups], dim=-1).flatten(-2)
-        return shuffled.permute(0, 4, 1, 2, 3)
+        return torch.cat([through.expand(self.channels), weights.sum().expand(rest)])
 
 
 def live_weights(cells: Mapping[CellKind, Tensor]) -> dict[CellKind, Live]:

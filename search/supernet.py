@@ -14,6 +14,7 @@ from latency.cost import Relaxed
 from search.global_norm import recomputed_alike
 from search.mixed_cell import Live, MixedCell, live_weights
 from search.pointwise import run_layers
+from search.scaled import scaled_concatenation
 
 
 class Supernet(nn.Module):
@@ -69,11 +70,11 @@ class Supernet(nn.Module):
         keep: bool,
     ) -> Tensor:
         if edge.kind == "skip":
-            return source_BCDHW * weight
+            return scaled_concatenation([source_BCDHW], weight)
         cell, kind = self.cells[edge_name(edge)], edge.kind
 
         def weighted(source_BCDHW: Tensor, weights: Tensor, weight: Tensor) -> Tensor:
-            output: Tensor = cell(source_BCDHW, weights, live[kind]) * weight
+            output: Tensor = cell(source_BCDHW, weights, live[kind], weight)
             return output
 
         if keep:

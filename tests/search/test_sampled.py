@@ -56,7 +56,7 @@ def test_sampled_edges_weigh_one_as_in_the_decoded_network(tiny):
     torch.testing.assert_close(supernet(x, relaxed, skips), supernet.head(supernet.stem(x)))
     two = union([("ns", "skip", "skip"), ("skip", "skip", "skip")])
     live = live_weights(relaxed.cells)["ns"]
-    cell = supernet.cells["l0_s0_ns"](supernet.stem(x), relaxed.cells["ns"], live)
+    cell = supernet.cells["l0_s0_ns"](supernet.stem(x), relaxed.cells["ns"], live, torch.tensor(1.0))
     torch.testing.assert_close(supernet(x, relaxed, two), supernet.head(supernet.stem(x) + cell))
     zeros = Relaxed(relaxed.cells, torch.zeros(len(edges)))
     torch.testing.assert_close(supernet(x, zeros, skips), supernet.head(0 * supernet.stem(x)))
@@ -99,7 +99,7 @@ def test_the_mean_gradient_over_draws_is_that_of_the_expected_loss(either, rando
     leaves = [parameter for name, parameter in parameters.named_parameters() if name.endswith("ns")]
 
     def gradient(weights):
-        loss = (cell(x, weights, live_weights({"ns": weights})["ns"]) * direction).sum()
+        loss = (cell(x, weights, live_weights({"ns": weights})["ns"], torch.tensor(1.0)) * direction).sum()
         return torch.autograd.grad(loss, leaves, materialize_grads=True)
 
     exact = gradient(parameters.relax().cells["ns"])

@@ -10,6 +10,7 @@ from latency.cost import Relaxed
 from search.max_pool import max_pool
 from search.mixed_cell import MixedCell, live_weights
 from search.relaxation import ArchParameters, cell_inputs
+from search.scaled import scaled_concatenation
 from search.supernet import Supernet
 
 
@@ -49,7 +50,7 @@ def plain_op(cell, op, input_, node, x):
 
 
 def run(cell, x, weights):
-    return cell(x, weights, live_weights({"ns": weights})["ns"])
+    return cell(x, weights, live_weights({"ns": weights})["ns"], torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("kind", ["ct", "ns", "ep"])
@@ -65,10 +66,19 @@ def test_a_cell_equals_the_equations(tiny, randomised, kind, parts):
     torch.testing.assert_close(found, expected)
     # The same gradient too: the probability is the batch norm's scale, and must be learnt as a weight.
     direction = torch.randn_like(expected)
-    leaf = weights.detach().requires_grad_()
-    fast = torch.autograd.grad((run(cell, x, leaf) * direction).sum(), leaf)[0]
-    slow = torch.autograd.grad((plain_cell(cell, x, leaf) * direction).sum(), leaf)[0]
+    leaves = [weights.detach().requires_grad_(), x.requires_grad_(), *cell.parameters()]
+    fast = torch.autograd.grad((run(cell, x, leaves[0]) * direction).sum(), leaves)
+    slow = torch.autograd.grad((plain_cell(cell, x, leaves[0]) * direction).sum(), leaves)
     torch.testing.assert_close(fast, slow)
+
+
+def test_scaled_concatenation_has_the_gradient_of_a_product():
+    torch.manual_seed(0)
+    features = [torch.randn(2, width, 2, 3, 2, dtype=torch.float64, requires_grad=True) for width in (1, 3)]
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(scaled_concatenation(features, scale), torch.cat(features, dim=1) * scale)
+    assert torch.autograd.gradcheck(lambda scale, *parts: scaled_concatenation(parts, scale), (scale, *features))
+    assert scaled_concatenation([features[0][:0], features[1][:0]], scale).shape == (0, 4, 2, 3, 2)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5, 6), (1, 2, 1, 3, 2)])
