@@ -1,8 +1,8 @@
 """A cell of the supernet: all ops on all inputs, through one channel in k (Zeng 2020, Eq. 1 and 4).
 
 What keeps it cheap changes nothing in what is computed: the ops that leave an input for several nodes run as one wide
-convolution per dilation (`search.wide_op`), max-pooling runs once per input, 1x1x1 convolutions are matrix products,
-and what has a weight of exactly zero is not run.
+convolution per dilation (`search.wide_op`), max-pooling runs once per input, 1x1x1 convolutions are matrix products
+and so is all that weighs, adds and shuffles channels, and what has a weight of exactly zero is not run.
 """
 
 from __future__ import annotations
