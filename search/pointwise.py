@@ -40,8 +40,7 @@ def volume(rows_VC: Tensor, like_BCDHW: Tensor) -> Tensor:
 
 def pointwise(x_BCDHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve with a kernel (C_out, C, 1, 1, 1)."""
-    x_BDHWC = x_BCDHW.permute(0, 2, 3, 4, 1)
-    return functional.linear(x_BDHWC, weight.flatten(1), bias).permute(0, 4, 1, 2, 3)
+    return volume(functional.linear(rows(x_BCDHW), weight.flatten(1), bias), x_BCDHW)
 
 
 def run_layers(layers: Iterable[nn.Module], x_BCDHW: Tensor) -> Tensor:

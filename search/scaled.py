@@ -26,7 +26,7 @@ class _ScaledConcatenation(torch.autograd.Function):
         first = rows(features[0])
         joined = first.new_empty(len(first), sum(ctx.widths))
         for part, place in zip(features, torch.split(joined, ctx.widths, dim=1), strict=True):
-            torch.mul(rows(part), scale.to(part.dtype), out=place)
+            torch.mul(rows(part), scale, out=place)
         return volume(joined, features[0])
 
     @staticmethod
@@ -34,9 +34,9 @@ class _ScaledConcatenation(torch.autograd.Function):
         (gradient,) = gradients
         scale, *features = ctx.saved_tensors
         parts = torch.split(rows(gradient), ctx.widths, dim=1)
-        # The trace of a small product: a sum of products without a tensor of them.
-        shares = [(rows(x).t() @ part).trace() for x, part in zip(features, parts, strict=False)]
-        return (
-            torch.stack(shares).sum().to(scale.dtype) if shares else None,
-            *(volume(part * scale.to(part.dtype), gradient) for part in parts),
-        )
+        for_scale = None
+        if features:
+            # The trace of a small product: a sum of products without a tensor of them.
+            shares = [(rows(x).t() @ part).trace() for x, part in zip(features, parts, strict=True)]
+            for_scale = torch.stack(shares).sum()
+        return for_scale, *(volume(part * scale, gradient) for part in parts)
