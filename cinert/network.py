@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -20,6 +20,7 @@ from cinert.ops import Concatenate, Merge, conv_block
 from cinert.paths import Edge
 from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Space
+from cinert.tensors import read_tensors
 from cinert.vertices import vertex_values
 
 
@@ -174,9 +175,7 @@ def load_weights(network: Segmenter, path: Path) -> dict[str, str]:
             f"weights {path} do not exist.", hint="train-arch writes them; or name them with --weights."
         )
     try:
-        with safe_open(path, framework="pt") as stream:
-            metadata = dict(stream.metadata() or {})
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        tensors, metadata = read_tensors(path)
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"weights {path} cannot be read: {error}.") from error
     expected = network.state_dict()

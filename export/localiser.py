@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from cinert.backends.base import Backend, Precision, Runner
 from cinert.bundle_manifest import LOCALISER
@@ -19,6 +19,7 @@ from cinert.data.localiser import VIEW
 from cinert.errors import BadInputError, VerdictError
 from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet, localiser_model
 from cinert.schema import check_schema
+from cinert.tensors import read_tensors
 from export.parity import TOLERANCE, random_images, worst_difference
 
 # The heart's middle is taken over hundreds of voxels, so that the logits of one may err.
@@ -60,9 +61,8 @@ def load_trained_localiser(path: Path) -> TrainedLocaliser:
         raise BadInputError(f"localiser {path} does not exist.", hint="train-arch writes it beside the weights.")
     network = LocaliserNet()
     try:
-        with safe_open(path, framework="pt") as stream:
-            record: Any = json.loads((stream.metadata() or {}).get("cinert", "{}"))
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        tensors, metadata = read_tensors(path)
+        record: Any = json.loads(metadata.get("cinert", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInputError(f"localiser {path} cannot be read: {error}.") from error
     check_schema(record, schema=SCHEMA, version=VERSION, source=f"{path}: metadata cinert")

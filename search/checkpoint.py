@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
 from cinert.errors import BadInputError
 from cinert.files import atomic_path
+from cinert.tensors import read_tensors
 
 KEY = "cinert"
 
@@ -56,9 +57,8 @@ def load_checkpoint(path: Path, *, schema: str, version: int) -> Checkpoint:
         BadInputError: the file cannot be read, or is of another schema or version.
     """
     try:
-        with safe_open(path, framework="pt") as stream:
-            values = json.loads((stream.metadata() or {}).get(KEY, "{}"))
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        tensors, metadata = read_tensors(path)
+        values = json.loads(metadata.get(KEY, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInputError(f"checkpoint {path} cannot be read: {error}.", hint="start anew with --restart.") from error
     if (values.get("schema"), values.get("version")) != (schema, version):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from typing import Any
 
 import numpy as np
@@ -63,9 +62,7 @@ class TorchBackend(Backend):
     def load(self, engine: Engine, *, device: str = "auto", threads: int) -> Runner:
         """Load a stored program."""
         self.require(device, engine.precision)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # notes on example inputs that are not stored
-            program = torch.export.load(io.BytesIO(engine.files["pt2"]))
+        program = torch.export.load(io.BytesIO(engine.files["pt2"]))
         shapes = tuple(
             tuple(node.meta["val"].shape)
             for node in program.graph.nodes

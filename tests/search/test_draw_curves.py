@@ -34,7 +34,6 @@ def test_a_search_is_drawn_with_what_was_logged(tmp_path):
 
 
 @pytest.mark.parametrize("names", ["12", "21"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's protobuf
 def test_scalars_are_read_back_once_each(tmp_path, names):
     """Also where the names of two files do not sort as they were written, as 9 and 10 of one second do not."""
     assert read_scalars(tmp_path, "search") == {}
