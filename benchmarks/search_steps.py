@@ -115,7 +115,7 @@ def _require(parameters: Sequence[nn.Parameter], wanted: bool) -> None:
 
 
 def ours(
-    mixture: Mixture, *, partial_channels: int, paths: int = 2, keeps: bool = False
+    mixture: Mixture, *, partial_channels: int, paths: int = 2, checkpoints: bool = False
 ) -> Callable[[Task, torch.device], Steps]:
     """Our supernet; architecture parameters start undecided, which is when samples share least.
 
@@ -123,20 +123,19 @@ def ours(
         mixture: what a step computes.
         partial_channels: one channel in so many goes through the ops.
         paths: of a sample.
-        keeps: whether the full mixture keeps its cells for the gradient instead of running them again.
+        checkpoints: whether cells are run again for their gradient (`--activation-checkpointing`).
     """
 
     def build(task: Task, device: torch.device) -> Steps:
         space = task.space(partial_channels)
-        supernet = Supernet(space).to(device)
+        supernet = Supernet(space, checkpoints=checkpoints).to(device)
         supernet.to(memory_format=torch.channels_last_3d)
         architecture = ArchParameters(space).to(device)
         rng = np.random.default_rng(0)
 
         def logits(images: Tensor) -> Tensor:
             relaxed, only = draw_mixture(mixture, architecture.relax(), supernet.edges, paths, rng)
-            # Named edges are kept, all of them too.
-            result: Tensor = supernet(images, relaxed, supernet.edges if keeps else only)
+            result: Tensor = supernet(images, relaxed, only)
             return result
 
         return Steps(
@@ -186,10 +185,13 @@ CANDIDATES: dict[str, Callable[[Task, torch.device], Steps]] = {
     "dints": dints(),
     "dints, channels last": dints(channels_last=True),
     "dints, half the resolution": dints(downsample=True),
-    "full, all channels": ours("full", partial_channels=1),
-    "full": ours("full", partial_channels=4),
-    "full, cells kept": ours("full", partial_channels=4, keeps=True),
+    "full, all channels": ours("full", partial_channels=1, checkpoints=True),
+    "full": ours("full", partial_channels=4, checkpoints=True),
+    "full, cells kept": ours("full", partial_channels=4),
     "sampled": ours("sampled", partial_channels=4),
+    "sampled, cells run again": ours("sampled", partial_channels=4, checkpoints=True),
+    "sampled, 1 path": ours("sampled", partial_channels=4, paths=1),
     "sampled-ops": ours("sampled-ops", partial_channels=4),
+    "sampled-ops, cells run again": ours("sampled-ops", partial_channels=4, checkpoints=True),
 }
 SWEPT = ("dints", "full", "sampled", "sampled-ops")

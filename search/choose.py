@@ -23,6 +23,7 @@ _RELAXED_ONLY = (
     "mixture",
     "latency_weight",
     "arch_learning_rate",
+    "activation_checkpointing",
     "seeds",
     "pareto",
 )

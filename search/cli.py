@@ -18,6 +18,7 @@ from search.methods import (
     METHODS,
     TRAINED,
     TRAINED_EPOCHS,
+    ActivationCheckpointing,
     Decoder,
     LatencyTerm,
     Mixture,
@@ -138,6 +139,12 @@ from search.say import report_candidates, report_search, say
 )
 @device_option()
 @amp_option()
+@click.option(
+    "--activation-checkpointing",
+    default="auto",
+    type=click.Choice(get_args(ActivationCheckpointing)),
+    help="Run each cell again for its gradient: less memory, more time; auto: where a step computes the whole grid.",
+)
 @click.option("--restart", is_flag=True, help="Throw away the search that the run folder holds.")
 @wait_option()
 def nas_search(
@@ -160,6 +167,7 @@ def nas_search(
     learning_rate: float,
     device: str,
     amp: str,
+    activation_checkpointing: ActivationCheckpointing,
     restart: bool,
     wait: bool,
     **fields: Any,
@@ -177,10 +185,14 @@ def nas_search(
     from search.genetic import require_genes
     from search.halving import HalvingSettings
     from search.longest import require_paths
+    from search.out_of_memory import fits_in_memory
     from search.selection import search_and_select
     from search.torchrun import joined
 
-    with joined(device) as (ranks, where):
+    hint = "begin anew (--restart) with a smaller --batch-size"
+    if method not in TRAINED:
+        hint += " or --mixture sampled-ops; a sampled search can also go on, with --activation-checkpointing on"
+    with joined(device) as (ranks, where), fits_in_memory(where, hint=f"{hint}."):
         chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
         refuse_unread_options(method, chosen)
         check_writable(output / "arch.yaml")
@@ -219,6 +231,7 @@ def nas_search(
                 )
                 best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
             else:
+                told["activation_checkpointing"] = activation_checkpointing
                 settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
                 common |= {"decoder": chosen.decoder, "pareto": pareto}
                 common["advance"] = lambda what, done, total: bar.update(

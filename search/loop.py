@@ -87,7 +87,7 @@ class Search:
         self._prices: Prices = {}
         self._multiplier = 0.0
         self.space, self.settings, self.device = space, settings, device
-        self.supernet = Supernet(space).to(device)
+        self.supernet = Supernet(space, checkpoints=settings.checkpoints).to(device)
         self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
         self.architecture = ArchParameters(space).to(device)
         self.costs = costs.to(self.architecture.beta)

@@ -20,6 +20,9 @@ Mixture = Literal["full", "sampled", "sampled-ops"]
 """What a step of the search computes: all edges of the grid, weighted, a sampled set of paths, or those with one op
 sampled for each node of their cells."""
 Optimizer = Literal["adam", "sgd"]
+ActivationCheckpointing = Literal["auto", "on", "off"]
+"""Whether a cell of the supernet keeps its input alone and is run again for its gradient: less memory, more time.
+`auto` is on where a step computes the whole grid."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from search.methods import LatencyTerm, Loss, Mixture, Optimizer, reads_paths
+from search.methods import ActivationCheckpointing, LatencyTerm, Loss, Mixture, Optimizer, reads_paths
 
 if TYPE_CHECKING:
     from latency.cost_critical import Occurrence
@@ -53,6 +53,8 @@ class SearchSettings:
     """In the last epoch."""
     amp: Amp = "auto"
     """Precision of the supernet."""
+    activation_checkpointing: ActivationCheckpointing = "auto"
+    """Whether cells are run again for their gradient; an interrupted search may continue with another choice."""
 
     def __post_init__(self) -> None:
         """Check what belongs together.
@@ -82,9 +84,17 @@ class SearchSettings:
         """Whether the number of paths matters before decoding."""
         return reads_paths(self.mixture, self.latency_term)
 
+    @property
+    def checkpoints(self) -> bool:
+        """Whether cells are run again for their gradient."""
+        choice = self.activation_checkpointing
+        return self.mixture == "full" if choice == "auto" else choice == "on"
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values for JSON: those that the outcome depends on."""
+        told = dataclasses.asdict(self)
+        del told["activation_checkpointing"]
+        return told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,17 @@ from search.scaled import scaled_concatenation
 
 
 class Supernet(nn.Module):
-    """Maps an image (B, in_channels, D, H, W) to logits (B, classes, D, H, W), given a relaxed architecture."""
+    """Maps an image (B, in_channels, D, H, W) to logits (B, classes, D, H, W), given a relaxed architecture.
 
-    def __init__(self, space: Space) -> None:
+    Args:
+        space: to search.
+        checkpoints: keep nothing of a cell but its input, and run it again for its gradient (activation
+            checkpointing, Chen et al. 2016): one more forward pass, for less memory.
+    """
+
+    def __init__(self, space: Space, *, checkpoints: bool = False) -> None:
         super().__init__()
+        self._checkpoints = checkpoints
         self.space = space
         self.edges = legal_edges(space.layers, space.scales)
         self.stem = make_stem(space)
@@ -38,9 +45,6 @@ class Supernet(nn.Module):
     def forward(self, x_BCDHW: Tensor, relaxed: Relaxed, only: Collection[Edge] | None = None) -> Tensor:
         """Run layer by layer; edges that meet in a vertex are summed, each weighted by its probability.
 
-        All edges together keep nothing of a cell but its input and run it again for its gradient; a sample, which is
-        small, keeps what it needs.
-
         Args:
             x_BCDHW: images.
             relaxed: weights of ops and edges.
@@ -53,7 +57,7 @@ class Supernet(nn.Module):
             arriving: dict[int, Tensor] = {}
             for edge in self.edges:
                 if edge.layer == layer and (only is None or edge in only):
-                    output = self._run(edge, vertices[edge.source], relaxed, live, weight[edge], keep=only is not None)
+                    output = self._run(edge, vertices[edge.source], relaxed, live, weight[edge])
                     known = arriving.get(edge.target)
                     arriving[edge.target] = output if known is None else known + output
             vertices = arriving
@@ -66,8 +70,6 @@ class Supernet(nn.Module):
         relaxed: Relaxed,
         live: Mapping[CellKind, Live],
         weight: Tensor,
-        *,
-        keep: bool,
     ) -> Tensor:
         if edge.kind == "skip":
             return scaled_concatenation([source_BCDHW], weight)
@@ -77,7 +79,7 @@ class Supernet(nn.Module):
             output: Tensor = cell(source_BCDHW, weights, live[kind], weight)
             return output
 
-        if keep:
+        if not self._checkpoints:
             return weighted(source_BCDHW, relaxed.cells[kind], weight)
         output: Tensor = checkpoint(
             weighted,

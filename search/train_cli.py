@@ -98,10 +98,12 @@ def train_arch(
     """
     from search.folds import fold_folder, summarise_folds, write_folds
     from search.localise import LocaliserSettings
+    from search.out_of_memory import fits_in_memory
     from search.torchrun import joined
     from search.training import TrainingSettings
 
-    with joined(device) as (ranks, where):
+    hint = "begin anew (--restart) with a smaller --batch-size."
+    with joined(device) as (ranks, where), fits_in_memory(where, hint=hint):
         arch = load_arch(arch_path)
         folder = arch_path.parent if output is None else output
         check_writable(folder / "weights.safetensors")

@@ -42,7 +42,11 @@ Step = Callable[[], None]
 def make_step(what: str, space: Space, layout: str, amp: Amp, batch: int, device: torch.device) -> Step:
     """One step of a training; `what` is network, supernet or sampled."""
     torch.manual_seed(0)
-    module: nn.Module = build_network(random_arch(space, 0, paths=4)) if what == "network" else Supernet(space)
+    module: nn.Module
+    if what == "network":
+        module = build_network(random_arch(space, 0, paths=4))
+    else:
+        module = Supernet(space, checkpoints=what == "supernet")
     module.to(device).to(memory_format=LAYOUTS[layout])
     architecture = ArchParameters(space).to(device)
     relaxed = architecture.relax()

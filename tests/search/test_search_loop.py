@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections import Counter
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from latency.estimate import estimate
 from search.checkpoint import load_checkpoint
 from search.data import epoch_batches, halve_patients
 from search.loop import Search
+from search.methods import ActivationCheckpointing
 from search.run import run_search
 from search.settings import SearchSettings
 
@@ -77,6 +80,27 @@ def test_a_killed_search_continues_to_the_same_result(tmp_path, tiny, lut, fold,
     assert result.resumed_at == epoch
     assert_same_state(finished, tmp_path)
     assert load_arch(finished / "arch.yaml").to_dict() == load_arch(tmp_path / "arch.yaml").to_dict()
+
+
+def test_a_search_may_continue_with_other_activation_checkpointing(tmp_path, tiny, lut, fold, finished):
+    """As after running out of memory: what is computed again is the same."""
+    with pytest.raises(KilledError):
+        run(tiny, lut, fold, tmp_path, on_epoch=kill_after(1))
+    run(tiny, lut, fold, tmp_path, settings=dataclasses.replace(SETTINGS, activation_checkpointing="off"))
+    assert_same_state(finished, tmp_path)
+
+
+@pytest.mark.parametrize(("mixture", "like"), [("full", "on"), ("sampled", "off"), ("sampled-ops", "off")])
+def test_cells_are_run_again_where_that_is_asked_for(tiny, costs, fold, mixture, like):
+    runs = Counter()
+    for choice in get_args(ActivationCheckpointing):
+        settings = dataclasses.replace(SETTINGS, mixture=mixture, activation_checkpointing=choice)
+        search = Search(tiny, costs, fold.train, settings, CPU)
+        for cell in search.supernet.cells.values():
+            cell.register_forward_pre_hook(lambda *_, choice=choice: runs.update([choice]))
+        search.run_epoch()
+    assert runs["on"] == 2 * runs["off"] > 0
+    assert runs["auto"] == runs[like]
 
 
 def test_run_folder(tiny, lut, fold, finished):
