@@ -46,11 +46,12 @@ def comparison_document(
         not_run: reasons, of networks that do not fit the space.
         random: names of the random networks among `jobs`.
     """
+    known: dict[str, str] = {}
     rows = [
-        {"title": row.title, "paper": _paper(row.paper), **_network(jobs[row.network], not_run.get(row.network))}
+        {"title": row.title, "paper": _paper(row.paper), **_network(jobs[row.network], not_run.get(row.network), known)}
         for row in _chosen(suite.rows, jobs)
     ]
-    drawn = [{"title": name, "paper": None, **_network(jobs[name], None)} for name in random]
+    drawn = [{"title": name, "paper": None, **_network(jobs[name], None, known)} for name in random]
     measured = [entry for entry in (*rows, *drawn) if is_measured(entry)]
     return {
         "schema": SCHEMA,
@@ -107,7 +108,8 @@ def _paper(numbers: PaperNumbers | None) -> dict[str, Any] | None:
     return {"dice": dice, "latency_ms": numbers.latency_ms, "throughput_fps": numbers.throughput_fps}
 
 
-def _network(job: Job, reason: str | None) -> dict[str, Any]:
+def _network(job: Job, reason: str | None, known: dict[str, str]) -> dict[str, Any]:
+    """An entry; `known` names the networks before it by digest, and takes up this one."""
     failure = read_failure(job.folder)
     dice, latency = _dice(job.folder), _latency(job.folder)
     if reason is not None:
@@ -116,7 +118,8 @@ def _network(job: Job, reason: str | None) -> dict[str, Any]:
         state, reason = "failed", failure
     else:
         state = "finished" if dice is not None and latency is not None else "unfinished"
-    sizes = _sizes(job.folder / ARCH)
+    digest, sizes = _facts(job.folder / ARCH)
+    first = job.name if digest is None else known.setdefault(digest, job.name)
     memory = job.folder / MEMORY
     return {
         "network": job.name,
@@ -124,6 +127,7 @@ def _network(job: Job, reason: str | None) -> dict[str, Any]:
         "how": job.recipe.words,
         "state": state,
         "reason": reason,
+        "same_as": None if first == job.name else first,
         "ours": {
             "dice": dice,
             "latency": latency,
@@ -181,13 +185,15 @@ def _latency(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _sizes(path: Path) -> Sizes | None:
-    return _counted(path, path.stat().st_mtime_ns) if path.exists() else None
+def _facts(path: Path) -> tuple[str, Sizes] | tuple[None, None]:
+    """Digest and sizes of a network; nothing where it has not been found yet."""
+    return _read_facts(path, path.stat().st_mtime_ns) if path.exists() else (None, None)
 
 
 @lru_cache(maxsize=256)
-def _counted(path: Path, _changed_ns: int) -> Sizes:
-    return network_sizes(load_arch(path))
+def _read_facts(path: Path, _changed_ns: int) -> tuple[str, Sizes]:
+    arch = load_arch(path)
+    return arch.digest, network_sizes(arch)
 
 
 def _training(folder: Path) -> dict[str, Any] | None:

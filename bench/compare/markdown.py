@@ -38,6 +38,7 @@ def to_markdown(document: Entry, *, picture: str) -> str:
         "## What each was given",
         "",
         *_given_table(networks),
+        *_same_words(networks),
     ]
     if missing := [entry for entry in entries(document) if entry["state"] != "finished"]:
         lines += ["", "## Not in the tables", ""]
@@ -65,6 +66,13 @@ def _facts(document: Entry) -> list[str]:
         f"- The paper's numbers: {document['paper_conditions']}. Another device, other patients, longer trainings: they"
         " show what was reported, and are no yardstick for ours.",
     ]
+
+
+def _same_words(networks: Sequence[Entry]) -> list[str]:
+    """Of networks that came out the same."""
+    titles = {entry["network"]: entry["title"] for entry in networks}
+    same = [(entry["title"], titles[entry["same_as"]]) for entry in networks if entry["same_as"] is not None]
+    return ["", *(f"{title} is the same network as {first}." for title, first in same)] if same else []
 
 
 def _dice_table(networks: Sequence[Entry]) -> list[str]:

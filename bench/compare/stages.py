@@ -14,6 +14,7 @@ from bench.compare.plan import plan_training, stored_plan
 from bench.compare.recipes import Recipe, Searched, Trained
 from bench.compare.searches import Show, found_arch
 from bench.compare.setting import NETWORKS, Setting
+from bench.compare.twins import take_training, trained_twin
 from bench.frames import synthetic_frames
 from bench.gates import check_audit, parity_at_export
 from bench.reference import find_reference
@@ -112,6 +113,10 @@ def _refuse_seen(records: Sequence[Mapping[str, str]], job: Job, *, by: Path) ->
 def _train(job: Job, show: Show) -> None:
     setting, arch = job.setting, _arch(job)
     _refuse_seen(arch.provenance.get("seen_patients", []), job, by=job.folder / ARCH)
+    if (twin := trained_twin(job.folder, arch)) is not None:
+        show(f"the same network as {twin.name}", 0, 1)
+        take_training(twin, job.folder)
+        return
     show("timing a step of the training", 0, 1)
     plan = stored_plan(job.folder, lambda: plan_training(arch, setting))
     run_training(

@@ -14,6 +14,7 @@ from bench.compare.tables import comparison_table
 from cinert.arch import save_arch
 from cinert.cli import Console
 from cinert.files import write_json
+from cinert.sampling import random_arch
 from cinert.sizes import network_sizes
 
 SUITE = SUITES["zeng2020-table2"]
@@ -172,3 +173,15 @@ def test_the_printed_table_fits_a_terminal(document, capsys):
 
 def test_the_document_is_json(document):
     assert json.loads(json.dumps(document)) == document
+
+
+def test_networks_that_came_out_the_same_are_named(make_setting):
+    setting, names = make_setting(), ("rtdnas-n6", "rtdnas-n7", "rtdnas-n8")
+    jobs = {name: Job(name=name, recipe=NETWORKS[name], setting=setting) for name in names}
+    for job, seed in zip(jobs.values(), (1, 2, 1), strict=True):
+        save_arch(job.folder / "arch.yaml", random_arch(setting.space, seed, paths=1))
+    document = comparison_document(SUITES["lu2022-table2"], setting, jobs, {}, ())
+    assert [entry["same_as"] for entry in document["networks"]] == [None, None, "rtdnas-n6"]
+    page = to_markdown(document, picture="p.png")
+    assert page.count("is the same network as") == 1
+    assert "RT-DNAS (N_l = 8) is the same network as RT-DNAS (N_l = 6)." in page

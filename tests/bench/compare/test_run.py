@@ -12,10 +12,11 @@ from bench.compare.run import FAILED, read_failure, reason_not_to_run, require_p
 from bench.compare.setting import open_run
 from bench.compare.stages import STAGES, Job, run_stage
 from bench.compare.suites import NETWORKS
-from cinert.arch import save_arch
+from cinert.arch import load_arch, save_arch
 from cinert.data.patients import patient_digest
 from cinert.errors import BadInputError, VerdictError
 from cinert.sampling import random_arch
+from export.weights import load_trained
 from latency.estimate import estimate
 from search.fastest import fastest_arch
 from search.training import Training
@@ -170,6 +171,27 @@ def test_a_training_killed_in_the_middle_goes_on_with_the_epochs_it_began_with(m
     run_stage("weights", job, lambda what, done, total: None)
     assert epochs == [0, 1, 2]
     assert job.done("weights")
+
+
+def test_networks_that_came_out_the_same_are_trained_once(monkeypatch, make_jobs, coarse):
+    first, second, other = make_jobs("rtdnas-n6", "rtdnas-n8", "rtdnas-n3")
+    for job, seed in ((first, 1), (second, 1), (other, 2)):
+        save_arch(job.folder / "arch.yaml", random_arch(coarse, seed, paths=1))
+    whole, trained = Training.run_epoch, []
+
+    def counted(training, advance=None):
+        trained.append(training.arch.digest)
+        return whole(training, advance)
+
+    monkeypatch.setattr(Training, "run_epoch", counted)
+    plan = bench.compare.plan.Plan(epochs=1, minutes=1.0, steps=2, step_s=(10.0,))
+    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda arch, setting: plan)
+    for job in (first, second, other):
+        run_stage("weights", job, lambda what, done, total: None)
+    assert len(trained) == len(set(trained)) == 2
+    for name in ("weights.safetensors", "metrics.json", "plan.json"):
+        assert (second.folder / name).read_bytes() == (first.folder / name).read_bytes()
+    assert load_trained(load_arch(second.folder / "arch.yaml"), second.folder / "weights.safetensors")
 
 
 def test_a_network_on_another_grid_is_refused(make_jobs, coarse):
