@@ -15,7 +15,7 @@ def test_what_torch_cannot_allocate_is_said():
         torch.empty(2**50)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_what_a_gpu_cannot_allocate_is_said():
     device = torch.device("cuda", 0)
     with pytest.raises(BadInputError, match="out of memory on cuda:0"), fits_in_memory(device, hint=""):
