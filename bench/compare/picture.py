@@ -67,6 +67,9 @@ def draw_comparison(path: Path, document: Mapping[str, Any]) -> None:
         f"Networks of {document['source']}, on {setting['device']}:\n{setting['minutes']:g} minutes of training each,"
         f" space {setting['space'].split()[0]}, fold {setting['fold']}, {setting['patients']['held_out']} patients",
         fontsize=10,
+        # The legend reaches up to the right of it.
+        x=0.01,
+        ha="left",
     )
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=130)
