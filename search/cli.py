@@ -231,8 +231,14 @@ def nas_search(
                 )
                 best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
             else:
-                told["activation_checkpointing"] = activation_checkpointing
-                settings = search_settings(method, chosen, occurrence=occurrence, budget_ms=budget_ms, **told)
+                settings = search_settings(
+                    method,
+                    chosen,
+                    occurrence=occurrence,
+                    budget_ms=budget_ms,
+                    activation_checkpointing=activation_checkpointing,
+                    **told,
+                )
                 common |= {"decoder": chosen.decoder, "pareto": pareto}
                 common["advance"] = lambda what, done, total: bar.update(
                     task, completed=done, total=total, description=what

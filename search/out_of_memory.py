@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +13,7 @@ from cinert.errors import BadInputError
 
 @contextlib.contextmanager
 def fits_in_memory(device: torch.device, *, hint: str) -> Iterator[None]:
-    """Say of what runs out of memory in the block which device that was, and what takes less.
+    """Say of what runs out of memory in the block on which device, how much was asked for, and what takes less.
 
     Args:
         device: where the block computes.
@@ -27,4 +28,6 @@ def fits_in_memory(device: torch.device, *, hint: str) -> Iterator[None]:
         # On a CPU torch has no type of its own for it.
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
-        raise BadInputError(f"out of memory on {device}.", hint=hint) from error
+        asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        size = "" if asked is None else f": {asked[1]} were asked for"
+        raise BadInputError(f"out of memory on {device}{size}.", hint=hint) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,5 @@ class SweepStudy:
 
     def _seeded(self, trial: Trial) -> Trial:
         # What a trial tries follows from its number and the trials before it, whichever process asks.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(seed=mix_seed(self._seed, trial.number) % 2**32)
+        self._study.sampler = optuna.samplers.TPESampler(seed=mix_seed(self._seed, trial.number) % 2**32)
         return trial

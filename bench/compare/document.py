@@ -46,12 +46,12 @@ def comparison_document(
         not_run: reasons, of networks that do not fit the space.
         random: names of the random networks among `jobs`.
     """
-    known: dict[str, str] = {}
     rows = [
-        {"title": row.title, "paper": _paper(row.paper), **_network(jobs[row.network], not_run.get(row.network), known)}
+        {"title": row.title, "paper": _paper(row.paper), **_network(jobs[row.network], not_run.get(row.network))}
         for row in _chosen(suite.rows, jobs)
     ]
-    drawn = [{"title": name, "paper": None, **_network(jobs[name], None, known)} for name in random]
+    drawn = [{"title": name, "paper": None, **_network(jobs[name], None)} for name in random]
+    _name_twins([*rows, *drawn], jobs)
     measured = [entry for entry in (*rows, *drawn) if is_measured(entry)]
     return {
         "schema": SCHEMA,
@@ -108,8 +108,17 @@ def _paper(numbers: PaperNumbers | None) -> dict[str, Any] | None:
     return {"dice": dice, "latency_ms": numbers.latency_ms, "throughput_fps": numbers.throughput_fps}
 
 
-def _network(job: Job, reason: str | None, known: dict[str, str]) -> dict[str, Any]:
-    """An entry; `known` names the networks before it by digest, and takes up this one."""
+def _name_twins(found: Iterable[dict[str, Any]], jobs: Mapping[str, Job]) -> None:
+    """Enter into each network which of those before it is the same."""
+    first: dict[str, str] = {}
+    for entry in found:
+        name = entry["network"]
+        digest, _ = _facts(jobs[name].folder / ARCH)
+        same = name if digest is None else first.setdefault(digest, name)
+        entry["same_as"] = None if same == name else same
+
+
+def _network(job: Job, reason: str | None) -> dict[str, Any]:
     failure = read_failure(job.folder)
     dice, latency = _dice(job.folder), _latency(job.folder)
     if reason is not None:
@@ -118,8 +127,7 @@ def _network(job: Job, reason: str | None, known: dict[str, str]) -> dict[str, A
         state, reason = "failed", failure
     else:
         state = "finished" if dice is not None and latency is not None else "unfinished"
-    digest, sizes = _facts(job.folder / ARCH)
-    first = job.name if digest is None else known.setdefault(digest, job.name)
+    _, sizes = _facts(job.folder / ARCH)
     memory = job.folder / MEMORY
     return {
         "network": job.name,
@@ -127,7 +135,6 @@ def _network(job: Job, reason: str | None, known: dict[str, str]) -> dict[str, A
         "how": job.recipe.words,
         "state": state,
         "reason": reason,
-        "same_as": None if first == job.name else first,
         "ours": {
             "dice": dice,
             "latency": latency,

@@ -64,7 +64,7 @@ def draw_comparison(path: Path, document: Mapping[str, Any]) -> None:
     panels[0].margins(y=0.12)
     figure.legend(handles=_legend(named, drawn), loc="outside right upper", frameon=False, fontsize=8.5)
     figure.suptitle(
-        f"Networks of {document['source']}, on {setting['device']}:\n{setting['minutes']:g} minutes of training each,"
+        f"Networks of {document['source']}\n{setting['device']}, {setting['minutes']:g} minutes of training each,"
         f" space {setting['space'].split()[0]}, fold {setting['fold']}, {setting['patients']['held_out']} patients",
         fontsize=10,
         # The legend reaches up to the right of it.

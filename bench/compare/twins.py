@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 from bench.compare.plan import PLAN
-from cinert.arch import load_arch
 from cinert.architecture import Architecture
-from cinert.files import atomic_path
-from search.train_run import ARCH, CURVE, METRICS, WEIGHTS
+from cinert.files import atomic_path, read_json
+from search.train_run import CURVE, METRICS, WEIGHTS
 
 # Weights come last: they say that the training is done.
 _TRAINING = (PLAN, METRICS, "training.log", CURVE, WEIGHTS)
@@ -23,10 +22,13 @@ def trained_twin(folder: Path, arch: Architecture) -> Path | None:
         arch: the network.
 
     Raises:
-        BadInputError: the arch.yaml of another network cannot be read.
+        BadInputError: the metrics of another network cannot be read.
     """
     for other in sorted(folder.parent.iterdir()):
-        if other != folder and (other / WEIGHTS).exists() and load_arch(other / ARCH).digest == arch.digest:
+        if other == folder or not (other / WEIGHTS).exists() or not (other / METRICS).exists():
+            continue
+        # What was trained, not what arch.yaml says: another may lie there by now.
+        if read_json(other / METRICS, "the metrics")["settings"]["arch"] == arch.digest:
             return other
     return None
 

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cinert.arch import load_arch
 from search.cli import nas_search
+from search.loop import Search
 from search.train_cli import train_arch
+from search.training import Training
 
 
 def invoke(command, *arguments, env=None):
@@ -181,3 +184,21 @@ def test_a_gpu_that_is_not_there_is_exit_3(tmp_path, lut_path, patients):
     result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--device", "cuda:99", "-o", tmp_path / "r")
     assert result.exit_code == 3
     assert "not available because torch sees" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "less"), [("nas-search", "--activation-checkpointing on"), ("train-arch", "a smaller --batch-size")]
+)
+def test_out_of_memory_is_one_line_with_what_takes_less(
+    tmp_path, searched, lut_path, patients, monkeypatch, command, less
+):
+    for does in (Search, Training):
+        monkeypatch.setattr(does, "run_epoch", lambda *_: torch.empty(2**50))
+    if command == "nas-search":
+        result = invoke(nas_search, "--lut", lut_path, "--data", patients, "--epochs", 2, "-o", tmp_path)
+    else:
+        words = ["--data", patients, "--epochs", 1, "--no-localiser", "-o", tmp_path]
+        result = invoke(train_arch, searched[0] / "arch.yaml", *words)
+    assert result.exit_code == 2
+    assert f"{command}: out of memory on cpu: {2**52} bytes were asked for." in result.output
+    assert less in " ".join(result.output.split())

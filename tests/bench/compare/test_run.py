@@ -12,6 +12,7 @@ from bench.compare.run import FAILED, read_failure, reason_not_to_run, require_p
 from bench.compare.setting import open_run
 from bench.compare.stages import STAGES, Job, run_stage
 from bench.compare.suites import NETWORKS
+from bench.compare.twins import trained_twin
 from cinert.arch import load_arch, save_arch
 from cinert.data.patients import patient_digest
 from cinert.errors import BadInputError, VerdictError
@@ -192,6 +193,10 @@ def test_networks_that_came_out_the_same_are_trained_once(monkeypatch, make_jobs
     for name in ("weights.safetensors", "metrics.json", "plan.json"):
         assert (second.folder / name).read_bytes() == (first.folder / name).read_bytes()
     assert load_trained(load_arch(second.folder / "arch.yaml"), second.folder / "weights.safetensors")
+    # Whatever arch.yaml lies beside weights by now, they are those of the network that was trained.
+    save_arch(other.folder / "arch.yaml", random_arch(coarse, 3, paths=1))
+    assert trained_twin(other.folder.parent / "new", random_arch(coarse, 3, paths=1)) is None
+    assert trained_twin(other.folder.parent / "new", random_arch(coarse, 2, paths=1)) == other.folder
 
 
 def test_a_network_on_another_grid_is_refused(make_jobs, coarse):
