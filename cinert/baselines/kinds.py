@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cinert import __version__
+from cinert.baselines.aniso_unet import AnisoUNet
 from cinert.baselines.base import Baseline
 from cinert.baselines.bix_nas import BixNas
 from cinert.baselines.ica_unet import IcaUNet
@@ -17,7 +18,9 @@ from cinert.baselines.unet3d import UNet3d
 from cinert.errors import BadInputError
 from cinert.space import Space
 
-KINDS: Mapping[str, type[Baseline]] = {kind.kind: kind for kind in (UNet2d, UNet3d, NasUNet, IcaUNet, BixNas, MsuNet)}
+KINDS: Mapping[str, type[Baseline]] = {
+    kind.kind: kind for kind in (UNet2d, UNet3d, AnisoUNet, NasUNet, IcaUNet, BixNas, MsuNet)
+}
 
 
 def design(kind: str, space: Space, widths: tuple[int, ...], *, components: int | None = None) -> Baseline:

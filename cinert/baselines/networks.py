@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cinert.baselines.aniso_unet import AnisoUNet
+from cinert.baselines.aniso_unet_network import AnisoUNetNetwork
 from cinert.baselines.base import Baseline
 from cinert.baselines.bix_nas import BixNas
 from cinert.baselines.bix_nas_network import BixNasNetwork
@@ -23,6 +25,7 @@ from cinert.segmenter import Segmenter
 NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {
     UNet2d.kind: UNet2dNetwork,
     UNet3d.kind: UNet3dNetwork,
+    AnisoUNet.kind: AnisoUNetNetwork,
     NasUNet.kind: NasUNetNetwork,
     IcaUNet.kind: IcaUNetNetwork,
     BixNas.kind: BixNasNetwork,

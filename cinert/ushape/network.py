@@ -1,0 +1,133 @@
+"""A U-shaped network as a torch module. Axes: x_BCDHW.
+
+Every convolution is conv - batch norm - ReLU, in the order that inference engines fuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cinert.baselines.blocks import enlarging
+from cinert.space import CLASSES, Shape3
+from cinert.ushape.blocks import BLOCKS, ConvSpec
+from cinert.ushape.shape import Blocks, UShape
+
+
+def conv_layers(spec: ConvSpec, channels_in: int, channels_out: int) -> list[nn.Module]:
+    """The layers of one convolution of a block."""
+    convolution = nn.Conv3d(
+        channels_in,
+        channels_out,
+        spec.kernel_DHW,
+        padding=spec.padding_DHW,
+        dilation=spec.dilation_DHW,
+        groups=channels_in if spec.depthwise else 1,
+        bias=False,
+    )
+    norm: list[nn.Module] = [convolution, nn.BatchNorm3d(channels_out)]
+    return [*norm, nn.ReLU()] if spec.activation else norm
+
+
+def make_block(name: str, channels_in: int, channels_out: int) -> nn.Sequential:
+    """Build a block of `BLOCKS`: maps (B, channels_in, D, H, W) to (B, channels_out, D, H, W)."""
+    row = BLOCKS[name].channels(channels_in, channels_out)
+    return nn.Sequential(*(layer for spec, before, after in row for layer in conv_layers(spec, before, after)))
+
+
+class Level(nn.Module):
+    """The blocks of a level, one after the other: (B, channels_in, D, H, W) to (B, width, D, H, W).
+
+    With `residual`, what follows the first block is added to what the first block gave.
+    """
+
+    def __init__(self, blocks: Blocks, channels_in: int, width: int, *, residual: bool) -> None:
+        super().__init__()
+        channels = [channels_in, *[width] * len(blocks)]
+        self.blocks = nn.ModuleList(
+            make_block(name, before, after) for name, before, after in zip(blocks, channels, channels[1:], strict=False)
+        )
+        self.residual = residual and len(blocks) > 1
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        """Run the blocks in order."""
+        for number, block in enumerate(self.blocks):
+            x_BCDHW = block(x_BCDHW)
+            if number == 0:
+                first = x_BCDHW
+        return x_BCDHW + first if self.residual else x_BCDHW
+
+
+class UBody(nn.Module):
+    """Stem, levels down and up, and head.
+
+    Args:
+        shape: of the network.
+        channels_in: of the image.
+    """
+
+    def __init__(self, shape: UShape, channels_in: int) -> None:
+        super().__init__()
+        widths = shape.widths
+        padding = [size // 2 for size in shape.stem_kernel]
+        stem = nn.Conv3d(
+            channels_in, widths[0], shape.stem_kernel, stride=shape.stem_stride, padding=padding, bias=False
+        )
+        self.stem = nn.Sequential(stem, nn.BatchNorm3d(widths[0]), nn.ReLU())
+        before = [widths[0], *_arriving(shape)]
+        self.encoder = nn.ModuleList(
+            Level(blocks, channels, width, residual=shape.residual)
+            for blocks, channels, width in zip(shape.encoder, before, widths, strict=True)
+        )
+        self.down = nn.ModuleList(
+            _reduction(shape, coarse, fine, stride)
+            for fine, coarse, stride in zip(widths, widths[1:], shape.strides, strict=False)
+        )
+        self.enlarge = nn.ModuleList(
+            enlarging(3, coarse, fine, stride)
+            for fine, coarse, stride in zip(widths, widths[1:], shape.strides, strict=False)
+        )
+        joined = 2 if shape.join == "concat" else 1
+        self.decoder = nn.ModuleList(
+            Level(blocks, joined * width, width, residual=shape.residual)
+            for blocks, width in zip(shape.decoder, widths, strict=False)
+        )
+        self.head = make_head(widths[0], shape.stem_stride)
+        self.concatenate = shape.join == "concat"
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        """Map an image (B, channels_in, D, H, W) to logits (B, classes, D, H, W)."""
+        x = self.encoder[0](self.stem(x_BCDHW))
+        skipped = []
+        for down, level in zip(self.down, self.encoder[1:], strict=True):
+            skipped.append(x)
+            x = level(down(x))
+        for enlarge, level, fine in zip(
+            reversed(self.enlarge), reversed(self.decoder), reversed(skipped), strict=True
+        ):
+            up = enlarge(x)
+            x = level(torch.cat((fine, up), dim=1) if self.concatenate else fine + up)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def make_head(width: int, stride: Shape3) -> nn.Module:
+    """The last convolution: a transposed one back to the input's grid, or 1x1x1 where the stem kept it."""
+    if stride == (1, 1, 1):
+        return nn.Conv3d(width, len(CLASSES), 1)
+    return enlarging(3, width, len(CLASSES), stride)
+
+
+def _arriving(shape: UShape) -> Sequence[int]:
+    """Channels that each level below the finest reads on the way down."""
+    return shape.widths[1:] if shape.down == "strided" else shape.widths[:-1]
+
+
+def _reduction(shape: UShape, coarse: int, fine: int, stride: Shape3) -> nn.Module:
+    """From a level to the next coarser one."""
+    if shape.down == "maxpool":
+        return nn.MaxPool3d(stride, stride)
+    convolution = nn.Conv3d(fine, coarse, stride, stride=stride, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(coarse), nn.ReLU())
