@@ -28,7 +28,8 @@ from cinert.files import read_json, write_json
 from cinert.network import Network, random_weights
 from cinert.onnx import network_input_shape, network_model
 from cinert.sampling import random_arch
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 
 RESULTS = Path(__file__).parent / "results"
 TOLERANCE = 1e-3

@@ -31,7 +31,7 @@ from cinert.data.patients import Patient, load_frame
 from cinert.environment import default_threads, library_version
 from cinert.files import read_json, write_json
 from cinert.localiser_net import localiser_model
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.localise import LocaliserSettings, load_views, train_localiser
 
 RESULTS = Path(__file__).parent / "results"

@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.compare.markdown import table
 from cinert.network import edge_name
 from cinert.paths import Edge
-from cinert.space import Space, load_space
+from cinert.space import Space
+from cinert.spaces import load_space
 from search.relaxation import ArchParameters
 from search.sampled import draw_mixture
 from search.supernet import Supernet

@@ -25,7 +25,7 @@ from cinert.data.phantom import write_phantom
 from cinert.environment import library_version
 from cinert.files import write_json
 from cinert.quality import CALIBRATION, FEATURES, STRUCTURES, QualityModel, Term, VolumeRange
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.timing import percentiles_ms
 
 RESULTS = Path(__file__).parent / "results"

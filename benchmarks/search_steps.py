@@ -18,7 +18,8 @@ from monai.networks.nets import DiNTS, TopologySearch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cinert.space import CLASSES, Shape3, Space, load_space
+from cinert.space import CLASSES, Shape3, Space
+from cinert.spaces import load_space
 from search.methods import Mixture
 from search.relaxation import ArchParameters
 from search.sampled import draw_mixture

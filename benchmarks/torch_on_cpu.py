@@ -30,7 +30,7 @@ from cinert.backends.allocator import keep_memory
 from cinert.backends.cpu_layers import with_cpu_layers
 from cinert.files import check_output_file, write_json
 from cinert.onnx import network_model
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 WAYS = ("as PyTorch has it", "own layers", "own layers, memory kept")
 _POOL_SHAPE = (1, 16, 10, 64, 56)

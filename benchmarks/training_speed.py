@@ -28,7 +28,8 @@ from cinert.environment import cpu_name, library_version
 from cinert.files import check_output_file, write_json
 from cinert.network import build_network
 from cinert.sampling import random_arch
-from cinert.space import CLASSES, Space, load_space
+from cinert.space import CLASSES, Space
+from cinert.spaces import load_space
 from search.training_layers import use_training_layers
 
 BATCH = 4

@@ -20,6 +20,8 @@ from cinert.files import read_yaml, write_text
 from cinert.paths import CELL_KINDS, EDGE_KINDS, CellKind, Edge, Path, union, walk
 from cinert.schema import check_keys, check_schema
 from cinert.space import OpName, Space
+from cinert.ushape import arch as ushape
+from cinert.ushape.arch import UShapeArch
 
 SCHEMA, VERSION = "cinert.arch", 1
 
@@ -210,6 +212,8 @@ def arch_from_dict(document: Mapping[str, Any], *, source: str) -> Architecture:
     """The same for what was read before."""
     if document.get("schema") == baseline.SCHEMA:
         return read_baseline(document, source=source)
+    if document.get("schema") == ushape.SCHEMA:
+        return UShapeArch.from_dict(document, source=source)
     return Arch.from_dict(document, source=source)
 
 

@@ -21,6 +21,8 @@ from cinert.paths import Edge
 from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Space
 from cinert.tensors import read_tensors
+from cinert.ushape.arch import UShapeArch
+from cinert.ushape.network import UShapeNetwork
 from cinert.vertices import vertex_values
 
 
@@ -120,6 +122,8 @@ def build_network(arch: Architecture) -> Segmenter:
         return Network(arch)
     if isinstance(arch, Baseline):
         return build_baseline(arch)
+    if isinstance(arch, UShapeArch):
+        return UShapeNetwork(arch)
     raise TypeError(f"{type(arch).__name__} is neither a searched architecture nor a baseline")
 
 

@@ -8,12 +8,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cinert.errors import BadInputError
-from cinert.files import read_yaml
 from cinert.schema import check_keys, check_schema, plain, read_number, read_triple
 
 SCHEMA, VERSION = "cinert.space", 1
@@ -162,20 +159,3 @@ class Space:
             except (TypeError, ValueError) as error:
                 raise BadInputError(f"{source}: {name} is {document[name]!r}: {error}.") from error
         return cls(**values, source=source)
-
-
-def load_space(name_or_file: str) -> Space:
-    """Load a preset by name, or a YAML file by path.
-
-    Raises:
-        BadInputError: neither a preset nor a readable file, or a file that does not describe a space.
-    """
-    if name_or_file in PRESETS:
-        with resources.as_file(resources.files("cinert") / "presets" / f"{name_or_file}.yaml") as path:
-            return Space.from_dict(read_yaml(path, "the space"), source=f"preset {name_or_file}")
-    path = Path(name_or_file)
-    if not path.is_file():
-        raise BadInputError(
-            f"space {name_or_file!r} is neither a preset nor a file.", hint=f"presets: {', '.join(PRESETS)}."
-        )
-    return Space.from_dict(read_yaml(path, "the space"), source=str(path))

@@ -15,7 +15,8 @@ from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file
-from cinert.space import Space, load_space
+from cinert.space import Space
+from cinert.spaces import load_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
 from latency.checkpoint import checkpoint_path

@@ -11,7 +11,8 @@ import click
 from cinert.cli import FiniteRange, command, data_option, fold_option, reserve, seed_option, wait_option
 from cinert.errors import VerdictError
 from cinert.files import check_writable
-from cinert.space import Relaxation, load_space
+from cinert.space import Relaxation
+from cinert.spaces import load_space
 from search.choose import chosen_method, refuse_unread_options, search_settings
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
 from search.methods import (

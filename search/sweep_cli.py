@@ -10,7 +10,7 @@ import click
 from cinert.cli import command, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.cli_options import amp_option, device_option, read_patients_of, say_what_was_clipped
 from search.methods import METHODS, SELECTION_EPOCHS, TRAINED, TRAINED_EPOCHS, own
 from search.say import report_sweep, say

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cinert.arch import load_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.lut import load_lut
 
 

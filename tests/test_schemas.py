@@ -19,7 +19,8 @@ from bench.quality_fit import Aim, fit_quality
 from bench.quality_worth import cross_validated, unseen_corruption_auroc, worth
 from bench.robustness import MaskSample
 from cinert.quality import FEATURES
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from latency.calibration import GROUP_NAMES, CalibrationNetwork, fit_calibration
 from latency.lut import load_lut
 

@@ -10,7 +10,7 @@ from cinert.backends import resolve_backend
 from cinert.cli import progress_bar
 from cinert.environment import binding_differences, default_threads, fingerprint
 from cinert.errors import BadInputError
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.lut import Lut, load_lut
 from search.data import load_fold
 from search.device import resolve_device

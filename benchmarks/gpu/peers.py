@@ -30,7 +30,7 @@ from cinert.files import write_json
 from cinert.onnx import network_model
 from cinert.quiet import MachineWatch
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.timing import Clock, Protocol, anchor_floor, measure_interleaved, summarise
 
 _TENSORRT = {"trt": TensorRtBackend, "trt-rtx": TensorRtRtxBackend}

@@ -26,7 +26,8 @@ from cinert.files import check_output_file, write_json
 from cinert.network import build_network
 from cinert.paths import legal_edges, union
 from cinert.sampling import random_arch
-from cinert.space import Space, load_space
+from cinert.space import Space
+from cinert.spaces import load_space
 from search.device import resolve_device
 from search.precision import MixedPrecision
 from search.relaxation import ArchParameters

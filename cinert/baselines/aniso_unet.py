@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from cinert.baselines.base import Baseline
-from cinert.schema import plain
 from cinert.space import Space
 from cinert.ushape.shape import UShape
 
@@ -73,6 +72,6 @@ class AnisoUNet(Baseline):
         )
 
     @classmethod
-    def default_widths(cls, levels: int) -> tuple[int, ...]:
+    def default_widths(cls, levels: int) -> tuple[int, ...]:  # noqa: ARG003 - its levels are its own
         """Four levels unless the user says otherwise, whatever the space has."""
         return WIDTHS

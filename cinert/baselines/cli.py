@@ -12,7 +12,7 @@ from cinert.baselines.kinds import KINDS, design
 from cinert.cli import command, console
 from cinert.errors import BadInputError
 from cinert.files import check_writable
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 
 def parse_widths(text: str | None) -> tuple[int, ...] | None:

@@ -1,8 +1,8 @@
 """What a level is made of: each block is a row of convolutions, from which module, price and weights all follow.
 
-Torch-free. Slices of a cardiac stack are 5 to 10 mm apart and pixels 1 to 3 mm wide, so kernels that stay within a slice
-see as much of the heart for a third of the work. Source of the kinds: in-plane before cubic kernels, nnU-Net (Isensee
-2021); pseudo-3D, P3D (Qiu 2017) and R(2+1)D (Tran 2018); separable, MobileNet (Howard 2017).
+Torch-free. Slices of a cardiac stack are 5 to 10 mm apart and pixels 1 to 3 mm wide, so kernels that stay within a
+slice see as much of the heart for a third of the work. Source of the kinds: in-plane before cubic kernels, nnU-Net
+(Isensee 2021); pseudo-3D, P3D (Qiu 2017) and R(2+1)D (Tran 2018); separable, MobileNet (Howard 2017).
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ BLOCKS: Mapping[str, BlockSpec] = {
             ConvSpec(kernel_DHW=IN_PLANE, depthwise=True, activation=False),
             ConvSpec(kernel_DHW=POINT),
         ),
-        _block(
-            "separable", ConvSpec(kernel_DHW=CUBE, depthwise=True, activation=False), ConvSpec(kernel_DHW=POINT)
-        ),
+        _block("separable", ConvSpec(kernel_DHW=CUBE, depthwise=True, activation=False), ConvSpec(kernel_DHW=POINT)),
     )
 }
 """Every block by its name. All give the level's width and keep its size."""

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cinert.baselines.blocks import enlarging
+from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Shape3
+from cinert.ushape.arch import UShapeArch
 from cinert.ushape.blocks import BLOCKS, ConvSpec
 from cinert.ushape.shape import Blocks, UShape
 
@@ -104,9 +106,7 @@ class UBody(nn.Module):
         for down, level in zip(self.down, self.encoder[1:], strict=True):
             skipped.append(x)
             x = level(down(x))
-        for enlarge, level, fine in zip(
-            reversed(self.enlarge), reversed(self.decoder), reversed(skipped), strict=True
-        ):
+        for enlarge, level, fine in zip(reversed(self.enlarge), reversed(self.decoder), reversed(skipped), strict=True):
             up = enlarge(x)
             x = level(torch.cat((fine, up), dim=1) if self.concatenate else fine + up)
         logits: Tensor = self.head(x)
@@ -131,3 +131,16 @@ def _reduction(shape: UShape, coarse: int, fine: int, stride: Shape3) -> nn.Modu
         return nn.MaxPool3d(stride, stride)
     convolution = nn.Conv3d(fine, coarse, stride, stride=stride, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm3d(coarse), nn.ReLU())
+
+
+class UShapeNetwork(Segmenter):
+    """Maps an image (B, in_channels, D, H, W) to logits (B, classes, D, H, W)."""
+
+    def __init__(self, arch: UShapeArch) -> None:
+        super().__init__(arch)
+        self.body = UBody(arch.shape, arch.in_channels)
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        """Run all levels."""
+        logits: Tensor = self.body(x_BCDHW)
+        return logits

@@ -15,7 +15,7 @@ from cinert.bundle_manifest import Parity, TensorSpec
 from cinert.bundle_write import write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 SHAPE = (12, 32, 32)
 PHASES = 6

@@ -20,7 +20,8 @@ from cinert.environment import fingerprint
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import CLASSES, load_space
+from cinert.space import CLASSES
+from cinert.spaces import load_space
 from export.engine import export_bundle
 from export.parity import random_images
 from export.pricing import Pricing

@@ -13,7 +13,7 @@ from bench.model_cli import bench_model
 from bench.model_figures import feasibility, figures, flops_fitted, residuals
 from bench.model_networks import calibration_networks, held_out_networks
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.calibration import GROUP_NAMES
 from latency.cli import bench_ops
 from latency.estimate import estimate, estimate_groups

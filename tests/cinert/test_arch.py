@@ -6,7 +6,8 @@ import yaml
 from cinert.arch import Arch, NodeEdge, live_edges, load_arch, save_arch, yields_nothing
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -11,7 +11,7 @@ from cinert.errors import BackendUnavailableError, BadInputError
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 ON_CPU = ("torch", "ort", "openvino")
 # Notes of third parties while a program is exported or loaded; they concern their own code.

@@ -22,7 +22,7 @@ from cinert.errors import BackendUnavailableError, BadInputError, ExitCode
 from cinert.files import sha256_of_file
 from cinert.quality import CALIBRATION, FEATURES, QualityModel, Term, VolumeRange
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 SHAPE = (4, 16, 16)
 SPACE = dataclasses.replace(load_space("demo"), name="tiny", input_shape_DHW=SHAPE)

@@ -8,7 +8,8 @@ from cinert.arch import Arch, NodeEdge
 from cinert.errors import BadInputError
 from cinert.network import Network, fold_batch_norm, load_weights, random_weights
 from cinert.sampling import random_arch
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from cinert.vertices import vertex_values
 
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from cinert.errors import BadInputError
-from cinert.space import PRESETS, Space, load_space
+from cinert.space import PRESETS, Space
+from cinert.spaces import load_space
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -6,7 +6,7 @@ import pytest
 
 from cinert.arch import Arch, NodeEdge, repeats
 from cinert.paths import Edge
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.vertices import Sum, cell_values, vertex_values
 
 CONV, POOL, SAME = (

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from cinert.arch import Arch, save_arch
 from cinert.network import Network, random_weights
 from cinert.sampling import random_arch
-from cinert.space import CLASSES, load_space
+from cinert.space import CLASSES
+from cinert.spaces import load_space
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.lut import Row
 from latency.parts import PartCatalogue
 

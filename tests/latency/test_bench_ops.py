@@ -4,7 +4,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.cli import bench_ops
 from latency.lut import load_lut
 

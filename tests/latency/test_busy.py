@@ -8,7 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.timing import Protocol
 from latency import profile
 from latency.cli import bench_ops

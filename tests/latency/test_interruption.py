@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from cinert.device_lock import hold_device
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.timing import Protocol, Visit, is_tight, summarise
 from latency.cli import bench_ops
 from latency.lut import load_lut

@@ -5,7 +5,7 @@ import pytest
 
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.compare import compare
 from latency.cost import SpaceCosts
 from latency.estimate import estimate

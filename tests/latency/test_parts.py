@@ -11,7 +11,8 @@ from cinert.network import Network, fold_batch_norm
 from cinert.onnx import network_model
 from cinert.paths import legal_edges
 from cinert.sampling import random_arch
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from latency.breakdown import arch_parts
 from latency.design import count_matrix, designed_networks
 from latency.parts import PartCatalogue, input_shapes, make_part

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cinert.errors import BadInputError
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.breakdown import break_down, count_vector
 from latency.composition import composed
 from latency.design import count_matrix, designed_networks

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from latency.parts import PartCatalogue
 from latency.terms import price_terms, terms_of
 

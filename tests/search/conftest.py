@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cinert.data.dataset import Sample
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.cost import SpaceCosts
 from latency.lut import save_lut
 from search.data import FoldData, PatientRecord

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.draw_curves import draw_search, draw_training
 from search.entropy import choice_entropies
 from search.relaxation import ArchParameters

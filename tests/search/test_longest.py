@@ -9,7 +9,7 @@ import torch
 
 from cinert.errors import BadInputError
 from cinert.paths import EDGE_KINDS, count_paths, legal_edges, walk
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.longest import longest_paths
 from search.relaxation import ArchParameters
 

@@ -10,7 +10,7 @@ from cinert.baselines.kinds import design
 from cinert.network import build_network
 from cinert.ops import make_op
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.training_layers import use_training_layers
 
 

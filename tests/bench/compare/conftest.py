@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from bench.compare.setting import Setting, Terms
 from cinert.backends import get_backend
 from cinert.data.cli import make_phantom
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.data import FoldData, load_fold
 
 

@@ -10,7 +10,7 @@ from bench.compare.recipes import Designed, Searched, Trained
 from bench.compare.stages import STAGES
 from bench.compare.suites import NETWORKS, SUITES, random_networks
 from cinert.errors import BadInputError
-from cinert.space import load_space
+from cinert.spaces import load_space
 from search.methods import METHODS, TRAINED
 
 PAPER_SPACE = {

@@ -4,7 +4,7 @@ import pytest
 
 from cinert.baselines.kinds import KINDS
 from cinert.baselines.unet3d import UNet3d
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 
 @pytest.fixture

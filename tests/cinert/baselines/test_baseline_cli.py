@@ -15,7 +15,8 @@ from cinert.baselines.kinds import KINDS
 from cinert.baselines.networks import NETWORKS
 from cinert.bundle import open_bundle
 from cinert.data.phantom import write_phantom
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from export.cli import export_engine
 from latency.lut import save_lut
 from search.train_cli import train_arch

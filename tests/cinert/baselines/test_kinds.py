@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 from cinert.arch import load_arch, save_arch
 from cinert.baselines.kinds import KINDS
 from cinert.errors import BadInputError
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")
 """Kinds that keep the slices apart."""

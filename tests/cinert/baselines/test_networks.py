@@ -14,7 +14,8 @@ from cinert.backends import get_backend
 from cinert.baselines.kinds import KINDS
 from cinert.network import build_network, fold_batch_norm, random_weights
 from cinert.onnx import network_model
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from cinert.typed.half import to_half
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")

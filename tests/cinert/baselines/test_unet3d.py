@@ -6,7 +6,7 @@ import yaml
 from cinert.arch import load_arch, save_arch
 from cinert.baselines.unet3d import UNet3d
 from cinert.errors import BadInputError
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 
 def test_it_reads_back_and_its_digest_is_of_what_is_deployed(tmp_path, unet):

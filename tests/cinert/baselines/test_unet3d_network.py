@@ -8,7 +8,7 @@ from cinert.errors import BadInputError
 from cinert.network import build_network, load_weights, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 WIDTHS = (12, 24, 48, 96)
 

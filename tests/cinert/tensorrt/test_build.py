@@ -10,7 +10,7 @@ from cinert.backends.tensorrt.build import BuildOptions
 from cinert.errors import BadInputError, VerdictError
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.typed import TypedOnnx
 
 

@@ -10,7 +10,7 @@ from cinert.bundle_write import write_bundle
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from export.dice_gate import parity_not_run
 from export.engine import spec_of, tensor_specs
 from export.parity import TOLERANCE

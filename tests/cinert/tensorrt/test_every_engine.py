@@ -11,7 +11,8 @@ from cinert.localiser_net import LocaliserNet, localiser_model
 from cinert.network import random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import PRESETS, load_space
+from cinert.space import PRESETS
+from cinert.spaces import load_space
 from latency.parts import part_model
 
 PRECISIONS = ("fp32", "fp16")

@@ -9,7 +9,7 @@ from cinert.device_memory import installed, open_device
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 
 pytestmark = pytest.mark.gpu
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 0.1}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.noise_ranges import with_noise_ranges
 from latency.parts import part_model
 

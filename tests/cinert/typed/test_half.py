@@ -12,7 +12,7 @@ from cinert.baselines.unet3d import UNet3d
 from cinert.network import random_weights
 from cinert.onnx import export_onnx, network_model
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.typed.half import to_half
 
 

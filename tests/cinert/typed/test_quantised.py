@@ -13,7 +13,7 @@ from cinert.errors import BadInputError
 from cinert.onnx import export_onnx, network_model
 from cinert.ops import Concatenate
 from cinert.sampling import random_arch
-from cinert.space import load_space
+from cinert.spaces import load_space
 from cinert.typed import typed_onnx
 
 

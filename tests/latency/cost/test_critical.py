@@ -9,7 +9,7 @@ import torch
 
 from cinert.arch import Arch, NodeEdge
 from cinert.paths import CELL_KINDS, EDGE_KINDS, legal_edges, walk
-from cinert.space import load_space
+from cinert.spaces import load_space
 from latency.cost import Relaxed, SpaceCosts
 from latency.cost_critical import critical_cell_ms, critical_path_ms
 from latency.cost_flow import edge_marginals, forward_shares, path_shares
