@@ -73,9 +73,14 @@ class UBody(nn.Module):
     def __init__(self, shape: UShape, channels_in: int) -> None:
         super().__init__()
         widths = shape.widths
-        padding = [size // 2 for size in shape.stem_kernel]
+        d, h, w = shape.stem_kernel
         stem = nn.Conv3d(
-            channels_in, widths[0], shape.stem_kernel, stride=shape.stem_stride, padding=padding, bias=False
+            channels_in,
+            widths[0],
+            shape.stem_kernel,
+            stride=shape.stem_stride,
+            padding=(d // 2, h // 2, w // 2),
+            bias=False,
         )
         self.stem = nn.Sequential(stem, nn.BatchNorm3d(widths[0]), nn.ReLU())
         before = [widths[0], *_arriving(shape)]
