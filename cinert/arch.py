@@ -203,6 +203,10 @@ class Arch:
         )
 
 
+Searched = Arch | UShapeArch
+"""Networks that come from a space: those that a LUT can price."""
+
+
 def load_arch(path: FilePath) -> Architecture:
     """Read the file of a searched network or of a baseline; raises BadInputError naming the file and the key."""
     return arch_from_dict(read_yaml(path, "the architecture"), source=str(path))

@@ -22,8 +22,8 @@ from latency.terms import Matrix, Vector
 
 GROUPS: Mapping[str, str] = {
     **dict.fromkeys(("conv", "dilated"), "convolution"),
-    **dict.fromkeys(("separable", "maxpool", "identity"), "light"),
-    **dict.fromkeys(("pre.ct", "pre.ns", "pre.ep"), "transition"),
+    **dict.fromkeys(("separable", "maxpool", "identity", "depthwise"), "light"),
+    **dict.fromkeys(("pre.ct", "pre.ns", "pre.ep", "pool", "strided", "enlarge"), "transition"),
     **dict.fromkeys(("concat", "merge"), "glue"),
     **dict.fromkeys(("stem", "head", "constant"), "ends"),
 }

@@ -11,6 +11,7 @@ from cinert.schema import check_keys
 from latency.checks import checked_ms
 from latency.composition import RULES, Rule
 from latency.parts import PartKey
+from latency.ushape.prices import TermPrices
 
 _FIGURES = ("ms", "error_ms", "networks", "from_networks")
 
@@ -54,6 +55,8 @@ class Prices:
     """Ninety per cent of held-out short networks lie within this fraction of the estimate (cross-validated)."""
     overlap: float
     """Sustained frames/s with successive frames overlapped, times latency in seconds."""
+    terms: TermPrices | None = None
+    """Of a space of U-shaped networks: the price of any part, of which `parts` holds those that were timed alone."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """The networks that were timed, and how well the model fits them."""
 
@@ -65,6 +68,7 @@ class Prices:
             "relative_error_90": self.relative_error_90,
             "overlap": self.overlap,
             "parts": [price.to_dict() for price in self.parts.values()],
+            **({} if self.terms is None else {"terms": self.terms.to_dict()}),
             "report": dict(self.report),
         }
 
@@ -76,14 +80,18 @@ class Prices:
             BadInputError: an unknown key or rule, a time that is NaN, infinite or negative.
         """
         numbers = ["constant_ms", "relative_error_90", "overlap"]
-        check_keys(document, required=[*numbers, "composition", "parts", "report"], source=source)
+        check_keys(
+            document, required=[*numbers, "composition", "parts", "report"], optional=["terms"], source=source
+        )
         rule = document["composition"]
         if rule not in RULES:
             raise BadInputError(f"{source}: composition is {rule!r}, expected one of {', '.join(RULES)}.")
         prices = [Price.from_dict(item, source=source) for item in document["parts"]]
+        terms = document.get("terms")
         return cls(
             parts={price.key.label: price for price in prices},
             composition=rule,
+            terms=None if terms is None else TermPrices.from_dict(terms, source=f"{source}.terms"),
             report=document["report"],
             **{name: checked_ms(document[name], f"{source}.{name}") for name in numbers},
         )
