@@ -12,9 +12,10 @@ from cinert.onnx import network_model
 from cinert.timing import Clock, Protocol, anchor_floor, quiet_medians
 from latency.calibration import Calibration, CalibrationNetwork, fit_calibration
 from latency.checkpoint import Checkpoint
+from latency.clocks import frame_interval, host_to_host
 from latency.estimate import estimate_groups
 from latency.lut import Lut
-from latency.profile import Report, Setup, anchored, frame_interval, host_to_host, measure_models
+from latency.profile import Report, Setup, anchored, measure_models
 from latency.terms import Vector
 
 AGAIN = 30

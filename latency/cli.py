@@ -150,11 +150,8 @@ def bench_ops(
         check_output_file(path)
         if plot and path.suffix == ".png":
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
-    reserve(device_of(backend, device), "measure", wait=wait)
-    number = networks or networks_by_default(space, chosen)
-    for job_backend, job_precision, path in jobs:
-        job_backend.cuda_graph = cuda_graph
-        setup = Setup(
+    setups = [
+        Setup(
             backend=job_backend,
             device=device,
             threads=threads or default_threads(),
@@ -163,6 +160,12 @@ def bench_ops(
             seed=seed,
             clock=cast(ClockName, clock),
         )
+        for job_backend, job_precision, _ in jobs
+    ]
+    reserve(device_of(backend, device), "measure", wait=wait)
+    number = networks or networks_by_default(space, chosen)
+    for setup, (job_backend, _, path) in zip(setups, jobs, strict=True):
+        job_backend.cuda_graph = cuda_graph
         lut = _measure(space, setup, number, path, restart=restart)
         if plot:
             draw_lut(path.with_suffix(".png"), lut)

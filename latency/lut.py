@@ -211,12 +211,14 @@ def load_lut(path: Path) -> Lut:
     if "anchor_ms" in document["protocol"]:
         checked_ms(document["protocol"]["anchor_ms"], f"{source}: protocol.anchor_ms")
     roofline, calibration = document.get("roofline"), document["calibration"]
+    space = space_from_dict(document["space"], source=f"{source}: space")
+    shaped = isinstance(space, UShapeSpace)
     lut = Lut(
-        space=space_from_dict(document["space"], source=f"{source}: space"),
+        space=space,
         fingerprint=document["fingerprint"],
         protocol=document["protocol"],
         rows=tuple(_row_from_dict(item, source) for item in document["rows"]),
-        prices=Prices.from_dict(document["prices"], source=f"{source}: prices"),
+        prices=Prices.from_dict(document["prices"], source=f"{source}: prices", with_terms=shaped),
         load=LoadFactor.from_dict(document["load"], source=f"{source}: load"),
         calibration=None
         if calibration is None

@@ -73,25 +73,28 @@ class Prices:
         }
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any], *, source: str) -> Prices:
+    def from_dict(cls, document: Mapping[str, Any], *, source: str, with_terms: bool = False) -> Prices:
         """Read what `to_dict` wrote.
+
+        Args:
+            document: of `to_dict`.
+            source: for messages.
+            with_terms: whether it is of a space of U-shaped networks.
 
         Raises:
             BadInputError: an unknown key or rule, a time that is NaN, infinite or negative.
         """
         numbers = ["constant_ms", "relative_error_90", "overlap"]
-        check_keys(
-            document, required=[*numbers, "composition", "parts", "report"], optional=["terms"], source=source
-        )
+        own = ["terms"] if with_terms else []
+        check_keys(document, required=[*numbers, "composition", "parts", *own, "report"], source=source)
         rule = document["composition"]
         if rule not in RULES:
             raise BadInputError(f"{source}: composition is {rule!r}, expected one of {', '.join(RULES)}.")
         prices = [Price.from_dict(item, source=source) for item in document["parts"]]
-        terms = document.get("terms")
         return cls(
             parts={price.key.label: price for price in prices},
             composition=rule,
-            terms=None if terms is None else TermPrices.from_dict(terms, source=f"{source}.terms"),
+            terms=TermPrices.from_dict(document["terms"], source=f"{source}.terms") if with_terms else None,
             report=document["report"],
             **{name: checked_ms(document[name], f"{source}.{name}") for name in numbers},
         )

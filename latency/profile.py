@@ -31,7 +31,7 @@ from cinert.timing import (
     measure_interleaved,
 )
 from latency.checkpoint import Checkpoint
-from latency.clocks import ClockName, Now, device_only, frame_interval, host_to_host
+from latency.clocks import ClockName, device_only, frame_interval, host_to_host
 from latency.family import (
     anchor_network,
     key_model,
@@ -80,14 +80,9 @@ class Setup:
                 hint="give --threads 1 and a back end that runs on the CPU, or leave --clock out.",
             )
 
-    @property
-    def now(self) -> Now:
-        """Reads the clock, in nanoseconds."""
-        return time.process_time_ns if self.clock == "cpu" else time.perf_counter_ns
-
-    def timed(self, clock: Callable[..., Clock]) -> Callable[[Runner], Clock]:
+    def timed(self, clock: Callable[..., Clock]) -> Callable[..., Clock]:
         """`host_to_host` or `device_only` by this setup's clock."""
-        return functools.partial(clock, now=self.now)
+        return clock if self.clock == "wall" else functools.partial(clock, now=time.process_time_ns)
 
     def runner(self, model: Model) -> Runner:
         """Compile and load a model, filled with noise."""
@@ -176,7 +171,7 @@ def measure_models(
 def anchored(setup: Setup, space: AnySpace) -> Iterator[Clock]:
     """Load the anchor."""
     with setup.runner(network_model(anchor_network(space))) as runner:
-        yield host_to_host(runner, setup.now)
+        yield setup.timed(host_to_host)(runner)
 
 
 def _load_block(

@@ -12,7 +12,7 @@ from cinert.cli import FiniteRange, command, data_option, fold_option, reserve, 
 from cinert.errors import VerdictError
 from cinert.files import check_writable
 from cinert.space import Relaxation
-from cinert.spaces import load_space
+from cinert.spaces import cells_only, load_space
 from search.choose import chosen_method, refuse_unread_options, search_settings
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
 from search.methods import (
@@ -198,7 +198,7 @@ def nas_search(
         refuse_unread_options(method, chosen)
         check_writable(output / "arch.yaml")
         lut = load_lut(lut_path)
-        space = lut.space if space_name is None else load_space(space_name)
+        space = cells_only(lut.space) if space_name is None else load_space(space_name)
         if chosen is not None:
             space = dataclasses.replace(space, relaxation=chosen.relaxation)
         require_paths(space, paths)

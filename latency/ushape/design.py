@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -76,5 +77,5 @@ def default_ushapes(space: UShapeSpace, precision: Precision) -> int:
 
 def anchor_ushape(space: UShapeSpace) -> UShapeArch:
     """A small network that is the same for every measurement of a space: the smallest one on the smallest grid."""
-    voxels = [int(np.prod(grid.shape_DHW)) for grid in space.grids]
+    voxels = [math.prod(grid.shape_DHW) for grid in space.grids]
     return UShapeArch(space=space, grid_number=voxels.index(min(voxels)), shape=space.smallest, source="anchor")

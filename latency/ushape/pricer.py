@@ -57,7 +57,18 @@ class UShapePricer:
         Args:
             shape: a network of the space.
             grid_number: position of its grid in the space.
+
+        Raises:
+            BadInputError: the LUT lacks a part; all missing ones are listed.
         """
+        try:
+            return self._shape_ms(shape, grid_number)
+        except BadInputError:
+            # Some place lacks a part; the message is to list those of all places.
+            self.lut.price_ms(Counter(self._grids[grid_number].network(shape)))
+            raise
+
+    def _shape_ms(self, shape: UShape, grid_number: int) -> float:
         widths, total = shape.widths, self._constant_ms
         known, last = self._known, len(widths) - 1
         for level, width in enumerate(widths):
