@@ -1,12 +1,11 @@
 """Estimates of U-shaped networks in microseconds each: a search looks at 10^5 of them.
 
-What a level costs depends on its width, what arrives there and its blocks alone, so that each of these is priced once.
+A block costs the same wherever it stands in a level, for the channels that it reads and gives: each is priced once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from cinert.errors import BadInputError
 from cinert.ushape.arch import UShapeArch
@@ -16,7 +15,8 @@ from latency.lut import Lut
 from latency.parts import PartKey
 from latency.ushape.parts import grid_parts
 
-_Place = tuple[int | str | Blocks, ...]
+_Place = tuple[int, int, str, int, int]
+"""Grid, level, what stands there, channels in and width."""
 
 
 class UShapePricer:
@@ -68,38 +68,49 @@ class UShapePricer:
             self.lut.price_ms(Counter(self._grids[grid_number].network(shape)))
             raise
 
-    def _shape_ms(self, shape: UShape, grid_number: int) -> float:
-        widths, total = shape.widths, self._constant_ms
-        known, last = self._known, len(widths) - 1
-        for level, width in enumerate(widths):
-            before = widths[level - 1] if level else 0
-            place: _Place = (grid_number, "down", level, before, width, shape.encoder[level])
-            ms = known.get(place)
-            total += self._down(place, grid_number, level, widths, shape.encoder[level]) if ms is None else ms
-            if level < last:
-                place = (grid_number, "up", level, widths[level + 1], width, shape.decoder[level])
-                ms = known.get(place)
-                total += self._up(place, grid_number, level, widths, shape.decoder[level]) if ms is None else ms
+    def _shape_ms(self, shape: UShape, grid: int) -> float:
+        widths, parts, total = shape.widths, self._grids[grid], self._constant_ms
+        for level, blocks in enumerate(shape.encoder):
+            width = widths[level]
+            if level:
+                total += self._of((grid, level, "down", widths[level - 1], width))
+            else:
+                total += self._of((grid, level, "ends", width, width))
+            total += self._blocks_ms(grid, level, parts.encoder_channels(level, widths), width, blocks)
+        for level, blocks in enumerate(shape.decoder):
+            width = widths[level]
+            total += self._of((grid, level, "up", widths[level + 1], width))
+            total += self._blocks_ms(grid, level, parts.decoder_channels(width), width, blocks)
         return total
 
-    def _down(self, place: _Place, grid: int, level: int, widths: tuple[int, ...], blocks: Blocks) -> float:
-        """What leads to a level, and its blocks; at the finest level stem and head."""
-        parts, width = self._grids[grid], widths[level]
-        if level:
-            ends = [parts.reduction(level - 1, widths[level - 1], width)]
-        else:
-            ends = [parts.stem(width), parts.head(width)]
-        return self._price(place, [*ends, *parts.blocks(blocks, level, parts.encoder_channels(level, widths), width)])
+    def _blocks_ms(self, grid: int, level: int, channels_in: int, width: int, blocks: Blocks) -> float:
+        total = 0.0
+        for name in blocks:
+            total += self._of((grid, level, name, channels_in, width))
+            channels_in = width
+        if self.space.residual and len(blocks) > 1:
+            total += self._of((grid, level, "merge", width, width))
+        return total
 
-    def _up(self, place: _Place, grid: int, level: int, widths: tuple[int, ...], blocks: Blocks) -> float:
-        """What leads back to a level, its joining, and its blocks."""
-        parts, width = self._grids[grid], widths[level]
-        ends = [parts.enlarging(level, widths[level + 1], width), parts.joining(level, width)]
-        return self._price(place, [*ends, *parts.blocks(blocks, level, parts.decoder_channels(width), width)])
-
-    def _price(self, place: _Place, keys: Iterable[PartKey]) -> float:
-        counts = Counter(keys)
-        prices = self.lut.price_ms(counts)
-        ms = sum(count * prices[key] for key, count in counts.items())
-        self._known[place] = ms
+    def _of(self, place: _Place) -> float:
+        ms = self._known.get(place)
+        if ms is None:
+            counts = Counter(self._keys(*place))
+            prices = self.lut.price_ms(counts)
+            ms = self._known[place] = sum(count * prices[key] for key, count in counts.items())
         return ms
+
+    def _keys(self, grid: int, level: int, what: str, channels: int, width: int) -> list[PartKey]:
+        """The parts of a place: a block by its name, or what stands between levels and at the ends."""
+        parts = self._grids[grid]
+        match what:
+            case "ends":
+                return [parts.stem(width), parts.head(width)]
+            case "down":
+                return [parts.reduction(level - 1, channels, width)]
+            case "up":
+                return [parts.enlarging(level, channels, width), parts.joining(level, width)]
+            case "merge":
+                return [parts.merge(level, width)]
+            case block:
+                return list(parts.blocks((block,), level, channels, width))
