@@ -13,6 +13,8 @@ CANDIDATES = "candidates.json"
 """Scores of networks that were trained: what a search by trainings continues with."""
 CANDIDATE = "candidate.safetensors"
 """Checkpoint of the last training that such a search began; gone when it ends."""
+INHERITED = "inherited.safetensors"
+"""What the found network takes over from a one-shot search: `train-arch --init` begins with it."""
 ARCH, PICTURE, CONFIG, LOG = "arch.yaml", "arch.png", "config.json", "search.log"
 FRONT, TENSORBOARD = "pareto", "tensorboard/search"
 """Folders."""
@@ -25,7 +27,7 @@ def seed_folder(folder: Path, seed: int) -> Path:
 
 def clear_run(folder: Path) -> None:
     """Throw away a search of whatever kind, with its seeds; what a training left beside it stays."""
-    for name in (SUPERNET, CANDIDATES, CANDIDATE, ARCH, PICTURE, CONFIG, LOG):
+    for name in (SUPERNET, CANDIDATES, CANDIDATE, INHERITED, ARCH, PICTURE, CONFIG, LOG):
         (folder / name).unlink(missing_ok=True)
     for name in (FRONT, TENSORBOARD):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,12 @@ class Grid:
 
     shape_DHW: Shape3
     spacing_mm: tuple[float, float, float]
+
+    @property
+    def field_of_view_mm(self) -> tuple[float, float, float]:
+        """Extent along D, H, W."""
+        d, h, w = (count * mm for count, mm in zip(self.shape_DHW, self.spacing_mm, strict=True))
+        return d, h, w
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers."""
@@ -102,6 +109,10 @@ class UShapeSpace:
             positive = min(grid.spacing_mm) > 0 and min(grid.shape_DHW) >= 1
             self._require(positive, "grids", "positive sizes and millimetres")
             self.largest.check(self.source, grid.shape_DHW)
+        # So that the masks of all networks can be brought to one grid and compared.
+        first = self.grids[0].field_of_view_mm
+        same = all(math.dist(grid.field_of_view_mm, first) < 1e-3 * min(first) for grid in self.grids)
+        self._require(same, "grids", "grids that cover the same field of view in millimetres")
 
     def _require(self, condition: bool, key: str, expected: str) -> None:
         if not condition:

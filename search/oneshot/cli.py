@@ -1,0 +1,149 @@
+"""`nas-search` in a space of U-shapes: what the command does there, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from cinert.architecture import InputGrid
+from cinert.errors import BadInputError
+from cinert.ushape.space import UShapeSpace
+from search.cli_options import bar_of, read_patients_of, say_what_was_clipped
+from search.say import say
+
+if TYPE_CHECKING:
+    import torch
+
+    from latency.lut import Lut
+    from search.oneshot.run import OneShotResult
+
+METHOD = "cinert"
+_READ = {
+    "lut_path", "space_name", "data", "fold", "method", "budget_ms", "epochs", "candidates", "least_share", "seed",
+    "output", "batch_size", "learning_rate", "device", "restart", "wait",
+}  # fmt: skip
+
+
+def refuse_unread(space: UShapeSpace) -> None:
+    """Refuse an option of nas-search that was given and that a one-shot search does not read.
+
+    Raises:
+        BadInputError: naming the option.
+    """
+    context = click.get_current_context()
+    method = context.params["method"]
+    if method not in (None, METHOD):
+        raise BadInputError(
+            f"--method {method} searches cells, and space {space.name} is one of U-shapes.",
+            hint=f"leave --method out (it is {METHOD} there), or give a LUT of a space of cells.",
+        )
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+        if given and parameter.expose_value and parameter.name not in _READ:
+            raise BadInputError(
+                f"{parameter.opts[0]} means nothing in space {space.name}, which is one of U-shapes.",
+                hint="leave it out.",
+            )
+
+
+class _GridOf:
+    """One grid of a space as networks state theirs."""
+
+    def __init__(self, space: UShapeSpace, number: int) -> None:
+        self.input_shape_DHW = space.grids[number].shape_DHW
+        self.spacing_mm = space.grids[number].spacing_mm
+        self.in_channels = space.in_channels
+
+
+def grid_of(space: UShapeSpace, number: int) -> InputGrid:
+    """A grid of a space, as the reader of patients asks for it."""
+    return _GridOf(space, number)
+
+
+def search_ushapes(
+    space: UShapeSpace,
+    lut: Lut,
+    *,
+    data: Path | None,
+    fold: int | None,
+    budget_ms: float,
+    epochs: int | None,
+    final_candidates: int | None,
+    least_share: float | None,
+    seed: int,
+    batch_size: int | None,
+    learning_rate: float,
+    folder: Path,
+    device: torch.device,
+    restart: bool,
+) -> OneShotResult:
+    """Read the patients on every grid of the space, search, and say what was found.
+
+    None takes the default of `OneShotSettings`.
+
+    Raises:
+        BadInputError: as `run_oneshot`, or data that cannot be read.
+    """
+    from search.oneshot.loop import OneShotSettings
+    from search.oneshot.run import run_oneshot
+    from search.ranks import ALONE
+
+    told = {
+        "epochs": epochs,
+        "final_candidates": final_candidates,
+        "least_share": least_share,
+        "batch_size": batch_size,
+    }
+    settings = OneShotSettings(
+        seed=seed,
+        learning_rate=learning_rate,
+        **{name: value for name, value in told.items() if value is not None},  # type: ignore[arg-type]
+    )
+    with bar_of(ALONE) as bar:
+        folds = {}
+        for number in range(len(space.grids)):
+            folds[number] = read_patients_of(bar, data, grid_of(space, number), ALONE).fold(fold)
+        say_what_was_clipped(folds[0].train + folds[0].validation)
+        task = bar.add_task("searching", total=None)
+        result = run_oneshot(
+            space,
+            lut,
+            folds,
+            settings,
+            budget_ms=budget_ms,
+            folder=folder,
+            device=device,
+            advance=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
+            restart=restart,
+        )
+    _report(result, settings.epochs, budget_ms)
+    return result
+
+
+def _report(result: OneShotResult, epochs: int, budget_ms: float) -> None:
+    arch, folder = result.arch, result.folder
+    if result.resumed_at:
+        say(f"Continued after epoch {result.resumed_at} of {epochs}.")
+    shape, estimate = arch.shape, arch.estimate or {}
+    grid = arch.chosen_grid
+    say(
+        f"  widths {', '.join(map(str, shape.widths))} on {'x'.join(map(str, grid.shape_DHW))} voxels of"
+        f" {' x '.join(f'{mm:.3g}' for mm in grid.spacing_mm)} mm"
+    )
+    for name, way in (("down", shape.encoder), ("up", shape.decoder)):
+        say(f"  {name}: {'; '.join(', '.join(blocks) or 'stem alone' for blocks in way)}")
+    say(
+        f"{estimate['ms']:.1f} ms estimated, at most {estimate['high_ms']:.1f} ms, within the budget of"
+        f" {budget_ms:g} ms."
+    )
+    ahead, error = result.lead
+    decided = "more than" if ahead > 2 * error else "no more than"
+    say(
+        f"Dice {result.scored[0].dice:.3f} with shared weights on patients that those did not see, the best of"
+        f" {len(result.scored)}: ahead of the fifth by {ahead:.4f}, {decided} two standard errors ({error:.4f} each)."
+    )
+    say(f"Wrote {folder / 'arch.yaml'}, and arch.png and inherited.safetensors beside it.")
+    say(f"Next: train-arch {folder / 'arch.yaml'} --init {folder}")

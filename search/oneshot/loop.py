@@ -1,0 +1,296 @@
+"""One-shot search: shared weights are trained one network a step, and what scores well is drawn more often.
+
+What is random in an epoch follows from (seed, epoch) and the learning rate from the step, so that a resumed search
+ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.losses.dice import DiceCELoss
+from torch import Tensor
+from torch.func import functional_call
+
+from cinert.data.dataset import Sample
+from cinert.errors import CineRTError
+from cinert.network import build_network
+from cinert.segmenter import Segmenter
+from cinert.ushape.arch import UShapeArch
+from cinert.ushape.choices import arch_of, choices_of, crossed, mutated
+from cinert.ushape.space import UShapeSpace
+from search.augment import Augmentation
+from search.average import WeightAverage
+from search.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    prefixed,
+    save_checkpoint,
+)
+from search.data import epoch_batches
+from search.oneshot.sampler import EstimateMs, Sampler
+from search.oneshot.scoring import GridTensors, calibrate_norms, dice_of, finest_grid, with_weights
+from search.oneshot.shared import SharedWeights
+from search.training_layers import use_training_layers
+
+SCHEMA, VERSION = "cinert.oneshot", 1
+_BATCHES, _AUGMENT, _PATHS, _CANDIDATES, _EVOLUTION = range(5)
+_CHANNELS_LAST = torch.channels_last_3d
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShotSettings:
+    """What a one-shot search is told, beside its space, data and prices."""
+
+    epochs: int = 60
+    """Passes over the frames that weights are learnt on."""
+    uniform_share: float = 0.4
+    """Of the epochs, in which all options are drawn alike."""
+    candidates: int = 6
+    """Networks that are scored after each epoch from then on."""
+    final_candidates: int = 60
+    """Networks that are scored with the last weights, by evolution from the best ones."""
+    least_share: float = 0.85
+    """Of the budget, that a network uses at least."""
+    calibration_frames: int = 12
+    """Frames that the batch-norm statistics of a scored network are taken from."""
+    scored_frames: int = 32
+    """Frames that a network is scored on, at most."""
+    seed: int = 0
+    """Of weights, halves, batches, augmentation and networks."""
+    batch_size: int = 4
+    """Volumes in a step."""
+    learning_rate: float = 0.01
+    """Peak, after a warm-up; it falls to zero as a cosine."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    average_decay: float = 0.98
+    """Of the moving average of the weights, per step."""
+    warmup_steps: int = 20
+    """Steps in which the learning rate rises."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A network and its Dice with the shared weights."""
+
+    arch: UShapeArch
+    frames: tuple[float, ...]
+    """Mean over the classes, of each frame that it was scored on."""
+
+    @property
+    def dice(self) -> float:
+        """Mean over the frames."""
+        return sum(self.frames) / len(self.frames)
+
+
+class OneShotSearch:
+    """State of a one-shot search: shared weights, probabilities, and the next epoch.
+
+    Args:
+        space: to search.
+        estimate_ms: of a network.
+        budget_ms: that every network stays within.
+        train: frames by grid that weights are learnt on.
+        other: frames by grid of other patients, that networks are scored on.
+        settings: how.
+        device: where.
+    """
+
+    def __init__(
+        self,
+        space: UShapeSpace,
+        estimate_ms: EstimateMs,
+        *,
+        budget_ms: float,
+        train: Mapping[int, Sequence[Sample]],
+        other: Mapping[int, Sequence[Sample]],
+        settings: OneShotSettings,
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self.space, self.settings, self.device = space, settings, device
+        self.sampler = Sampler(space, estimate_ms, low_ms=settings.least_share * budget_ms, high_ms=budget_ms)
+        self.weights = SharedWeights(space).to(device)
+        self.average = WeightAverage(self.weights, decay=settings.average_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.weights.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
+        self._train, self._other = GridTensors(train, device), GridTensors(other, device)
+        self._augment = {number: Augmentation(grid.shape_DHW) for number, grid in enumerate(space.grids)}
+        self.scored: list[Scored] = []
+        """Of the last epochs, newest last."""
+        self.next_epoch = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.next_epoch >= self.settings.epochs
+
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil(len(self._train) / self.settings.batch_size)
+
+    def run_epoch(self, advance: Callable[[], None] | None = None) -> float:
+        """Run the next epoch and return its mean loss; `advance` is called after each step.
+
+        Raises:
+            CineRTError: the loss is no longer finite.
+        """
+        settings, epoch = self.settings, self.next_epoch
+        rng = np.random.default_rng([settings.seed, epoch, _PATHS])
+        losses = []
+        batches = epoch_batches(len(self._train), settings.batch_size, settings.seed, epoch, _BATCHES)
+        for number, indices in enumerate(batches):
+            self._set_rate(epoch * len(batches) + number, settings.epochs * len(batches))
+            losses.append(self._step(self.sampler.draw(rng), indices, number))
+            if advance is not None:
+                advance()
+        loss = float(np.mean(losses))
+        if not math.isfinite(loss):
+            raise CineRTError(f"the loss is {loss} in epoch {epoch + 1}.", hint="lower the learning rate.")
+        self.next_epoch += 1
+        if self.next_epoch > settings.uniform_share * settings.epochs:
+            self._follow()
+        return loss
+
+    def _set_rate(self, step: int, steps: int) -> None:
+        warmup = self.settings.warmup_steps
+        rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * rise * (1 + math.cos(math.pi * step / steps)) / 2
+
+    def _step(self, arch: UShapeArch, indices: Sequence[int], number: int) -> float:
+        grid = arch.grid_number
+        seeds = [(self.settings.seed, self.next_epoch, _AUGMENT, number, place) for place in range(len(indices))]
+        images, labels = self._augment[grid](
+            self._train.images(grid)[list(indices)], self._train.labels(grid)[list(indices)], seeds
+        )
+        network = build_network(arch).to(self.device)
+        if self.device.type == "cpu":
+            use_training_layers(network)
+        network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        logits: Tensor = functional_call(
+            network, self.weights.of(arch), (images.contiguous(memory_format=_CHANNELS_LAST),)
+        )
+        loss: Tensor = self._loss(logits, labels[:, None])
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.weights.parameters(), 12.0)
+        self.optimizer.step()
+        self.average.update(self.weights)
+        return float(loss.detach())
+
+    def _follow(self) -> None:
+        """Score some networks, and draw more of what the best of the last epochs chose."""
+        rng = np.random.default_rng([self.settings.seed, self.next_epoch, _CANDIDATES])
+        averaged = self.averaged()
+        drawn = {arch.digest: arch for arch in (self.sampler.draw(rng) for _ in range(self.settings.candidates))}
+        self.scored += [self.score(arch, averaged) for arch in drawn.values()]
+        self.scored = self.scored[-4 * self.settings.candidates :]
+        if len(self.scored) >= 2 * self.settings.candidates:
+            best = sorted(self.scored, key=lambda one: -one.dice)[: len(self.scored) // 4]
+            self.sampler.follow([one.arch for one in best])
+
+    def averaged(self) -> SharedWeights:
+        """The moving average of the shared weights."""
+        weights = SharedWeights(self.space).to(self.device)
+        weights.load_state_dict(self.average.state)
+        return weights
+
+    def network(self, arch: UShapeArch, weights: SharedWeights) -> Segmenter:
+        """A network with its share of some weights and batch-norm statistics of its own, in eval mode."""
+        network = with_weights(arch, weights.of(arch), self.device)
+        count = min(self.settings.calibration_frames, len(self._train))
+        spread = np.linspace(0, len(self._train) - 1, count).astype(int).tolist()
+        calibrate_norms(network, self._train.images(arch.grid_number)[spread], batch_size=self.settings.batch_size)
+        return network
+
+    def score(self, arch: UShapeArch, weights: SharedWeights) -> Scored:
+        """Mean Dice of a network on frames of the other patients, on the finest grid."""
+        grid, network = arch.grid_number, self.network(arch, weights)
+        frames = slice(0, self.settings.scored_frames)
+        labels = self._other.labels(finest_grid(self.space))[frames]
+        found = dice_of(network, self._other.images(grid)[frames], labels)
+        return Scored(arch, tuple(sum(classes) / len(classes) for classes in found))
+
+    def best(self, advance: Callable[[], None] | None = None) -> list[Scored]:
+        """Evolve from the best networks with the last weights, and return all that were scored, best first."""
+        rng = np.random.default_rng([self.settings.seed, _EVOLUTION])
+        weights = self.averaged()
+        found: dict[str, Scored] = {}
+        count = self.settings.final_candidates
+        firsts = sorted(self.scored, key=lambda one: -one.dice)[: count // 6]
+        queue = [one.arch for one in firsts] + [self.sampler.draw(rng) for _ in range(count // 3)]
+        while len(found) < count:
+            arch = queue.pop() if queue else self._child(list(found.values()), rng)
+            if arch.digest not in found:
+                found[arch.digest] = self.score(arch, weights)
+            if advance is not None:
+                advance()
+        return sorted(found.values(), key=lambda one: -one.dice)
+
+    def _child(self, scored: list[Scored], rng: np.random.Generator) -> UShapeArch:
+        parents = sorted(scored, key=lambda one: -one.dice)[:8]
+        known = {one.arch.digest for one in scored}
+        for _ in range(2000):
+            first, second = (parents[int(rng.integers(len(parents)))].arch for _ in range(2))
+            child = mutated(crossed(first, second, rng), rng, rate=0.1)
+            if child.digest not in known and self.sampler.fits(child):
+                return child
+        return self.sampler.draw(rng)
+
+    def save(self, path: Path, identity: Mapping[str, Any], history: Mapping[str, Any]) -> None:
+        """Write the state after the last epoch, with what a resumed search has to agree with."""
+        save_checkpoint(
+            path,
+            Checkpoint(
+                {
+                    **prefixed("weights", self.weights.state_dict()),
+                    **prefixed("average", self.average.state),
+                    **prefixed("optimizer", optimizer_tensors(self.optimizer)),
+                },
+                {
+                    "schema": SCHEMA,
+                    "version": VERSION,
+                    "next_epoch": self.next_epoch,
+                    "average_steps": self.average.steps,
+                    "probabilities": self.sampler.to_dict(),
+                    "scored": [{"choices": choices_of(one.arch), "frames": one.frames} for one in self.scored],
+                    "space": self.space.to_dict(),
+                    "identity": dict(identity),
+                    "history": dict(history),
+                },
+            ),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue where a checkpoint of the same search stopped."""
+        self.weights.load_state_dict(checkpoint.part("weights"))
+        self.average.load(checkpoint.part("average"), int(checkpoint.values["average_steps"]))
+        load_optimizer_tensors(self.optimizer, checkpoint.part("optimizer"))
+        self.sampler.load(checkpoint.values["probabilities"])
+        self.scored = [
+            Scored(arch_of(self.space, one["choices"], source="checkpoint"), tuple(one["frames"]))
+            for one in checkpoint.values["scored"]
+        ]
+        self.next_epoch = int(checkpoint.values["next_epoch"])
+
+
+def read_oneshot(path: Path) -> Checkpoint:
+    """Read a checkpoint; raises BadInputError as `load_checkpoint`."""
+    return load_checkpoint(path, schema=SCHEMA, version=VERSION)
