@@ -44,7 +44,9 @@ bench-model --lut lut.json --nets 30 --seed 7 --budget-ms 20      # quick, witho
 """,
 )
 @click.option("--lut", "lut_path", required=True, type=click.Path(path_type=Path), help="LUT of this device.")
-@click.option("--nets", default=100, type=click.IntRange(min=5), help="Networks held out; of cells, those of 1 to 4 fused paths.")
+@click.option(
+    "--nets", default=100, type=click.IntRange(min=5), help="Networks held out; of cells, those of 1 to 4 fused paths."
+)
 @click.option(
     "--calibrate",
     default=0,
@@ -126,7 +128,7 @@ def bench_model(
     header = {
         "lut": lut.uncalibrated_id,
         "fingerprint": here,
-        "protocol": setup.protocol_record(),
+        "protocol": setup.protocol.to_dict(),
         "networks": [arch.digest for arch in (*held_out, *others)],
         "seed": seed,
     }

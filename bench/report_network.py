@@ -30,7 +30,7 @@ def network_section(run: Run, records: Records) -> list[Block]:
         return []
     size = "x".join(map(str, arch.grid.input_shape_DHW))
     if isinstance(arch, UShapeArch):
-        return _levels(arch, size) + _estimate(run, arch.estimate, arch.provenance)
+        return _levels(run, arch, size) + _estimate(run, arch.estimate, arch.provenance)
     if not isinstance(arch, Arch):
         return [Paragraph((code(arch.digest), f", a baseline ({arch.kind}), input {size}: nothing was searched."))]
     from search.draw import draw_arch  # noqa: PLC0415 - slow to import: matplotlib
@@ -55,7 +55,9 @@ def network_section(run: Run, records: Records) -> list[Block]:
     return blocks + _estimate(run, arch.estimate, arch.provenance)
 
 
-def _levels(arch: UShapeArch, size: str) -> list[Block]:
+def _levels(run: Run, arch: UShapeArch, size: str) -> list[Block]:
+    from search.draw_ushape import draw_ushape  # noqa: PLC0415 - slow to import: matplotlib
+
     shape = arch.shape
     spacing = " x ".join(f"{step:g}" for step in arch.spacing_mm)
     words = (
@@ -70,12 +72,15 @@ def _levels(arch: UShapeArch, size: str) -> list[Block]:
             ", ".join(shape.encoder[level]) or "-",
             (", ".join(shape.decoder[level]) or "-") if level < len(shape.decoder) else "",
         ]
-        for level, (voxels, width) in enumerate(
-            zip(shape.shapes_DHW(arch.input_shape_DHW), shape.widths, strict=True)
-        )
+        for level, (voxels, width) in enumerate(zip(shape.shapes_DHW(arch.input_shape_DHW), shape.widths, strict=True))
     ]
     header = ["level", "voxels", "channels", "blocks on the way down", "blocks on the way up"]
-    return [Paragraph((code(arch.digest), words)), Table(header, rows, "lrrll")]
+    picture = run.draw(
+        "network.png",
+        "The network's levels, finest first: the way down, the way up, and what is joined.",
+        lambda path: draw_ushape(path, arch, title=f"{arch.space.name} {arch.digest}"),
+    )
+    return [Paragraph((code(arch.digest), words)), picture, Table(header, rows, "lrrll")]
 
 
 def _size(extent: Iterable[int]) -> str:
@@ -139,6 +144,13 @@ def lut_section(run: Run, records: Records) -> list[Block]:
             lambda path: draw_lut(path, lut),
         ),
     ]
+    if (terms := lut.prices.terms) is not None:
+        shared = "of each grid's own" if terms.own else "that all grids share"
+        words = (
+            f"A part's price is a function of its channels, with terms {shared}; the engine computes channels in and"
+            f" out in blocks of {terms.rounding.channels_in} and {terms.rounding.channels_out}."
+        )
+        blocks.append(Paragraph(words))
     if records.config is not None and records.config["lut"]["id"] != lut.id:
         blocks.insert(1, Paragraph(strong(f"The search read another table: LUT {records.config['lut']['id']}.")))
     if rows:

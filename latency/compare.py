@@ -44,7 +44,7 @@ class Comparison:
     key: PartKey
     """In the first LUT's precision."""
     scale: int
-    """That it is paid at: that of its output; of U-shaped networks the position of its level among those of all grids."""
+    """That it is paid at: that of its output; of U-shaped networks the place of its level among those of all grids."""
     heading: str
     """Of its scale, for people."""
     name: str

@@ -76,8 +76,7 @@ def short_to_long(archs: Sequence[Searched], precision: Precision, number: int) 
 
     def length(arch: Searched) -> int:
         if isinstance(arch, UShapeArch):
-            (parts,) = [part for part in grid_parts(arch.space, precision) if part.input_DHW == arch.input_shape_DHW][:1]
-            return sum(key.flops for key in parts.network(arch.shape))
+            return sum(count * key.flops for key, count in arch_parts(arch, precision).items())
         return len(arch.edges)
 
     ordered = sorted(archs, key=length)

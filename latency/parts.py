@@ -18,7 +18,6 @@ from cinert.paths import SCALE_STEP, CellKind, legal_edges
 from cinert.schema import check_keys
 from cinert.space import CLASSES, OpName, Shape3, Space
 
-
 Extent = int | Shape3
 """Size of a kernel, or a dilation: one number where it is the same along D, H and W."""
 

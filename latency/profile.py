@@ -51,7 +51,6 @@ _BLOCK_BYTES = 3 * 2**30
 _OVERLAP_NETWORKS = 5
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """Where and how to measure."""
@@ -93,7 +92,7 @@ class Setup:
         return runner
 
     def protocol_record(self) -> dict[str, Any]:
-        """The protocol for lut.json; int8 says what its ranges are from, and any clock but that of the wall its name."""
+        """The protocol for lut.json; int8 says what its ranges are from, another clock than the wall's its name."""
         return {
             **self.protocol.to_dict(),
             **({"int8_ranges": ORIGIN} if self.precision == "int8" else {}),
@@ -240,9 +239,17 @@ def measure_lut(
     with anchored(setup, space) as anchor:
         # The second stage can show that the anchor was slow all the time in the first.
         while checkpoint.waiting((*parts, *whole_models), setup.protocol):
-            measure_models(parts, setup, checkpoint, report, clock=setup.timed(device_only), stage="parts alone", anchor=anchor)
             measure_models(
-                whole_models, setup, checkpoint, report, clock=setup.timed(host_to_host), stage="networks whole", anchor=anchor
+                parts, setup, checkpoint, report, clock=setup.timed(device_only), stage="parts alone", anchor=anchor
+            )
+            measure_models(
+                whole_models,
+                setup,
+                checkpoint,
+                report,
+                clock=setup.timed(host_to_host),
+                stage="networks whole",
+                anchor=anchor,
             )
     timing = checkpoint.summaries(setup.protocol)
     report("throughput", 0, 1)

@@ -158,9 +158,7 @@ def learn_ushape_prices(
         "raw_sum_of_isolated": error_figures(raw_sum, network_ms),
         "rules": {"sum": error_figures(best.held_out_ms, network_ms)},
         "terms": {name: error_figures(each.held_out_ms, network_ms) for name, each in models.items()},
-        "roundings": [
-            {**each.rounding.to_dict(), **error_figures(each.held_out_ms, network_ms)} for each in shared
-        ],
+        "roundings": [{**each.rounding.to_dict(), **error_figures(each.held_out_ms, network_ms)} for each in shared],
         "condition": best.fit.condition,
     }
     records = [

@@ -69,9 +69,7 @@ class UShapeParts:
     def stem(self, width: int) -> PartKey:
         """The first convolution."""
         shapes = (self.input_DHW, self.shapes_DHW[0])
-        return self._key(
-            "stem", (self.in_channels, width), shapes, kernel=self.stem_kernel, stride=self.stem_stride
-        )
+        return self._key("stem", (self.in_channels, width), shapes, kernel=self.stem_kernel, stride=self.stem_stride)
 
     def head(self, width: int) -> PartKey:
         """The last convolution: transposed, or 1x1x1 where the stem keeps the grid."""
@@ -276,7 +274,4 @@ def ushape_part_model(key: PartKey) -> Model:
         return fold_batch_norm(random_weights(make_ushape_part(key), seed=0))
 
     shapes = input_shapes(key)
-    return Model(
-        name=key.label, input_shapes=shapes, make_onnx=lambda: module_onnx(make(), shapes), make_module=make
-    )
-
+    return Model(name=key.label, input_shapes=shapes, make_onnx=lambda: module_onnx(make(), shapes), make_module=make)

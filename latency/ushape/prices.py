@@ -60,7 +60,8 @@ class TermPrices:
         """Read what `to_dict` wrote.
 
         Raises:
-            BadInputError: an unknown or missing key, a name that is no term's, a time that is NaN, infinite or negative.
+            BadInputError: an unknown or missing key, a name that is no term's, a figure that is NaN, infinite or
+                negative.
         """
         check_keys(document, required=["rounding", "own", "terms"], source=source)
         if not isinstance(document["own"], bool):

@@ -93,9 +93,7 @@ def _size(extent: Shape3) -> str:
 def term_names(keys: Sequence[PartKey]) -> list[str]:
     """The terms of some parts, in order of appearance, `part` first."""
     return list(
-        dict.fromkeys(
-            ["part", *(term_name(key, amount) for key in keys for amount in amounts(key, ROUNDINGS[0]))]
-        )
+        dict.fromkeys(["part", *(term_name(key, amount) for key in keys for amount in amounts(key, ROUNDINGS[0]))])
     )
 
 
