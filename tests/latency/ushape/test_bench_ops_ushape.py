@@ -1,5 +1,6 @@
 """bench-ops, bench-model, latency calibrate and export-engine on a space of U-shaped networks, as a user runs them."""
 
+import dataclasses
 import json
 import shutil
 
@@ -25,6 +26,13 @@ NETS = 6
 
 def run(command, *words):
     return CliRunner().invoke(command, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_ushapes):
+    """Few blocks, so that few parts are timed."""
+    blocks = (("inplane-separable", "inplane"), ("pseudo3d",), ("conv",))
+    return dataclasses.replace(tiny_ushapes, blocks=blocks)
 
 
 @pytest.fixture(scope="module")
