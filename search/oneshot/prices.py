@@ -7,7 +7,7 @@ from latency.ushape.pricer import UShapePricer
 from cinert.errors import BadInputError
 from cinert.ushape.space import UShapeSpace
 from latency.lut import Lut
-from search.oneshot.sampler import EstimateMs
+from search.oneshot.population import EstimateMs
 
 
 def upper_ms_of(space: UShapeSpace, lut: Lut) -> EstimateMs:
