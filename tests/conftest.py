@@ -111,6 +111,9 @@ def tiny_ushapes() -> UShapeSpace:
         blocks=(("inplane", "inplane-separable"), ("inplane-dilated", "pseudo3d", "separable"), ("conv", "inplane")),
         encoder_depths=((0, 1, 2), (1, 2), (1, 2)),
         decoder_depths=((1, 2), (1, 2)),
+        down="maxpool",
+        join="concat",
+        residual=False,
     )
 
 

@@ -119,11 +119,10 @@ _WRITERS: Mapping[type[nn.Module], Callable[[GraphWriter, str, Any], str]] = {
 
 def _write_level(graph: GraphWriter, x: str, level: Level) -> str:
     """Append the blocks of a level; returns the name of what it gives."""
-    first = x
-    for number, block in enumerate(level.blocks):
-        x = graph.module(x, block)
-        first = x if number == 0 else first
-    return graph.add(x, first) if level.residual else x
+    for block, added in zip(level.blocks, level.adds, strict=True):
+        given = graph.module(x, block)
+        x = graph.add(x, given) if added else given
+    return x
 
 
 def write_body(graph: GraphWriter, x: str, body: UBody) -> str:

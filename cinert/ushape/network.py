@@ -42,24 +42,26 @@ def make_block(name: str, channels_in: int, channels_out: int) -> nn.Sequential:
 class Level(nn.Module):
     """The blocks of a level, one after the other: (B, channels_in, D, H, W) to (B, width, D, H, W).
 
-    With `residual`, what follows the first block is added to what the first block gave.
+    Args:
+        blocks: names of `BLOCKS`.
+        channels_in: of what comes to the level.
+        width: of the level.
+        adds: for each block, whether what it gives is added to what it reads.
     """
 
-    def __init__(self, blocks: Blocks, channels_in: int, width: int, *, residual: bool) -> None:
+    def __init__(self, blocks: Blocks, channels_in: int, width: int, *, adds: Sequence[bool]) -> None:
         super().__init__()
         channels = [channels_in, *[width] * len(blocks)]
         self.blocks = nn.ModuleList(
             make_block(name, before, after) for name, before, after in zip(blocks, channels, channels[1:], strict=False)
         )
-        self.residual = residual and len(blocks) > 1
+        self.adds = tuple(adds)
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Run the blocks in order."""
-        for number, block in enumerate(self.blocks):
-            x_BCDHW = block(x_BCDHW)
-            if number == 0:
-                first = x_BCDHW
-        return x_BCDHW + first if self.residual else x_BCDHW
+        for block, adds in zip(self.blocks, self.adds, strict=True):
+            x_BCDHW = x_BCDHW + block(x_BCDHW) if adds else block(x_BCDHW)
+        return x_BCDHW
 
 
 class UBody(nn.Module):
@@ -76,8 +78,8 @@ class UBody(nn.Module):
         self.stem = make_stem(channels_in, widths[0], shape.stem_kernel, shape.stem_stride)
         before = [widths[0], *_arriving(shape)]
         self.encoder = nn.ModuleList(
-            Level(blocks, channels, width, residual=shape.residual)
-            for blocks, channels, width in zip(shape.encoder, before, widths, strict=True)
+            Level(blocks, channels, width, adds=shape.adds("encoder", level))
+            for level, (blocks, channels, width) in enumerate(zip(shape.encoder, before, widths, strict=True))
         )
         self.down = nn.ModuleList(
             make_reduction(shape.down, coarse, fine, stride)
@@ -89,8 +91,8 @@ class UBody(nn.Module):
         )
         joined = 2 if shape.join == "concat" else 1
         self.decoder = nn.ModuleList(
-            Level(blocks, joined * width, width, residual=shape.residual)
-            for blocks, width in zip(shape.decoder, widths, strict=False)
+            Level(blocks, joined * width, width, adds=shape.adds("decoder", level))
+            for level, (blocks, width) in enumerate(zip(shape.decoder, widths, strict=False))
         )
         self.head = make_head(widths[0], shape.stem_stride)
         self.concatenate = shape.join == "concat"

@@ -39,7 +39,7 @@ class UShape:
     join: Join
     """`concat` along the channels, or `add`, of a level's skip and what comes up to it."""
     residual: bool
-    """Whether the blocks of a level learn what is added to the first of them (He 2016)."""
+    """Whether a block that reads as many channels as its level has is added to what it reads (He 2016)."""
 
     def check(self, source: str, shape_DHW: Shape3) -> None:
         """Check every value against the others and the input.
@@ -79,6 +79,18 @@ class UShape:
         for stride in self.strides:
             shapes.append(divided(shapes[-1], stride))
         return tuple(shapes)
+
+    def adds(self, way: Literal["encoder", "decoder"], level: int) -> tuple[bool, ...]:
+        """For each block of a level, whether it is added to what it reads.
+
+        The first one reads what the level above or below gave, which has other channels unless a transition or a sum
+        has brought it to the level's width.
+        """
+        if way == "encoder":
+            count, first = len(self.encoder[level]), level == 0 or self.down == "strided"
+        else:
+            count, first = len(self.decoder[level]), self.join == "add"
+        return tuple(self.residual and (place > 0 or first) for place in range(count))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and words."""

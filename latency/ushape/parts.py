@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -25,6 +25,8 @@ from cinert.ushape.space import UShapeSpace
 from latency.parts import PartKey, input_shapes
 
 Parts = Counter[PartKey]
+Way = Literal["encoder", "decoder"]
+_WAYS: tuple[Way, ...] = ("encoder", "decoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,6 @@ class UShapeParts:
     strides: tuple[Shape3, ...]
     down: str
     join: str
-    residual: bool
     in_channels: int
     input_DHW: Shape3
     shapes_DHW: tuple[Shape3, ...]
@@ -87,13 +88,20 @@ class UShapeParts:
             groups=channels_in if spec.depthwise else 1,
         )
 
-    def blocks(self, blocks: Blocks, level: int, channels_in: int, width: int) -> Iterator[PartKey]:
-        """The blocks of a level, one after the other, and the sum that a residual level ends with."""
-        for number, name in enumerate(blocks):
-            for spec, before, after in BLOCKS[name].channels(width if number else channels_in, width):
-                yield self.convolution(spec, level, before, after)
-        if self.residual and len(blocks) > 1:
-            yield self.merge(level, width)
+    def block(self, name: str, level: int, channels_in: int, width: int) -> Iterator[PartKey]:
+        """The convolutions of a block."""
+        for spec, before, after in BLOCKS[name].channels(channels_in, width):
+            yield self.convolution(spec, level, before, after)
+
+    def blocks(
+        self, blocks: Blocks, level: int, channels_in: int, width: int, adds: tuple[bool, ...]
+    ) -> Iterator[PartKey]:
+        """The blocks of a level, one after the other, with the sums of those that are added to what they read."""
+        for name, added in zip(blocks, adds, strict=True):
+            yield from self.block(name, level, channels_in, width)
+            if added:
+                yield self.merge(level, width)
+            channels_in = width
 
     def reduction(self, level: int, fine: int, coarse: int) -> PartKey:
         """From a level to the next coarser one, whose width is `coarse`."""
@@ -134,15 +142,18 @@ class UShapeParts:
         for level, blocks in enumerate(shape.encoder):
             if level:
                 yield self.reduction(level - 1, widths[level - 1], widths[level])
-            yield from self.blocks(blocks, level, self.encoder_channels(level, widths), widths[level])
-        for level in reversed(range(len(widths) - 1)):
-            yield self.enlarging(level, widths[level + 1], widths[level])
-            yield self.joining(level, widths[level])
-            yield from self.blocks(shape.decoder[level], level, self.decoder_channels(widths[level]), widths[level])
+            channels_in = self.encoder_channels(level, widths)
+            yield from self.blocks(blocks, level, channels_in, widths[level], shape.adds("encoder", level))
+        for level, blocks in reversed(list(enumerate(shape.decoder))):
+            width = widths[level]
+            yield self.enlarging(level, widths[level + 1], width)
+            yield self.joining(level, width)
+            channels_in = self.decoder_channels(width)
+            yield from self.blocks(blocks, level, channels_in, width, shape.adds("decoder", level))
         yield self.head(widths[0])
 
 
-_SHARED = ("stem_kernel", "stem_stride", "strides", "down", "join", "residual")
+_SHARED = ("stem_kernel", "stem_stride", "strides", "down", "join")
 
 
 def _level_shapes(input_DHW: Shape3, stem_stride: Shape3, strides: tuple[Shape3, ...]) -> Iterator[Shape3]:
@@ -184,22 +195,27 @@ def _level_rows(space: UShapeSpace, catalogue: UShapeParts, widths: tuple[int, .
             yield catalogue.reduction(level, width, widths[level + 1])
             yield catalogue.enlarging(level, widths[level + 1], width)
             yield catalogue.joining(level, width)
-        if space.residual and max(_most_blocks(space, level)) > 1:
+        if _adds_somewhere(space, level):
             yield catalogue.merge(level, width)
     yield catalogue.head(widths[0])
 
 
 def level_convolutions(space: UShapeSpace, level: int) -> list[ConvSpec]:
     """The convolutions that a level's blocks are made of, each kind once; none where the level has no blocks."""
-    if not max(_most_blocks(space, level)):
+    if not any(space.positions(way, level) for way in _ways(space, level)):
         return []
     specs = (spec for name in space.blocks[level] for spec in BLOCKS[name].convs)
     kinds = {(spec.kernel_DHW, spec.dilation_DHW, spec.depthwise): spec for spec in specs}
     return list(kinds.values())
 
 
-def _most_blocks(space: UShapeSpace, level: int) -> tuple[int, ...]:
-    return tuple(space.positions(way, level) for way in ("encoder", "decoder")[: 2 if level + 1 < space.levels else 1])
+def _ways(space: UShapeSpace, level: int) -> tuple[Way, ...]:
+    """The ways that pass a level: the coarsest one is the turning point."""
+    return _WAYS if level + 1 < space.levels else _WAYS[:1]
+
+
+def _adds_somewhere(space: UShapeSpace, level: int) -> bool:
+    return any(any(space.largest.adds(way, level)) for way in _ways(space, level))
 
 
 @functools.lru_cache(maxsize=8)
@@ -228,10 +244,11 @@ def _level_keys(space: UShapeSpace, catalogue: UShapeParts, level: int, width: i
         for coarse in space.widths[level + 1]:
             yield catalogue.reduction(level, width, coarse)
             yield catalogue.enlarging(level, coarse, width)
-    most = max(_most_blocks(space, level))
-    for name in space.blocks[level] if most else ():
+    if _adds_somewhere(space, level):
+        yield catalogue.merge(level, width)
+    for name in space.blocks[level] if level_convolutions(space, level) else ():
         for channels_in in sorted(arriving):
-            yield from catalogue.blocks((name,) * most, level, channels_in, width)
+            yield from catalogue.block(name, level, channels_in, width)
 
 
 def make_ushape_part(key: PartKey) -> nn.Module:

@@ -76,20 +76,24 @@ class UShapePricer:
                 total += self._of((grid, level, "down", widths[level - 1], width))
             else:
                 total += self._of((grid, level, "ends", width, width))
-            total += self._blocks_ms(grid, level, parts.encoder_channels(level, widths), width, blocks)
+            adds = shape.adds("encoder", level)
+            total += self._blocks_ms(grid, level, parts.encoder_channels(level, widths), width, blocks, adds)
         for level, blocks in enumerate(shape.decoder):
             width = widths[level]
             total += self._of((grid, level, "up", widths[level + 1], width))
-            total += self._blocks_ms(grid, level, parts.decoder_channels(width), width, blocks)
+            adds = shape.adds("decoder", level)
+            total += self._blocks_ms(grid, level, parts.decoder_channels(width), width, blocks, adds)
         return total
 
-    def _blocks_ms(self, grid: int, level: int, channels_in: int, width: int, blocks: Blocks) -> float:
+    def _blocks_ms(
+        self, grid: int, level: int, channels_in: int, width: int, blocks: Blocks, adds: tuple[bool, ...]
+    ) -> float:
         total = 0.0
-        for name in blocks:
+        for name, added in zip(blocks, adds, strict=True):
             total += self._of((grid, level, name, channels_in, width))
+            if added:
+                total += self._of((grid, level, "merge", width, width))
             channels_in = width
-        if self.space.residual and len(blocks) > 1:
-            total += self._of((grid, level, "merge", width, width))
         return total
 
     def _of(self, place: _Place) -> float:
@@ -113,4 +117,4 @@ class UShapePricer:
             case "merge":
                 return [parts.merge(level, width)]
             case block:
-                return list(parts.blocks((block,), level, channels, width))
+                return list(parts.block(block, level, channels, width))

@@ -1,4 +1,4 @@
-"""One-shot search: shared weights are trained one network a step, and what scores well is drawn more often.
+"""One-shot search: a population of networks shares its weights, is trained one member a step, and evolves.
 
 What is random in an epoch follows from (seed, epoch) and the learning rate from the step, so that a resumed search
 ends where an uninterrupted one does.
@@ -24,7 +24,7 @@ from cinert.errors import CineRTError
 from cinert.network import build_network
 from cinert.segmenter import Segmenter
 from cinert.ushape.arch import UShapeArch
-from cinert.ushape.choices import arch_of, choices_of, crossed, mutated
+from cinert.ushape.choices import arch_of, choices_of
 from cinert.ushape.space import UShapeSpace
 from search.augment import Augmentation
 from search.average import WeightAverage
@@ -37,13 +37,13 @@ from search.checkpoint import (
     save_checkpoint,
 )
 from search.data import epoch_batches
-from search.oneshot.sampler import EstimateMs, Sampler
+from search.oneshot.population import EstimateMs, Population, Scored
 from search.oneshot.scoring import GridTensors, calibrate_norms, dice_of, finest_grid, with_weights
 from search.oneshot.shared import SharedWeights
 from search.training_layers import use_training_layers
 
 SCHEMA, VERSION = "cinert.oneshot", 1
-_BATCHES, _AUGMENT, _PATHS, _CANDIDATES, _EVOLUTION = range(5)
+_BATCHES, _AUGMENT, _MEMBERS, _CHILDREN, _FOUNDERS = range(5)
 _CHANNELS_LAST = torch.channels_last_3d
 
 
@@ -53,12 +53,12 @@ class OneShotSettings:
 
     epochs: int = 60
     """Passes over the frames that weights are learnt on."""
-    uniform_share: float = 0.4
-    """Of the epochs, in which all options are drawn alike."""
-    candidates: int = 6
-    """Networks that are scored after each epoch from then on."""
-    final_candidates: int = 60
-    """Networks that are scored with the last weights, by evolution from the best ones."""
+    population: int = 8
+    """Networks that are trained and scored side by side."""
+    generation_epochs: int = 3
+    """Epochs after which the members are scored and the worse half gives way to children."""
+    settle_share: float = 0.3
+    """Of the epochs, the last ones, in which the population stays what it is and learns."""
     least_share: float = 0.85
     """Of the budget, that a network uses at least."""
     calibration_frames: int = 12
@@ -81,20 +81,6 @@ class OneShotSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A network and its Dice with the shared weights."""
-
-    arch: UShapeArch
-    frames: tuple[float, ...]
-    """Mean over the classes, of each frame that it was scored on."""
-
-    @property
-    def dice(self) -> float:
-        """Mean over the frames."""
-        return sum(self.frames) / len(self.frames)
 
 
 class OneShotSearch:
@@ -123,7 +109,14 @@ class OneShotSearch:
     ) -> None:
         torch.manual_seed(settings.seed)
         self.space, self.settings, self.device = space, settings, device
-        self.sampler = Sampler(space, estimate_ms, low_ms=settings.least_share * budget_ms, high_ms=budget_ms)
+        self.population = Population(
+            space,
+            estimate_ms,
+            low_ms=settings.least_share * budget_ms,
+            high_ms=budget_ms,
+            size=settings.population,
+        )
+        self.population.found(np.random.default_rng([settings.seed, _FOUNDERS]))
         self.weights = SharedWeights(space).to(device)
         self.average = WeightAverage(self.weights, decay=settings.average_decay)
         self.optimizer = torch.optim.AdamW(
@@ -133,7 +126,7 @@ class OneShotSearch:
         self._train, self._other = GridTensors(train, device), GridTensors(other, device)
         self._augment = {number: Augmentation(grid.shape_DHW) for number, grid in enumerate(space.grids)}
         self.scored: list[Scored] = []
-        """Of the last epochs, newest last."""
+        """Members when they were scored last, best first."""
         self.next_epoch = 0
 
     @property
@@ -152,20 +145,22 @@ class OneShotSearch:
             CineRTError: the loss is no longer finite.
         """
         settings, epoch = self.settings, self.next_epoch
-        rng = np.random.default_rng([settings.seed, epoch, _PATHS])
+        rng = np.random.default_rng([settings.seed, epoch, _MEMBERS])
         losses = []
         batches = epoch_batches(len(self._train), settings.batch_size, settings.seed, epoch, _BATCHES)
         for number, indices in enumerate(batches):
             self._set_rate(epoch * len(batches) + number, settings.epochs * len(batches))
-            losses.append(self._step(self.sampler.draw(rng), indices, number))
+            losses.append(self._step(self.population.draw(rng), indices, number))
             if advance is not None:
                 advance()
         loss = float(np.mean(losses))
         if not math.isfinite(loss):
             raise CineRTError(f"the loss is {loss} in epoch {epoch + 1}.", hint="lower the learning rate.")
         self.next_epoch += 1
-        if self.next_epoch > settings.uniform_share * settings.epochs:
-            self._follow()
+        evolving = self.next_epoch <= (1 - settings.settle_share) * settings.epochs
+        if evolving and self.next_epoch % settings.generation_epochs == 0:
+            self.scored = self.score_members()
+            self.population.evolve(self.scored, np.random.default_rng([settings.seed, epoch, _CHILDREN]))
         return loss
 
     def _set_rate(self, step: int, steps: int) -> None:
@@ -195,16 +190,14 @@ class OneShotSearch:
         self.average.update(self.weights)
         return float(loss.detach())
 
-    def _follow(self) -> None:
-        """Score some networks, and draw more of what the best of the last epochs chose."""
-        rng = np.random.default_rng([self.settings.seed, self.next_epoch, _CANDIDATES])
-        averaged = self.averaged()
-        drawn = {arch.digest: arch for arch in (self.sampler.draw(rng) for _ in range(self.settings.candidates))}
-        self.scored += [self.score(arch, averaged) for arch in drawn.values()]
-        self.scored = self.scored[-4 * self.settings.candidates :]
-        if len(self.scored) >= 2 * self.settings.candidates:
-            best = sorted(self.scored, key=lambda one: -one.dice)[: len(self.scored) // 4]
-            self.sampler.follow([one.arch for one in best])
+    def score_members(self, advance: Callable[[], None] | None = None) -> list[Scored]:
+        """Score every member with the averaged weights, best first; `advance` is called after each."""
+        weights, scored = self.averaged(), []
+        for arch in self.population.members:
+            scored.append(self.score(arch, weights))
+            if advance is not None:
+                advance()
+        return sorted(scored, key=lambda one: -one.dice)
 
     def averaged(self) -> SharedWeights:
         """The moving average of the shared weights."""
@@ -228,32 +221,6 @@ class OneShotSearch:
         found = dice_of(network, self._other.images(grid)[frames], labels)
         return Scored(arch, tuple(sum(classes) / len(classes) for classes in found))
 
-    def best(self, advance: Callable[[], None] | None = None) -> list[Scored]:
-        """Evolve from the best networks with the last weights, and return all that were scored, best first."""
-        rng = np.random.default_rng([self.settings.seed, _EVOLUTION])
-        weights = self.averaged()
-        found: dict[str, Scored] = {}
-        count = self.settings.final_candidates
-        firsts = sorted(self.scored, key=lambda one: -one.dice)[: count // 6]
-        queue = [one.arch for one in firsts] + [self.sampler.draw(rng) for _ in range(count // 3)]
-        while len(found) < count:
-            arch = queue.pop() if queue else self._child(list(found.values()), rng)
-            if arch.digest not in found:
-                found[arch.digest] = self.score(arch, weights)
-            if advance is not None:
-                advance()
-        return sorted(found.values(), key=lambda one: -one.dice)
-
-    def _child(self, scored: list[Scored], rng: np.random.Generator) -> UShapeArch:
-        parents = sorted(scored, key=lambda one: -one.dice)[:8]
-        known = {one.arch.digest for one in scored}
-        for _ in range(2000):
-            first, second = (parents[int(rng.integers(len(parents)))].arch for _ in range(2))
-            child = mutated(crossed(first, second, rng), rng, rate=0.1)
-            if child.digest not in known and self.sampler.fits(child):
-                return child
-        return self.sampler.draw(rng)
-
     def save(self, path: Path, identity: Mapping[str, Any], history: Mapping[str, Any]) -> None:
         """Write the state after the last epoch, with what a resumed search has to agree with."""
         save_checkpoint(
@@ -269,7 +236,7 @@ class OneShotSearch:
                     "version": VERSION,
                     "next_epoch": self.next_epoch,
                     "average_steps": self.average.steps,
-                    "probabilities": self.sampler.to_dict(),
+                    "members": [choices_of(arch) for arch in self.population.members],
                     "scored": [{"choices": choices_of(one.arch), "frames": one.frames} for one in self.scored],
                     "space": self.space.to_dict(),
                     "identity": dict(identity),
@@ -283,7 +250,9 @@ class OneShotSearch:
         self.weights.load_state_dict(checkpoint.part("weights"))
         self.average.load(checkpoint.part("average"), int(checkpoint.values["average_steps"]))
         load_optimizer_tensors(self.optimizer, checkpoint.part("optimizer"))
-        self.sampler.load(checkpoint.values["probabilities"])
+        self.population.members = [
+            arch_of(self.space, choices, source="checkpoint") for choices in checkpoint.values["members"]
+        ]
         self.scored = [
             Scored(arch_of(self.space, one["choices"], source="checkpoint"), tuple(one["frames"]))
             for one in checkpoint.values["scored"]

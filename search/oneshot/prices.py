@@ -6,7 +6,7 @@ from cinert.errors import BadInputError
 from cinert.ushape.space import UShapeSpace
 from latency.lut import Lut
 from latency.ushape.pricer import UShapePricer
-from search.oneshot.sampler import EstimateMs
+from search.oneshot.population import EstimateMs
 
 
 def upper_ms_of(space: UShapeSpace, lut: Lut) -> EstimateMs:

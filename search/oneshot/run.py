@@ -26,7 +26,8 @@ from latency.lut import Lut
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import FoldData, patients_of
 from search.draw_ushape import draw_ushape
-from search.oneshot.loop import OneShotSearch, OneShotSettings, Scored, read_oneshot
+from search.oneshot.loop import OneShotSearch, OneShotSettings, read_oneshot
+from search.oneshot.population import Scored
 from search.oneshot.prices import upper_ms_of
 from search.records import search_config, search_identity, search_versions
 from search.run_folder import ARCH, CONFIG, INHERITED, PICTURE, SUPERNET, clear_run, refuse_foreign_arch
@@ -148,16 +149,16 @@ def run_oneshot(
             loss = search.run_epoch(step_done)
             history["cpu_seconds"] += time.process_time() - cpu_start
             search.save(folder / SUPERNET, identity, history)
-            scored = {"dice": max(one.dice for one in search.scored)} if search.scored else {}
+            scored = {"dice": search.scored[0].dice} if search.scored else {}
             log.metrics(search.next_epoch - 1, {"loss": loss, **scored})
         count = 0
 
         def candidate_done() -> None:
             nonlocal count
             count += 1
-            advance("scoring", count, settings.final_candidates)
+            advance("scoring", count, settings.population)
 
-        scored_all = search.best(candidate_done)
+        scored_all = search.score_members(candidate_done)
         best = scored_all[0]
         log.line(f"best of {len(scored_all)}: Dice {best.dice:.4f}")
     arch = dataclasses.replace(

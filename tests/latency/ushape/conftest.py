@@ -17,3 +17,9 @@ def tiny(tiny_ushapes):
 def summed(tiny):
     """The same with strided reductions, sums for concatenations, and residual levels."""
     return dataclasses.replace(tiny, name="summed", down="strided", join="add", residual=True)
+
+
+@pytest.fixture(scope="session")
+def refined(tiny):
+    """The same with residual levels alone: the first block of a level is added nowhere but behind the stem."""
+    return dataclasses.replace(tiny, name="refined", residual=True)

@@ -28,7 +28,7 @@ def calibrated(lut, **factors):
 FACTORS = {"convolution": 1.1, "light": 0.9, "transition": 1.3, "glue": 0.5, "ends": 1.2}
 
 
-@pytest.mark.parametrize("name", ["tiny", "summed"])
+@pytest.mark.parametrize("name", ["tiny", "summed", "refined"])
 @pytest.mark.parametrize("factors", [None, FACTORS], ids=["prices", "calibrated"])
 def test_it_equals_the_estimate_of_every_network(request, made_up_terms, name, factors):
     space = request.getfixturevalue(name)

@@ -29,6 +29,7 @@ NODES = {
     "concat": ("Concat",),
     "merge": ("Add",),
 }
+MISSING = {"tiny": {"strided", "merge"}, "summed": {"pool", "concat"}, "refined": {"strided"}}
 ARITHMETIC = {"stem", "conv", "depthwise", "strided", "enlarge", "head"}
 
 
@@ -38,12 +39,10 @@ def counted_flops(module, inputs):
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", ["tiny", "summed"])
+@pytest.mark.parametrize("name", ["tiny", "summed", "refined"])
 def test_each_part_has_the_shapes_flops_and_weights_of_its_key(request, name):
     keys = row_keys(request.getfixturevalue(name))
-    assert {key.kind for key in keys} == {*NODES, "head"} - (
-        {"strided", "merge"} if name == "tiny" else {"pool", "concat"}
-    )
+    assert {key.kind for key in keys} == {*NODES, "head"} - MISSING[name]
     for key in keys:
         module = fold_batch_norm(make_ushape_part(key).eval())
         inputs = [torch.zeros(shape) for shape in input_shapes(key)]
@@ -53,7 +52,7 @@ def test_each_part_has_the_shapes_flops_and_weights_of_its_key(request, name):
             assert counted_flops(module, inputs) == key.flops, key.label
 
 
-@pytest.mark.parametrize("name", ["tiny", "summed"])
+@pytest.mark.parametrize("name", ["tiny", "summed", "refined"])
 def test_taps_in_the_padding_are_not_needed(request, name):
     """Products of a filter of ones and voxels of ones, counted."""
     for key in row_keys(request.getfixturevalue(name)):
@@ -68,7 +67,7 @@ def test_taps_in_the_padding_are_not_needed(request, name):
             assert needed_flops(key) == pytest.approx(2 * products), key.label
 
 
-@pytest.mark.parametrize("name", ["tiny", "summed", *USHAPE_PRESETS])
+@pytest.mark.parametrize("name", ["tiny", "summed", "refined", *USHAPE_PRESETS])
 def test_every_part_of_random_networks_can_be_priced(request, name):
     space = load_any_space(name) if name in USHAPE_PRESETS else request.getfixturevalue(name)
     keys = space_keys(space)
@@ -78,7 +77,7 @@ def test_every_part_of_random_networks_can_be_priced(request, name):
         assert set(arch_parts(seeded_ushape(space, seed))) <= set(keys)
 
 
-@pytest.mark.parametrize("name", ["tiny", "summed"])
+@pytest.mark.parametrize("name", ["tiny", "summed", "refined"])
 def test_every_part_of_a_space_occurs(request, name):
     """Nothing is priced that no network holds: what is drawn often enough shows every part."""
     space = request.getfixturevalue(name)
@@ -88,7 +87,7 @@ def test_every_part_of_a_space_occurs(request, name):
     assert found == set(space_keys(space))
 
 
-@pytest.mark.parametrize("name", ["tiny", "summed"])
+@pytest.mark.parametrize("name", ["tiny", "summed", "refined"])
 def test_the_parts_are_the_nodes_of_the_graph(request, name):
     space = request.getfixturevalue(name)
     for seed in range(10):

@@ -89,7 +89,7 @@ def start_search(tiny_u, folds_u, ms_of):
 
     def start(space=tiny_u, budget_ms=3.0, **told):
         settings = OneShotSettings(
-            **{"epochs": 4, "candidates": 3, "final_candidates": 8, "uniform_share": 0.25, "least_share": 0.4} | told
+            **{"epochs": 4, "population": 6, "generation_epochs": 1, "settle_share": 0.25, "least_share": 0.4} | told
         )
         return OneShotSearch(
             space,
