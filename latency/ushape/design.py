@@ -72,7 +72,8 @@ def designed_ushapes(space: UShapeSpace, number: int, *, precision: Precision, s
 
 def default_ushapes(space: UShapeSpace, precision: Precision) -> int:
     """How many networks identify the terms that the grids of a space share: three times as many, and at most 100."""
-    return min(_MOST_NETWORKS, _NETWORKS_PER_TERM * space_terms(space, precision).shared.shape[1])
+    shared = int(space_terms(space, precision).shared.shape[1])
+    return min(_MOST_NETWORKS, _NETWORKS_PER_TERM * shared)
 
 
 def anchor_ushape(space: UShapeSpace) -> UShapeArch:

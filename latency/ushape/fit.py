@@ -6,6 +6,7 @@ networks held out of the fit clearly better.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ class TermFit:
 
     def error_ms(self, taken: Vector) -> float:
         """Standard error of a price that takes so much of each term."""
-        return float(np.sqrt(max(0.0, taken @ self.covariance @ taken)))
+        return math.sqrt(max(0.0, float(taken @ self.covariance @ taken)))
 
 
 def fit_terms(taken: Matrix, network_ms: Vector, guess_ms: Vector, shared: Matrix, *, own: bool) -> TermFit:
