@@ -29,7 +29,7 @@ from search.methods import (
     Proposer,
     own,
 )
-from search.oneshot.cli import given, refuse_unread, search_ushapes
+from search.oneshot.cli import search_ushapes
 from search.say import report_candidates, report_search, say
 
 
@@ -185,9 +185,9 @@ def nas_search(
     """Find a network that is accurate on the data and fast on the LUT's device.
 
     Writes RUN/arch.yaml, its picture arch.png, and the search's log; for U-shapes also RUN/inherited.safetensors, what
-    the found network learnt during the search, which train-arch --init begins with. An interrupted search continues when the same
-    command is given again. With --seeds or --pareto all networks that were decoded are trained for a short time
-    on half of the training patients, and the one that is best on the other half is kept.
+    the found network learnt during the search, which train-arch --init begins with. An interrupted search continues
+    when the same command is given again. With --seeds or --pareto all networks that were decoded are trained for a
+    short time on half of the training patients, and the one that is best on the other half is kept.
     """
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
@@ -208,24 +208,7 @@ def nas_search(
         lut = load_lut(lut_path)
         searched = lut.space if space_name is None else load_any_space(space_name)
         if isinstance(searched, UShapeSpace):
-            refuse_unread(searched, processes=ranks.size)
-            reserve(str(where), "compute", wait=wait)
-            search_ushapes(
-                searched,
-                lut,
-                data=data,
-                fold=fold,
-                budget_ms=budget_ms,
-                folder=output,
-                device=where,
-                restart=restart,
-                seed=seed,
-                learning_rate=learning_rate,
-                epochs=epochs,
-                population=given("candidates", candidates),
-                least_share=given("least_share", least_share),
-                batch_size=given("batch_size", batch_size),
-            )
+            search_ushapes(searched, lut, device=where, processes=ranks.size)
             return
         space, method = searched, method or CELL_METHOD
         chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
