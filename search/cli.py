@@ -12,13 +12,16 @@ from cinert.cli import FiniteRange, command, data_option, fold_option, reserve, 
 from cinert.errors import VerdictError
 from cinert.files import check_writable
 from cinert.space import Relaxation
-from cinert.spaces import cells_only, load_space
+from cinert.spaces import load_any_space
+from cinert.ushape.space import UShapeSpace
 from search.choose import chosen_method, refuse_unread_options, search_settings
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
 from search.methods import (
+    CELL_METHOD,
     METHODS,
     TRAINED,
     TRAINED_EPOCHS,
+    USHAPE_METHOD,
     ActivationCheckpointing,
     Decoder,
     LatencyTerm,
@@ -26,6 +29,7 @@ from search.methods import (
     Proposer,
     own,
 )
+from search.oneshot.cli import search_ushapes
 from search.say import report_candidates, report_search, say
 
 
@@ -48,10 +52,11 @@ from search.say import report_candidates, report_search, say
 @fold_option()
 @click.option(
     "--method",
-    default="zeng2020",
     type=click.Choice([*METHODS, *TRAINED]),
-    help="Differentiable: zeng2020, rtdnas (Lu 2022), msnas, or cinert, which keeps the upper end of the estimate"
-    " within the budget. Training candidates within the budget, the best of which train on: random, evolution.",
+    help="In a space of cells: differentiable ones, zeng2020, rtdnas (Lu 2022), msnas, or cinert, which keeps the upper"
+    " end of the estimate within the budget; or training candidates within the budget, the best of which train on:"
+    " random, evolution. In a space of U-shapes: cinert alone, a population that evolves with shared weights."
+    f" [default: {CELL_METHOD} for cells, {USHAPE_METHOD} for U-shapes]",
 )
 @click.option(
     "--relaxation",
@@ -88,19 +93,20 @@ from search.say import report_candidates, report_search, say
     "--epochs",
     type=click.IntRange(min=2),
     help="Epochs; the first half learns weights alone, the second weights and architecture in turn. Random, evolution:"
-    f" epochs of the last round. [default: {own('epochs')}, random and evolution {TRAINED_EPOCHS}]",
+    f" epochs of the last round. [default: {own('epochs')}, random and evolution {TRAINED_EPOCHS}, U-shapes 60]",
 )
 @click.option(
     "--candidates",
     default=18,
     type=click.IntRange(min=1),
-    help="Random, evolution: networks in the first round; a third of them, for longer, in each of the next two.",
+    help="Random, evolution: networks in the first round; a third of them, for longer, in each of the next two."
+    " U-shapes: networks of the population. [default there: 8]",
 )
 @click.option(
     "--least-share",
     default=0.6,
     type=FiniteRange(min=0, max=1, max_open=True),
-    help="Random, evolution: share of the budget that a candidate uses at least.",
+    help="Random, evolution, U-shapes: share of the budget that a candidate uses at least. [default there: 0.85]",
 )
 @seed_option()
 @click.option(
@@ -127,7 +133,10 @@ from search.say import report_candidates, report_search, say
     f" [default: {own('latency_weight')}]",
 )
 @click.option(
-    "--batch-size", default=2, type=click.IntRange(min=1), help="Volumes in a step, of all processes together."
+    "--batch-size",
+    default=2,
+    type=click.IntRange(min=1),
+    help="Volumes in a step, of all processes together. [default for U-shapes: 4]",
 )
 @click.option(
     "--learning-rate", default=0.01, type=FiniteRange(min=0, min_open=True), help="Of the supernet's weights."
@@ -153,7 +162,7 @@ def nas_search(
     space_name: str | None,
     data: Path | None,
     fold: int | None,
-    method: str,
+    method: str | None,
     occurrence: str | None,
     paths: int,
     budget_ms: float,
@@ -175,9 +184,10 @@ def nas_search(
 ) -> None:
     """Find a network that is accurate on the data and fast on the LUT's device.
 
-    Writes RUN/arch.yaml, its picture arch.png, and the search's log. An interrupted search continues when the same
-    command is given again. With --seeds or --pareto all networks that were decoded are trained for a short time
-    on half of the training patients, and the one that is best on the other half is kept.
+    Writes RUN/arch.yaml, its picture arch.png, and the search's log; for U-shapes also RUN/inherited.safetensors, what
+    the found network learnt during the search, which train-arch --init begins with. An interrupted search continues
+    when the same command is given again. With --seeds or --pareto all networks that were decoded are trained for a
+    short time on half of the training patients, and the one that is best on the other half is kept.
     """
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
@@ -194,11 +204,15 @@ def nas_search(
     if method not in TRAINED:
         hint += " or --mixture sampled-ops; a sampled search can also go on, with --activation-checkpointing on"
     with joined(device) as (ranks, where), fits_in_memory(where, hint=f"{hint}."):
-        chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
-        refuse_unread_options(method, chosen)
         check_writable(output / "arch.yaml")
         lut = load_lut(lut_path)
-        space = cells_only(lut.space) if space_name is None else load_space(space_name)
+        searched = lut.space if space_name is None else load_any_space(space_name)
+        if isinstance(searched, UShapeSpace):
+            search_ushapes(searched, lut, device=where, processes=ranks.size)
+            return
+        space, method = searched, method or CELL_METHOD
+        chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
+        refuse_unread_options(method, chosen)
         if chosen is not None:
             space = dataclasses.replace(space, relaxation=chosen.relaxation)
         require_paths(space, paths)

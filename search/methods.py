@@ -91,6 +91,8 @@ METHODS: dict[str, Method] = {
         arch_learning_rate=0.02,
     ),
 }
+CELL_METHOD, USHAPE_METHOD = "zeng2020", "cinert"
+"""What nas-search takes where the user names no method, by the family of the space."""
 Proposer = Literal["random", "evolution"]
 TRAINED: tuple[Proposer, ...] = get_args(Proposer)
 """Methods that train candidates one by one (`search.halving`), and relax nothing."""

@@ -44,6 +44,11 @@ class AnisoUNet(Baseline):
         super().__post_init__()
         self.shape.check(f"{self.source}: shape", self.input_shape_DHW)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels at each level."""
+        return self.shape.widths
+
     def _content(self) -> dict[str, Any]:
         return {**super()._content(), "shape": self.shape.to_dict()}
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from cinert.architecture import InputGrid
+from cinert.cli import reserve
 from cinert.errors import BadInputError
 from cinert.ushape.space import UShapeSpace
 from search.cli_options import bar_of, read_patients_of, say_what_was_clipped
+from search.methods import USHAPE_METHOD
 from search.say import say
 
 if TYPE_CHECKING:
@@ -20,29 +21,42 @@ if TYPE_CHECKING:
     from latency.lut import Lut
     from search.oneshot.run import OneShotResult
 
-METHOD = "cinert"
 _READ = {
     "lut_path", "space_name", "data", "fold", "method", "budget_ms", "epochs", "candidates", "least_share", "seed",
     "output", "batch_size", "learning_rate", "device", "restart", "wait",
 }  # fmt: skip
 
 
-def refuse_unread(space: UShapeSpace) -> None:
-    """Refuse an option of nas-search that was given and that a one-shot search does not read.
+T = TypeVar("T")
+
+
+def given(name: str, value: T) -> T | None:
+    """An option's value if the user gave it; its default is that of spaces of cells."""
+    source = click.get_current_context().get_parameter_source(name)
+    return None if source is ParameterSource.DEFAULT else value
+
+
+def refuse_unread(space: UShapeSpace, *, processes: int) -> None:
+    """Refuse what a one-shot search does not read: an option that was given, and more than one process.
 
     Raises:
-        BadInputError: naming the option.
+        BadInputError: naming it.
     """
     context = click.get_current_context()
+    if processes > 1:
+        raise BadInputError(
+            f"{processes} processes share this search, and a search of U-shapes runs in one.",
+            hint="start nas-search without torchrun.",
+        )
     method = context.params["method"]
-    if method not in (None, METHOD):
+    if method not in (None, USHAPE_METHOD):
         raise BadInputError(
             f"--method {method} searches cells, and space {space.name} is one of U-shapes.",
-            hint=f"leave --method out (it is {METHOD} there), or give a LUT of a space of cells.",
+            hint=f"leave --method out (it is {USHAPE_METHOD} there), or give a LUT of a space of cells.",
         )
     for parameter in context.command.params:
-        given = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
-        if given and parameter.expose_value and parameter.name not in _READ:
+        name = str(parameter.name)
+        if parameter.expose_value and name not in _READ and given(name, True):
             raise BadInputError(
                 f"{parameter.opts[0]} means nothing in space {space.name}, which is one of U-shapes.",
                 hint="leave it out.",
@@ -63,49 +77,39 @@ def grid_of(space: UShapeSpace, number: int) -> InputGrid:
     return _GridOf(space, number)
 
 
-def search_ushapes(
-    space: UShapeSpace,
-    lut: Lut,
-    *,
-    data: Path | None,
-    fold: int | None,
-    budget_ms: float,
-    epochs: int | None,
-    final_candidates: int | None,
-    least_share: float | None,
-    seed: int,
-    batch_size: int | None,
-    learning_rate: float,
-    folder: Path,
-    device: torch.device,
-    restart: bool,
-) -> OneShotResult:
-    """Read the patients on every grid of the space, search, and say what was found.
+def search_ushapes(space: UShapeSpace, lut: Lut, *, device: torch.device, processes: int) -> OneShotResult:
+    """Do what the options of the running nas-search ask for in a space of U-shapes, and say what was found.
 
-    None takes the default of `OneShotSettings`.
+    Args:
+        space: to search.
+        lut: prices of the device that will run the network.
+        device: where to compute.
+        processes: that were started together.
 
     Raises:
-        BadInputError: as `run_oneshot`, or data that cannot be read.
+        BadInputError: an option that is not read, data that cannot be read, or as `run_oneshot`.
     """
     from search.oneshot.loop import OneShotSettings
     from search.oneshot.run import run_oneshot
     from search.ranks import ALONE
 
-    told = {
-        "epochs": epochs,
-        "final_candidates": final_candidates,
-        "least_share": least_share,
-        "batch_size": batch_size,
-    }
+    refuse_unread(space, processes=processes)
+    told = click.get_current_context().params
+    budget_ms: float = told["budget_ms"]
+    own = {"epochs": "epochs", "population": "candidates", "least_share": "least_share", "batch_size": "batch_size"}
+    named = {field: given(name, told[name]) for field, name in own.items()}
     settings = OneShotSettings(
-        seed=seed,
-        learning_rate=learning_rate,
-        **{name: value for name, value in told.items() if value is not None},  # type: ignore[arg-type]
+        seed=told["seed"],
+        learning_rate=told["learning_rate"],
+        **{field: value for field, value in named.items() if value is not None},
     )
+    reserve(str(device), "compute", wait=told["wait"])
+    say(f"Searching space {space.name} by {USHAPE_METHOD} for {lut.device_name} (LUT {lut.id}), computing on {device}.")
     with bar_of(ALONE) as bar:
-        folds = {}
-        for number in range(len(space.grids)):
-            folds[number] = read_patients_of(bar, data, grid_of(space, number), ALONE).fold(fold)
+        folds = {
+            number: read_patients_of(bar, told["data"], grid_of(space, number), ALONE).fold(told["fold"])
+            for number in range(len(space.grids))
+        }
         say_what_was_clipped(folds[0].train + folds[0].validation)
         task = bar.add_task("searching", total=None)
         result = run_oneshot(
@@ -114,10 +118,10 @@ def search_ushapes(
             folds,
             settings,
             budget_ms=budget_ms,
-            folder=folder,
+            folder=told["output"],
             device=device,
             advance=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
-            restart=restart,
+            restart=told["restart"],
         )
     _report(result, settings.epochs, budget_ms)
     return result

@@ -31,10 +31,10 @@ def image_of(arch, batch=1, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_have_the_input_grid(kind, preset):
     space = load_space(preset)
-    network = build_network(KINDS[kind].for_space(space, KINDS[kind].default_widths(space.scales), {}))
+    arch = KINDS[kind].for_space(space, KINDS[kind].default_widths(space.scales), {})
     with torch.device("meta"):
-        image = torch.zeros(2, 1, *space.input_shape_DHW)
-    assert network.to("meta")(image).shape == (2, 4, *space.input_shape_DHW)
+        image = torch.zeros(2, 1, *arch.input_shape_DHW)
+    assert build_network(arch).to("meta")(image).shape == (2, 4, *arch.input_shape_DHW)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (4, 8, 20), (10, 28, 12)])
@@ -42,7 +42,7 @@ def test_logits_have_the_input_grid(kind, preset):
 def test_other_grids(make, kind, shape):
     arch = make(kind, input_shape_DHW=shape)
     with torch.no_grad():
-        assert build_network(arch).eval()(image_of(arch, batch=2)).shape == (2, 4, *shape)
+        assert build_network(arch).eval()(image_of(arch, batch=2)).shape == (2, 4, *arch.input_shape_DHW)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,7 +79,7 @@ def test_the_slices_of_a_volume_are_a_batch(make, kind):
             torch.testing.assert_close(logits[volume : volume + 1, :, place : place + 1], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["unet3d", "ica-unet"])
+@pytest.mark.parametrize("kind", ["unet3d", "aniso-unet", "ica-unet"])
 def test_a_3d_network_sees_the_slices_beside(make, kind):
     arch = make(kind)
     network, image = random_weights(build_network(arch), 0), image_of(arch)
