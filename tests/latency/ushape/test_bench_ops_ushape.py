@@ -185,8 +185,8 @@ def test_a_clock_that_does_not_tell_the_latency_is_refused(space_file, tmp_path,
 
 
 def test_a_command_for_cells_refuses_the_space_of_its_lut(measured, tmp_path):
-    from search.cli import nas_search
+    from search.sweep_cli import nas_sweep
 
-    result = run(nas_search, "--lut", measured / "lut.json", "--method", "zeng", "--data", tmp_path, "-o", tmp_path)
+    result = run(nas_sweep, "--lut", measured / "lut.json", "--data", tmp_path, "-o", tmp_path / "sweep")
     assert result.exit_code == 2
     assert "is one of U-shaped networks, and this needs layers and scales of cells" in result.output
