@@ -22,12 +22,17 @@ from latency.terms import Matrix, Vector
 
 GROUPS: Mapping[str, str] = {
     **dict.fromkeys(("conv", "dilated"), "convolution"),
-    **dict.fromkeys(("separable", "maxpool", "identity", "depthwise"), "light"),
-    **dict.fromkeys(("pre.ct", "pre.ns", "pre.ep", "pool", "strided", "enlarge"), "transition"),
+    **dict.fromkeys(("separable", "maxpool", "identity"), "light"),
+    **dict.fromkeys(("pre.ct", "pre.ns", "pre.ep"), "transition"),
     **dict.fromkeys(("concat", "merge"), "glue"),
     **dict.fromkeys(("stem", "head", "constant"), "ends"),
 }
-"""Group of each kind of part; each group has one factor."""
+"""Group of each kind of part of cells; each group has one factor."""
+USHAPE_GROUPS: Mapping[str, str] = {
+    "depthwise": "light",
+    **dict.fromkeys(("pool", "strided", "enlarge"), "transition"),
+}
+"""Group of the kinds that only U-shaped networks have."""
 GROUP_NAMES = tuple(dict.fromkeys(GROUPS.values()))
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Pulls towards no change that are tried; the one that predicts left-out networks best is taken."""
@@ -115,6 +120,11 @@ class Calibration:
         )
 
 
+def group_of(kind: str) -> str:
+    """Group of a kind of part."""
+    return GROUPS[kind] if kind in GROUPS else USHAPE_GROUPS[kind]
+
+
 def group_ms(parts: Iterable[tuple[str, float]], constant_ms: float) -> dict[str, float]:
     """Sum milliseconds by group.
 
@@ -124,7 +134,7 @@ def group_ms(parts: Iterable[tuple[str, float]], constant_ms: float) -> dict[str
     """
     total = dict.fromkeys(GROUP_NAMES, 0.0)
     for kind, ms in [*parts, ("constant", constant_ms)]:
-        total[GROUPS[kind]] += ms
+        total[group_of(kind)] += ms
     return total
 
 

@@ -20,6 +20,8 @@ _CANDIDATES_PER_NETWORK = 6
 _SEED_STRIDE = 1_000_003
 _MOST_NETWORKS = 100
 _NETWORKS_PER_TERM = 3
+_FAIR_SHARE = 4
+"""One network in so many is a plain draw, whatever it tells."""
 _LEANING = 0.7
 """How often a candidate that leans takes the same end of a choice's options."""
 
@@ -35,8 +37,8 @@ def candidate(space: UShapeSpace, index: int, seed: int) -> UShapeArch:
 
     In plain draws large and small choices cancel out, and the space's cheapest and dearest networks are never near.
     """
-    number = seed * _SEED_STRIDE + index
-    if index % 2 == 0:
+    number = 2 * seed * _SEED_STRIDE + index
+    if number % 2 == 0:
         return seeded_ushape(space, number)
     rng = np.random.default_rng(number)
     ends: dict[str, int] = {}
@@ -59,7 +61,10 @@ def _kind(name: str) -> str:
 
 
 def designed_ushapes(space: UShapeSpace, number: int, *, precision: Precision, seed: int = 0) -> list[UShapeArch]:
-    """Choose `number` distinct networks of a space, D-optimal for what its grids share."""
+    """Choose `number` distinct networks of a space: most D-optimal for what its grids share, the rest a fair sample.
+
+    What tells most are small networks, in which no term outweighs the others; the sample holds the large ones, too.
+    """
     pool: dict[str, UShapeArch] = {}
     for index in range(_CANDIDATES_PER_NETWORK * number):
         arch = candidate(space, index, seed)
@@ -67,7 +72,11 @@ def designed_ushapes(space: UShapeSpace, number: int, *, precision: Precision, s
     archs = list(pool.values())
     terms = space_terms(space, precision)
     taken = terms.matrix([ushape_parts(arch, precision) for arch in archs], ROUNDINGS[0])
-    return [archs[index] for index in most_informative(taken * terms.nominal_ms @ terms.shared, number)]
+    fair = number // _FAIR_SHARE
+    chosen = most_informative(taken * terms.nominal_ms @ terms.shared, number - fair)
+    # Candidates with an even number are plain draws.
+    plain = [index for index, arch in enumerate(archs) if arch.provenance["seed"] % 2 == 0 and index not in chosen]
+    return [archs[index] for index in (*chosen, *plain[:fair])]
 
 
 def default_ushapes(space: UShapeSpace, precision: Precision) -> int:

@@ -19,7 +19,7 @@ from latency.terms import Matrix, Vector
 from latency.ushape.parts import Parts
 from latency.ushape.terms import NOMINAL_MS, ROUNDINGS, Rounding, amounts, term_amount, term_name, term_names
 
-_PRIOR_WEIGHT = 0.01
+_PRIOR_WEIGHT = 0.02
 """Standard deviation of a network's relative error over that of a term around its prior."""
 _OWN_WEIGHT = 0.1
 """The same of a grid's own term around what the grids share."""

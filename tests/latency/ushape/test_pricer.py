@@ -6,11 +6,11 @@ import pytest
 
 from cinert.errors import BadInputError
 from cinert.spaces import load_any_space
-from latency.calibration import GROUP_NAMES, Calibration
+from latency.calibration import GROUP_NAMES, USHAPE_GROUPS, Calibration, group_of
 from latency.estimate import estimate, estimate_groups
 from latency.lut import load_lut, save_lut
 from latency.ushape.design import seeded_ushape
-from latency.ushape.parts import grid_parts, ushape_parts
+from latency.ushape.parts import grid_parts, space_keys, ushape_parts
 from latency.ushape.pricer import UShapePricer
 
 
@@ -58,6 +58,13 @@ def test_a_network_by_hand(tiny, made_up_terms):
     light = parts.joining(0, 6)
     expected = terms["part"].ms + terms["concat 1x1x1 4x8x8: memory"].ms * 2 * voxels * 12 / 1e6
     assert lut.price_ms([light]) == {light: pytest.approx(expected)}
+
+
+@pytest.mark.parametrize("name", ["tiny", "summed"])
+def test_every_kind_of_part_has_a_group(request, name):
+    kinds = {key.kind for key in space_keys(request.getfixturevalue(name))}
+    assert set(USHAPE_GROUPS) - kinds == ({"strided"} if name == "tiny" else {"pool"})
+    assert {group_of(kind) for kind in kinds} == set(GROUP_NAMES)
 
 
 def test_groups_sum_to_the_uncorrected_estimate(tiny, made_up_terms):
