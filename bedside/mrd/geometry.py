@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bedside.mrd.messages import quoted
 from cinert.data.bounds import Lengths, geometry_fault
 from cinert.data.nifti import Geometry
 
@@ -101,9 +102,12 @@ def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     try:
         numbers = np.array([float(value) for value in values], dtype=np.float64)
     except (TypeError, ValueError):
-        raise GeometryError(f"the {what} {values!r:.80}") from None
+        said = values if isinstance(values, list) else [values]
+        told = ", ".join("nothing" if value is None else str(value) for value in said)
+        raise GeometryError(f"the {what} {quoted(told)}; three numbers are needed") from None
     if numbers.shape != (3,) or not np.isfinite(numbers).all():
-        raise GeometryError(f"the {what} {numbers.tolist()}")
+        told = ", ".join(f"{value:g}" for value in numbers)
+        raise GeometryError(f"the {what} {quoted(told)}; three finite numbers are needed")
     return numbers
 
 

@@ -1,6 +1,6 @@
 """What a short-axis stack of a human heart can measure: one set of bounds for files and for the MRD stream.
 
-Wide on purpose. A grid outside is a header in another unit (metres, centimetres, micrometres) or axes in another order
+Wide on purpose. A grid outside is a header in another unit (metres, micrometres) or axes in another order
 (time first), and every volume in ml that is computed on it is wrong.
 """
 
@@ -15,8 +15,8 @@ from cinert.errors import BadInputError
 
 Lengths = Sequence[float] | NDArray[np.float64]
 
-VOXEL_MM = (0.25, 100.0)
-"""Finer: a field of 300 mm has 1200 pixels. Coarser: fewer than two slices in a heart."""
+VOXEL_MM = (0.05, 100.0)
+"""Finer: a field of 300 mm has 6000 pixels. Coarser: fewer than two slices in a heart."""
 EXTENT_MM = 700.0
 """No bore is wider, and no cine stack longer."""
 

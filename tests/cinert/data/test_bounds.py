@@ -28,7 +28,6 @@ def test_what_scanners_acquire_passes(shape, spacing_mm) -> None:
     ("shape", "spacing_mm", "words"),
     [
         ((128, 128, 10), (0.0014, 0.0014, 0.009), "voxels of 0.0014 x 0.0014 x 0.009 mm"),  # metres
-        ((128, 128, 10), (0.14, 0.14, 0.9), "voxels of 0.14 x 0.14 x 0.9 mm"),  # centimetres
         ((128, 128, 10), (1400.0, 1400.0, 9000.0), "voxels of 1400 x 1400 x 9000 mm"),  # micrometres
         ((128, 128, 10), (1.4, 1.4, 200.0), "voxels of 1.4 x 1.4 x 200 mm"),  # 2 m of ten slices
         ((128, 128, 200), (1.4, 1.4, 10.0), "a grid of 179.2 x 179.2 x 2000 mm"),
