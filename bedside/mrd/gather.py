@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bedside.frames import Frame
 from bedside.mrd.geometry import GeometryError, sorted_stack
-from bedside.mrd.scan import Came, FrameKey, OpenFrame, Scan, bytes_of
+from bedside.mrd.scan import Came, FrameKey, OpenFrame, Place, Scan, bytes_of
 
 _USED_TYPES = (0, ismrmrd.IMTYPE_MAGNITUDE)
 """0: the client does not say."""
@@ -90,22 +90,23 @@ class Gatherer:
             return [Drop(key, refusal) if refusal else _frame(key, [Came(image, arrived_ns)])]
         scan = self._scans.get(key.scan) or self._begin(key.scan)
         events: list[Gathered | Drop] = []
-        waiting = scan.frames.get(key.phase)
+        place = scan.place_of(key, image.slice) if self._by_order else (key.phase, 0)
+        waiting = scan.frames.get(place)
         if waiting is not None and image.slice in waiting.seen:
             events += self._repeated(scan, waiting, image.slice)
-            waiting = scan.frames.get(key.phase)
+            waiting = scan.frames.get(place)
         self._waiting += waiting is None
         if waiting is not None and waiting.refused:
-            scan.refuse(key, image.slice)
+            scan.refuse(key, place, image.slice)
         elif refusal := self._refusal(image, waiting):
             self._held_bytes -= 0 if waiting is None else waiting.held_bytes
-            scan.refuse(key, image.slice)
+            scan.refuse(key, place, image.slice)
             events.append(Drop(key, refusal))
         else:
-            scan.put(key, Came(image, arrived_ns))
+            scan.put(key, place, Came(image, arrived_ns))
             self._held_bytes += bytes_of(image)
-        if scan.frames[key.phase].refused and len(scan.frames[key.phase].seen) == self._slices:
-            self._freed(scan.give_up(key.phase))
+        if scan.frames[place].refused and len(scan.frames[place].seen) == self._slices:
+            self._freed(scan.give_up(place))
         events += self._answer_ready(scan)
         return [*self._make_room(), *events]
 
@@ -128,8 +129,8 @@ class Gatherer:
     def _answer_ready(self, scan: Scan) -> list[Gathered | Drop]:
         events: list[Gathered | Drop] = []
         gated = scan.slice_by_slice
-        for phase in scan.ready() if self._by_order else scan.full():
-            frame = self._freed(scan.answer(phase))
+        for place in scan.ready() if self._by_order else scan.full():
+            frame = self._freed(scan.answer(place))
             events += self._overtaken_by(frame.key)
             events.append(_frame(frame.key, frame.images.values(), gated=gated))
         return events
@@ -140,7 +141,7 @@ class Gatherer:
         if len(waiting.images) == self._slices:
             yield from self._settle(scan, why)
         else:
-            yield from self._give_up(scan, waiting.key.phase, why, repeated=number)
+            yield from self._give_up(scan, waiting.place, why, repeated=number)
 
     def _settle(self, scan: Scan, why: str) -> Iterator[Gathered | Drop]:
         """Answer what waits of a scan that gets no more images: in order, else by number; the rest is given up."""
@@ -149,19 +150,19 @@ class Gatherer:
         for images in ordered:
             yield _frame(FrameKey.of(images[0].image), images, gated=True)
         full = set(scan.full())
-        for phase in list(scan.frames):
+        for place in list(scan.frames):
             if ordered:
-                self._freed(scan.give_up(phase))
-            elif phase in full:
-                frame = self._freed(scan.answer(phase))
+                self._freed(scan.give_up(place))
+            elif place in full:
+                frame = self._freed(scan.answer(place))
                 yield _frame(frame.key, frame.images.values(), gated=True)
             else:
-                yield from self._give_up(scan, phase, why, counted=counted)
+                yield from self._give_up(scan, place, why, counted=counted)
 
     def _give_up(
-        self, scan: Scan, phase: int, why: str, *, repeated: int | None = None, counted: str = ""
+        self, scan: Scan, place: Place, why: str, *, repeated: int | None = None, counted: str = ""
     ) -> Iterator[Drop]:
-        frame = self._freed(scan.give_up(phase, repeated=repeated))
+        frame = self._freed(scan.give_up(place, repeated=repeated))
         if not frame.refused:
             reason = f"{len(frame.images)} of {self._slices} slices came: {why}"
             yield Drop(frame.key, f"{reason}; {counted}" if counted else reason)

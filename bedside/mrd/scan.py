@@ -43,6 +43,10 @@ class FrameKey(NamedTuple):
         return self._replace(phase=0)
 
 
+Place = tuple[int, int]
+"""A frame of a scan: phase number, and which image with this number it is where a slice has several in a row."""
+
+
 class Came(NamedTuple):
     """An `ismrmrd.Image`, and when it came (`time.perf_counter_ns()`)."""
 
@@ -61,6 +65,7 @@ class OpenFrame:
     """A frame that waits for slices. Once it is refused, the slices that still come belong to the same answer."""
 
     key: FrameKey
+    place: Place
     images: dict[int, Came] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     refused: bool = False
@@ -80,11 +85,11 @@ class Scan:
 
     def __init__(self, slices: int) -> None:
         self._slices = slices
-        self.frames: dict[int, OpenFrame] = {}
+        self.frames: dict[Place, OpenFrame] = {}
         self._held: Counter[int] = Counter()
         """Images that wait, by slice."""
-        self._full: set[int] = set()
-        """Phases of which every slice waits."""
+        self._full: set[Place] = set()
+        """Frames of which every slice waits."""
         self._answered = 0
         """Frames whose slices agreed in their number."""
         self._streams = False
@@ -96,53 +101,64 @@ class Scan:
     def _begin_order(self) -> None:
         self._came: Counter[int] = Counter()
         self._last_slice: int | None = None
-        self._last_phase = 0
+        self._last_place: Place = (0, 0)
+        self._run: Counter[int] = Counter()
+        """Images that came of the last slice in a row, by phase."""
         self._alternates = False
         self._rises = True
 
-    def put(self, key: FrameKey, came: Came) -> OpenFrame:
-        """Let an image wait; the frame that it belongs to."""
+    def place_of(self, key: FrameKey, number: int) -> Place:
+        """The frame of an image of slice `number` that comes now.
+
+        A scan that has no phases to number, such as one that was not gated, gives its images one number: those of a
+        slice that come in a row are counted.
+        """
+        return (key.phase, self._run[key.phase] if number == self._last_slice and not self._streams else 0)
+
+    def put(self, key: FrameKey, place: Place, came: Came) -> None:
+        """Let an image wait in its frame."""
         number = came.image.slice
-        frame = self._seen(key, number)
+        frame = self._seen(key, place, number)
         frame.images[number] = came
         self._held[number] += 1
         if len(frame.images) == self._slices:
-            self._full.add(key.phase)
-        return frame
+            self._full.add(place)
 
-    def refuse(self, key: FrameKey, number: int) -> None:
+    def refuse(self, key: FrameKey, place: Place, number: int) -> None:
         """Refuse an image of slice `number`, and its frame with it."""
-        frame = self._seen(key, number)
+        frame = self._seen(key, place, number)
         self._torn |= bool(frame.images)
         self._release(frame)
         frame.images.clear()
         frame.refused = True
 
-    def _seen(self, key: FrameKey, number: int) -> OpenFrame:
+    def _seen(self, key: FrameKey, place: Place, number: int) -> OpenFrame:
         if number != self._last_slice:
             self._alternates |= number in self._came
+            self._run.clear()
         else:
-            self._rises &= key.phase > self._last_phase
-        self._last_slice, self._last_phase = number, key.phase
+            self._rises &= place > self._last_place
+        self._last_slice, self._last_place = number, place
         self._came[number] += 1
-        frame = self.frames.setdefault(key.phase, OpenFrame(key))
+        self._run[key.phase] += 1
+        frame = self.frames.setdefault(place, OpenFrame(key, place))
         frame.seen.add(number)
         return frame
 
-    def give_up(self, phase: int, *, repeated: int | None = None) -> OpenFrame:
+    def give_up(self, place: Place, *, repeated: int | None = None) -> OpenFrame:
         """Take a frame out that gets no mask; slice `repeated` of it came again, so that nothing is missing there."""
-        self._torn |= bool(self.frames[phase].images.keys() - {repeated})
-        return self._take(phase)
+        self._torn |= bool(self.frames[place].images.keys() - {repeated})
+        return self._take(place)
 
-    def answer(self, phase: int) -> OpenFrame:
+    def answer(self, place: Place) -> OpenFrame:
         """Take a frame out whose slices all came, under one number."""
         self._streams |= not self.slice_by_slice
-        frame = self._take(phase)
+        frame = self._take(place)
         self._answered += 1
         return frame
 
-    def _take(self, phase: int) -> OpenFrame:
-        frame = self.frames.pop(phase)
+    def _take(self, place: Place) -> OpenFrame:
+        frame = self.frames.pop(place)
         self._release(frame)
         if not self.frames:
             self._begin_order()
@@ -151,28 +167,28 @@ class Scan:
 
     def _release(self, frame: OpenFrame) -> None:
         self._held.subtract(frame.images.keys())
-        self._full.discard(frame.key.phase)
+        self._full.discard(frame.place)
 
     @property
     def slice_by_slice(self) -> bool:
         """Whether slices come one after the other, each with several phases: the order of a gated scan."""
         return not self._streams and not self._alternates and max(self._came.values(), default=0) > 1
 
-    def full(self) -> list[int]:
-        """Phases of which every slice waits, in the order in which they began."""
-        return [phase for phase in self.frames if phase in self._full] if self._full else []
+    def full(self) -> list[Place]:
+        """Frames of which every slice waits, in the order in which they began."""
+        return [place for place in self.frames if place in self._full] if self._full else []
 
-    def ready(self) -> list[int]:
-        """Phases whose slices all came and can be answered now, by their number."""
+    def ready(self) -> list[Place]:
+        """Frames whose slices all came and can be answered now, by their number."""
         if not self._full:
             return []
         if self.slice_by_slice and self._earlier_slices_equal():
-            waiting = sorted(phase for phase, frame in self.frames.items() if frame.images)
+            waiting = sorted(place for place, frame in self.frames.items() if frame.images)
             if not self._rises:
                 # Which place an image has in its slice is known when all of them are there.
                 return waiting if self._full.issuperset(waiting) else []
             # The lowest that waits is the first of its slice. One above it may be another slice's in the order.
-            lowest = next((place for place, phase in enumerate(waiting) if phase not in self._full), len(waiting))
+            lowest = next((index for index, place in enumerate(waiting) if place not in self._full), len(waiting))
             return waiting[:lowest]
         if self._numbers_disagree():
             return []

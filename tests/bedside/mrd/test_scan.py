@@ -94,6 +94,15 @@ def test_frames_of_a_gated_scan_are_told_from_those_of_a_stream() -> None:
     assert not any(event.gated for event in gathered(MOMENTS["moment by moment"](scan), 2))
 
 
+@pytest.mark.parametrize("order", list(ORDERS)[:2])
+def test_a_scan_without_phases_to_number_is_counted_as_it_comes(order: str) -> None:
+    """Series that are not gated have no trigger times, and converters number all of their images 0."""
+    scan = [[image(number, 0, place) for place in range(4)] for number in range(3)]
+
+    assert places(gathered(ORDERS[order](scan), 3)) == [[place] * 3 for place in range(4)]
+    assert places(gathered(ORDERS[order](scan) * 2, 3)) == [[place] * 3 for place in range(4)] * 2
+
+
 def test_scans_are_counted_apart() -> None:
     """Two series, or two repetitions, of which one comes in the middle of the other."""
     one, other = (by_trigger_time([[0, 40, 80], [0, 44, 88]], repetition) for repetition in (0, 1))
