@@ -71,6 +71,9 @@ def run_sweep(
     """
     identity = search_identity(space, lut, data, settings.to_dict())
     check_writable(folder / SWEEP)
+    if not restart:
+        # Before it is entered in the storage, which may be a database that others use.
+        _refuse_another(folder, identity)
     study = SweepStudy(
         storage,
         folder,
@@ -104,9 +107,14 @@ def _prepare(study: SweepStudy, identity: dict[str, Any], *, restart: bool) -> N
         for name in (TRIALS, FRONT):
             shutil.rmtree(study.folder / name, ignore_errors=True)
     if config.exists():
-        refuse_other_settings(study.folder, read_json(config, "the sweep").get("identity", {}), identity)
+        _refuse_another(study.folder, identity)
     else:
         write_json(config, {"schema": "cinert.sweep-config", "version": 1, "identity": identity})
+
+
+def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
+    if (folder / CONFIG).exists():
+        refuse_other_settings(folder, read_json(folder / CONFIG, "the sweep").get("identity", {}), identity)
 
 
 def _work(

@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,9 +16,40 @@ from cinert.files import check_writable, sha256_of
 from search.claim import Claim
 from search.data import mix_seed
 from search.sweep import Objective
+from search.sweep_journal import open_journal
 
 JOURNAL, TRIALS, LOCK = "sweep.journal", "trials", "sweep.lock"
 _DIRECTIONS: dict[Objective, list[str]] = {"pareto": ["maximize", "minimize"], "dice": ["maximize"]}
+
+
+def check_storage(name: str | None, folder: Path) -> None:
+    """Refuse a storage that cannot be used, without making one that is not there: the sweep may yet be refused.
+
+    Args:
+        name: as `open_storage` takes it.
+        folder: of the run.
+
+    Raises:
+        BadInputError: it cannot be opened, or its file cannot be written.
+    """
+    if name is None or "://" not in name:
+        file = folder / JOURNAL if name is None else Path(name)
+        if not file.exists():
+            check_writable(file)
+            return
+    elif (file := _sqlite_file(name)) is not None and file.parent.is_dir() and not file.exists():
+        check_writable(file)
+        return
+    open_storage(name, folder)
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database; None for other databases, and for what is no URL."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        return None
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 def open_storage(name: str | None, folder: Path) -> BaseStorage:
@@ -40,9 +70,8 @@ def open_storage(name: str | None, folder: Path) -> BaseStorage:
             return RDBStorage(name)
         path = folder / JOURNAL if name is None else Path(name)
         check_writable(path)
-        if path.exists() and path.read_bytes()[:1] not in {b"", b"{"}:
-            raise ValueError("it is no record of trials")
-        journal = JournalStorage(JournalFileBackend(str(path)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        journal = JournalStorage(open_journal(path))
         # Reads all of it, which may be damaged.
         journal.get_all_studies()
         return journal
