@@ -22,7 +22,7 @@ from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import check_output_file, write_json
 from cinert.timing import Protocol
-from latency.calibration import GROUP_NAMES, SMALLEST_CALIBRATION
+from latency.calibration import GROUP_NAMES, SMALLEST_CALIBRATION, group_of
 from latency.checkpoint import Checkpoint, checkpoint_path
 from latency.lut import load_lut, save_lut
 from latency.profile import Setup
@@ -91,6 +91,9 @@ def bench_model(
             hint=f"take {SMALLEST_CALIBRATION} to 30, or 0 for no calibration.",
         )
     lut = load_lut(lut_path)
+    # Before anything is measured: what the errors and the correction are grouped by.
+    for row in lut.rows:
+        group_of(row.key.kind)
     for path in (output, lut_path):
         check_output_file(path)
     if plot and output.suffix == ".png":

@@ -124,8 +124,21 @@ def group_ms(parts: Iterable[tuple[str, float]], constant_ms: float) -> dict[str
     """
     total = dict.fromkeys(GROUP_NAMES, 0.0)
     for kind, ms in [*parts, ("constant", constant_ms)]:
-        total[GROUPS[kind]] += ms
+        total[group_of(kind)] += ms
     return total
+
+
+def group_of(kind: str) -> str:
+    """The group of a kind of part.
+
+    Raises:
+        BadInputError: it has none.
+    """
+    if kind not in GROUPS:
+        raise BadInputError(
+            f"the calibration has no group for parts of kind {kind!r}.", hint="name one in latency/calibration.py."
+        )
+    return GROUPS[kind]
 
 
 def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str) -> Calibration:

@@ -16,7 +16,7 @@ from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
 from cinert.schema import check_keys, check_schema
 from cinert.space import Space
-from latency.calibration import GROUPS, Calibration
+from latency.calibration import Calibration, group_of
 from latency.checks import checked_ms
 from latency.load_factor import LoadFactor
 from latency.lut_prices import Prices
@@ -116,7 +116,7 @@ class Lut:
         return self.prices.overlap if measured is None else measured
 
     def _factor(self, kind: str) -> float:
-        return 1.0 if self.calibration is None else self.calibration.factors[GROUPS[kind]]
+        return 1.0 if self.calibration is None else self.calibration.factors[group_of(kind)]
 
     def price_ms(self, keys: Iterable[PartKey]) -> dict[PartKey, float]:
         """Look up the corrected prices of parts.

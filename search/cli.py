@@ -196,6 +196,7 @@ def nas_search(
     from search.genetic import require_genes
     from search.halving import HalvingSettings
     from search.longest import require_paths
+    from search.mixed_cell import require_ops
     from search.out_of_memory import fits_in_memory
     from search.selection import search_and_select
     from search.torchrun import joined
@@ -214,6 +215,7 @@ def nas_search(
         chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
         refuse_unread_options(method, chosen)
         if chosen is not None:
+            require_ops(space)
             space = dataclasses.replace(space, relaxation=chosen.relaxation)
         require_paths(space, paths)
         if chosen is not None and chosen.decoder == "genetic":
