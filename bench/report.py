@@ -24,7 +24,7 @@ from cinert import __version__
 from cinert.cli import FiniteRange, command, console
 from cinert.environment import cpu_name, default_threads
 from cinert.errors import BadInputError
-from cinert.files import atomic_folder, check_writable, write_text
+from cinert.files import atomic_folder, bundle_around, check_writable, write_text
 
 HTML, MARKDOWN, PICTURES = "report.html", "report.md", "report_pictures"
 MISSING = "What is missing"
@@ -79,6 +79,10 @@ def report(*, folder: Path, lut_path: Path | None, form: str, embed_mib: float) 
     if lut_path is not None and not lut_path.is_file():
         raise BadInputError(f"there is no LUT {lut_path}.", hint="bench-ops writes one.")
     output = folder / (HTML if form == "html" else MARKDOWN)
+    if (bundle := bundle_around(output)) is not None:
+        raise BadInputError(
+            f"a report in {folder} would break the bundle {bundle}.", hint=f"give the run folder, e.g. {bundle.parent}."
+        )
     check_writable(output)
     if output.is_dir():
         raise BadInputError(f"cannot write {output}: it is a folder.")
