@@ -16,7 +16,17 @@ from bench.model import measure_networks
 from bench.model_document import Run, model_document, save_model_plot
 from bench.model_networks import calibration_networks, held_out_networks
 from cinert.backends import resolve_backend
-from cinert.cli import FiniteRange, allow_busy_option, command, console, errors, reserve, stage_bars, wait_option
+from cinert.cli import (
+    FiniteRange,
+    allow_busy_option,
+    claim_file,
+    command,
+    console,
+    errors,
+    reserve,
+    stage_bars,
+    wait_option,
+)
 from cinert.device_lock import device_of
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
@@ -117,6 +127,7 @@ def bench_model(
             hint="measure one here with bench-ops, or give --foreign-lut.",
         )
     reserve(device_of(backend, "auto"), "measure", wait=wait)
+    claim_file(output)
     known = {network["digest"] for network in lut.prices.report["networks"]}
     if plain.calibration is not None:
         # The correction stays, so what it was fitted to is no test of it.

@@ -10,7 +10,17 @@ from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
-from cinert.cli import allow_busy_option, command, console, errors, reserve, seed_option, stage_bars, wait_option
+from cinert.cli import (
+    allow_busy_option,
+    claim_file,
+    command,
+    console,
+    errors,
+    reserve,
+    seed_option,
+    stage_bars,
+    wait_option,
+)
 from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
@@ -143,6 +153,9 @@ def bench_ops(
         if plot and path.suffix == ".png":
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
     reserve(device_of(backend, device), "measure", wait=wait)
+    # Two devices may be measured at one time, and their tables have one name where nothing else is said.
+    for *_, path in jobs:
+        claim_file(path)
     number = networks or default_networks(space, chosen)
     for job_backend, job_precision, path in jobs:
         job_backend.cuda_graph = cuda_graph

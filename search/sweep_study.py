@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from cinert.claim import Claim
 from cinert.errors import BadInputError
 from cinert.files import check_writable, sha256_of
-from search.claim import Claim
 from search.data import mix_seed
 from search.sweep import Objective
 from search.sweep_journal import open_journal
@@ -32,24 +32,24 @@ def check_storage(name: str | None, folder: Path) -> None:
     Raises:
         BadInputError: it cannot be opened, or its file cannot be written.
     """
-    if name is None or "://" not in name:
-        file = folder / JOURNAL if name is None else Path(name)
-        if not file.exists():
-            check_writable(file)
-            return
-    elif (file := _sqlite_file(name)) is not None and file.parent.is_dir() and not file.exists():
+    file = _storage_file(name, folder)
+    if file is None or file.exists():
+        open_storage(name, folder)
+    else:
         check_writable(file)
-        return
-    open_storage(name, folder)
 
 
-def _sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite database; None for other databases, and for what is no URL."""
+def _storage_file(name: str | None, folder: Path) -> Path | None:
+    """The file of a storage; None for a database that is no file, or cannot become one."""
+    if name is None or "://" not in name:
+        return folder / JOURNAL if name is None else Path(name)
     try:
-        parsed = make_url(url)
+        url = make_url(name)
     except SQLAlchemyError:
         return None
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    # SQLite makes no folders.
+    file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    return file if file is not None and file.parent.is_dir() else None
 
 
 def open_storage(name: str | None, folder: Path) -> BaseStorage:

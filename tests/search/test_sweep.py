@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from optuna.trial import TrialState
 
 from cinert.arch import load_arch, save_arch
+from cinert.claim import Claim
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
 from search import sweep_run, sweep_trial
-from search.claim import Claim
 from search.draw_sweep import LOOKS
 from search.methods import METHODS, TRAINED
 from search.sweep import Plan, SweepSettings, suggest_plan

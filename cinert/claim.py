@@ -1,0 +1,123 @@
+"""Who works on what in a folder that several processes share, on one machine or over NFS.
+
+A claim is flock(2) on a file: the kernel frees it when its process ends, by kill -9 too, so that no claim is ever
+stale. Linux passes it on to the server of NFS 4. What the file says is for people: who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cinert.errors import BadInputError
+
+CLAIM = "claim"
+"""File in a run folder that a process works on."""
+
+
+class Claim:
+    """The claim of a file, not yet held; as a context manager it is given back.
+
+    Args:
+        path: file to lock, made if missing.
+
+    Raises:
+        BadInputError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise BadInputError(f"cannot write {self._path}: {error.strerror}.") from error
+
+    def acquire(self, *, wait: bool = False) -> bool:
+        """Take it if nobody has it, or once nobody has it.
+
+        Raises:
+            BadInputError: the file system cannot lock.
+        """
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise BadInputError(
+                    f"cannot lock {self._path}: {error.strerror}.", hint="choose a folder on a file system with locks."
+                ) from error
+            if self._is_in_place():
+                return True
+            # Whoever held it has removed the file, and somebody else may have made and locked another one.
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+
+    def _is_in_place(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        return False
+
+    def sign(self, who: str) -> None:
+        """Say in the file who holds it; only people read it, so that a full disk stops nothing here."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{who}\n".encode(), 0)
+
+    def holder(self) -> str:
+        """Who holds it, as far as the file says; empty where it does not."""
+        return os.pread(self._descriptor, 1000, 0).decode("utf-8", "replace").partition("\n")[0]
+
+    def release(self) -> None:
+        """Give it back."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+@contextlib.contextmanager
+def claimed(what: Path, claim_file: Path, command: str) -> Iterator[None]:
+    """Have an output for this process alone while the block runs; nothing of the claim is left, folders included.
+
+    Args:
+        what: that is written, for the message.
+        claim_file: that stands for it.
+        command: who asks.
+
+    Raises:
+        BadInputError: another process has it; naming that process.
+    """
+    made = [folder for folder in claim_file.parents if not folder.exists()]
+    with Claim(claim_file) as claim:
+        if not claim.acquire():
+            raise BadInputError(
+                f"{what} is being written by {claim.holder() or 'another process'}.",
+                hint="wait until it ends, or choose another output with -o.",
+            )
+        since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+        claim.sign(f"{command} (pid {os.getpid()} on {socket.gethostname()}, since {since})")
+        try:
+            yield
+        finally:
+            claim_file.unlink(missing_ok=True)
+            # Only those that are still empty: the command was refused before it wrote anything.
+            with contextlib.suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
