@@ -35,7 +35,7 @@ _PORTS = click.IntRange(0, 65535)
 _POSITIVE = FiniteRange(min=0, min_open=True)
 
 
-@command("serve-mrd", examples=SERVE_EXAMPLES)
+@command("serve-mrd", examples=SERVE_EXAMPLES, service=True)
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is open to the network.")
 @click.option("--port", default=PORT, type=_PORTS, help="Port to listen on; 0 takes a free one.")

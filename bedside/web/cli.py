@@ -25,7 +25,7 @@ PORT = 8080
 _POSITIVE = FiniteRange(min=0, min_open=True)
 
 
-@command("view-cine", examples=EXAMPLES)
+@command("view-cine", examples=EXAMPLES, service=True)
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("cine_path", metavar="CINE", type=click.Path(path_type=Path))
 @series_option()

@@ -184,9 +184,7 @@ def _parser_error(parser: Any) -> str:
     return f"op {error.node_operator()} (ONNX node {error.node_name() or error.node()}): {reason}."
 
 
-def _build_error(
-    flavour: Flavour, name: str, capability: str | None, precision: Precision, log: Any
-) -> BadInputError:
+def _build_error(flavour: Flavour, name: str, capability: str | None, precision: Precision, log: Any) -> BadInputError:
     reason = log.errors[0] if log.errors else "it does not say why"
     where = "" if capability is None else f" for compute capability {capability}"
     node = next(filter(None, map(_OPERATION.search, log.errors)), None)

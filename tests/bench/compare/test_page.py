@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from rich.console import Console
 
 from bench.compare.document import comparison_document, pareto_front
 from bench.compare.markdown import to_markdown
@@ -12,7 +13,6 @@ from bench.compare.stages import Job
 from bench.compare.suites import NETWORKS, SUITES, random_networks
 from bench.compare.tables import comparison_table
 from cinert.arch import save_arch
-from cinert.cli import Console
 from cinert.files import write_json
 from cinert.sampling import random_arch
 from cinert.sizes import network_sizes
