@@ -22,6 +22,10 @@ CLAIM = "claim"
 """File in a run folder that a process works on."""
 
 
+class CannotLockError(BadInputError):
+    """A file system without locks, as some network file systems are."""
+
+
 class Claim:
     """The claim of a file, not yet held; as a context manager it is given back.
 
@@ -47,7 +51,7 @@ class Claim:
         """Take it if nobody has it, or once nobody has it.
 
         Raises:
-            BadInputError: the file system cannot lock.
+            CannotLockError: the file system cannot lock.
         """
         while True:
             try:
@@ -55,7 +59,7 @@ class Claim:
             except BlockingIOError:
                 return False
             except OSError as error:
-                raise BadInputError(
+                raise CannotLockError(
                     f"cannot lock {self._path}: {error.strerror}.", hint="choose a folder on a file system with locks."
                 ) from error
             if self._is_in_place():
@@ -69,15 +73,17 @@ class Claim:
             return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         return False
 
-    def sign(self, who: str) -> None:
-        """Say in the file who holds it; only people read it, so that a full disk stops nothing here."""
+    @property
+    def words(self) -> str:
+        """Who holds it or held it last, as far as the file says; empty where it does not."""
+        return os.pread(self._descriptor, 1000, 0).decode("utf-8", "replace").partition("\n")[0]
+
+    @words.setter
+    def words(self, who: str) -> None:
+        # Only people read it, so that a full disk stops nothing here.
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{who}\n".encode(), 0)
-
-    def holder(self) -> str:
-        """Who holds it, as far as the file says; empty where it does not."""
-        return os.pread(self._descriptor, 1000, 0).decode("utf-8", "replace").partition("\n")[0]
+            os.pwrite(self._descriptor, f"{who}\n".encode() if who else b"", 0)
 
     def release(self) -> None:
         """Give it back."""
@@ -96,6 +102,8 @@ class Claim:
 def claimed(what: Path, claim_file: Path, command: str) -> Iterator[None]:
     """Have an output for this process alone while the block runs; nothing of the claim is left, folders included.
 
+    A claim that a killed process left stays where the block fails, so that a command that is refused changes nothing.
+
     Args:
         what: that is written, for the message.
         claim_file: that stands for it.
@@ -103,21 +111,38 @@ def claimed(what: Path, claim_file: Path, command: str) -> Iterator[None]:
 
     Raises:
         BadInputError: another process has it; naming that process.
+        CannotLockError: the file system has no locks.
     """
     made = [folder for folder in claim_file.parents if not folder.exists()]
+    was_there = claim_file.exists()
     with Claim(claim_file) as claim:
-        if not claim.acquire():
+        before, done = claim.words, False
+        try:
+            taken = claim.acquire()
+        except CannotLockError:
+            if not was_there:
+                _remove(claim_file, made)
+            raise
+        if not taken:
             raise BadInputError(
-                f"{what} is being written by {claim.holder() or 'another process'}.",
+                f"{what} is being written by {before or 'another process'}.",
                 hint="wait until it ends, or choose another output with -o.",
             )
         since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-        claim.sign(f"{command} (pid {os.getpid()} on {socket.gethostname()}, since {since})")
+        claim.words = f"{command} (pid {os.getpid()} on {socket.gethostname()}, since {since})"
         try:
             yield
+            done = True
         finally:
-            claim_file.unlink(missing_ok=True)
-            # Only those that are still empty: the command was refused before it wrote anything.
-            with contextlib.suppress(OSError):
-                for folder in made:
-                    folder.rmdir()
+            if done or not was_there:
+                _remove(claim_file, made)
+            else:
+                claim.words = before
+
+
+def _remove(claim_file: Path, made: list[Path]) -> None:
+    """Remove a claim's file, and the folders made for it that are still empty: the command was refused."""
+    claim_file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for folder in made:
+            folder.rmdir()

@@ -14,7 +14,7 @@ import click
 from rich.markup import escape
 
 from cinert import __version__
-from cinert.claim import CLAIM, claimed
+from cinert.claim import CLAIM, CannotLockError, claimed
 from cinert.consoles import console, errors, print_verdict
 from cinert.device_lock import DeviceLock, Use, hold_device
 from cinert.errors import CineRTError, ExitCode
@@ -277,4 +277,7 @@ def claim_file(path: Path) -> None:
 
 def _claim(what: Path, file: Path) -> None:
     context = click.get_current_context()
-    context.with_resource(claimed(what, file, str(context.command.name)))
+    try:
+        context.with_resource(claimed(what, file, str(context.command.name)))
+    except CannotLockError as error:
+        errors.print(f"Note: {error.message} Nothing keeps a second command from writing {what}.", markup=False)
