@@ -36,9 +36,14 @@ def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[st
 
 
 def search_provenance(
-    decoded: Decoded, data: FoldData, settings: SearchSettings, decoder: Decoder, budget_ms: float
+    decoded: Decoded,
+    data: FoldData,
+    settings: SearchSettings,
+    decoder: Decoder,
+    budget_ms: float,
+    entropy: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Where a decoded network comes from, for its file."""
+    """Where a decoded network comes from, for its file; with the entropy of the choices that it was decoded from."""
     return {
         "method": settings.method,
         "relaxation": decoded.arch.space.relaxation,
@@ -52,6 +57,7 @@ def search_provenance(
         "lambda": settings.latency_weight,
         "epochs": settings.epochs,
         "paths": settings.paths,
+        "entropy": {name: float(f"{value:.4g}") for name, value in entropy.items()},
         "path_probabilities": [float(f"{value:.6g}") for value in decoded.probabilities],
         "paths_passed_over": decoded.paths_passed_over,
         "cells_passed_over": decoded.cells_passed_over,
@@ -66,7 +72,7 @@ def search_provenance(
 def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
     """What stands above the drawing of a found network."""
     ms = estimate(arch, lut).ms
-    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
+    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.title}, budget {budget_ms:g} ms"
 
 
 def search_config(

@@ -94,7 +94,7 @@ def run_sweep(
     with study.alone():
         record = sweep_record(study, identity, settings)
         write_json(folder / SWEEP, record)
-        keep_best(study, record, title=f"{space.name}: searches for {lut.device_name}")
+        keep_best(study, record, title=f"{space.name}: searches for {lut.title}")
     return record
 
 
@@ -133,7 +133,10 @@ def _work(
         plan = suggest_plan(trial, settings)
         if (twin := study.twin(trial)) is not None:
             trial.set_user_attr("same_as", twin.number)
-            found = TrialResult(**{name: twin.user_attrs[name] for name in ("dice", "ms", "budget_met")})
+            found = TrialResult(
+                **{name: twin.user_attrs[name] for name in ("dice", "ms", "budget_met")},
+                undecided=tuple(twin.user_attrs.get("undecided", ())),
+            )
         else:
             found = run_trial(
                 plan,
@@ -146,6 +149,8 @@ def _work(
                 advance=lambda what, done, total: advance(f"trial {trial.number}, {what}", done, total),
             )
         trial.set_user_attr("seconds", round(time.monotonic() - start, 1))
+        if found.undecided:
+            trial.set_user_attr("undecided", list(found.undecided))
         study.finish(trial, dice=found.dice, ms=found.ms, budget_met=found.budget_met)
     except Exception as error:
         if _is_of_the_machine(error):

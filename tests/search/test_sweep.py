@@ -56,7 +56,12 @@ def quick(monkeypatch, tmp_path, tiny, lut, fold):
                 raise error("out of memory\nhere")
             archive = tiny_arch(tiny, number)
             archive(folder)
-            return TrialResult(dice=0.5 + plan.budget_ms / 100, ms=plan.budget_ms - 1, budget_met=number != 2)
+            return TrialResult(
+                dice=0.5 + plan.budget_ms / 100,
+                ms=plan.budget_ms - 1,
+                budget_met=number != 2,
+                undecided=("alpha", "beta") if number == 4 else (),
+            )
 
         monkeypatch.setattr(sweep_run, "run_trial", trial)
         record = run_sweep(
@@ -91,6 +96,7 @@ def test_one_failed_trial_loses_nothing(quick, repository):
     assert tried == [0, 1, 2, 3, 4, 5]
     assert states(record) == ["complete", "failed", "complete", "failed", "complete", "complete"]
     assert record["trials"][1]["reason"] == "RuntimeError: out of memory here"
+    assert [trial.get("undecided") for trial in record["trials"]] == [None] * 4 + [["alpha", "beta"], None]
     assert {"method", "paths", "budget_ms", "seed"} <= record["trials"][1].keys()
 
 
