@@ -101,8 +101,10 @@ def measure_networks(
     )
 
 
-def calibrate(lut: Lut, networks: Sequence[tuple[Arch, bool]], measured: Measured) -> Calibration:
-    """Fit the correction to the networks of `calibration_networks`."""
+def calibrate(
+    lut: Lut, networks: Sequence[tuple[Arch, bool]], measured: Measured, *, busy: bool = False
+) -> Calibration:
+    """Fit the correction to the networks of `calibration_networks`; `busy` if they were measured with --allow-busy."""
     return fit_calibration(
         [
             CalibrationNetwork(
@@ -118,4 +120,5 @@ def calibrate(lut: Lut, networks: Sequence[tuple[Arch, bool]], measured: Measure
             )
         ],
         lut=lut.uncalibrated_id,
+        busy=busy,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
@@ -16,6 +17,7 @@ from cinert.cli import (
     command,
     console,
     errors,
+    print_verdict,
     reserve,
     seed_option,
     stage_bars,
@@ -25,6 +27,7 @@ from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file
+from cinert.quiet import busy_sentence
 from cinert.space import Space
 from cinert.spaces import load_space
 from cinert.tensorrt_options import builder_options, configure
@@ -171,7 +174,7 @@ def bench_ops(
         if plot:
             draw_lut(path.with_suffix(".png"), lut)
         console.print(_summary(lut))
-        console.print(_verdict(lut, path), markup=False)
+        print_verdict(escape(_verdict(lut, path)))
 
 
 def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> None:
@@ -185,7 +188,7 @@ def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> 
         check_output_file(picture)
     items = compare_luts(a, b)
     console.print(comparison_table(a, b))
-    console.print(gain_sentence(items), markup=False)
+    print_verdict(escape(gain_sentence(items)))
     if plot:
         draw_comparison(picture, a, b, items)
         console.print(f"wrote {picture}", markup=False)
@@ -201,7 +204,7 @@ def _measure(space: Space, setup: Setup, networks: int, path: Path, *, restart: 
 
 
 def _summary(lut: Lut) -> Table:
-    table = Table(title=f"{lut.device_name}, space {lut.space.name}", caption="milliseconds, quiet machine, batch 1")
+    table = Table(title=f"{lut.title}, space {lut.space.name}", caption=f"milliseconds, {lut.machine}, batch 1")
     table.add_column("part")
     for name in ("alone", "p50", "p99", "in context", "GFLOP", "noisy"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -224,4 +227,6 @@ def _verdict(lut: Lut, path: Path) -> str:
         f"Wrote {path}: {len(lut.rows)} parts, prices from {len(lut.prices.report['networks'])} networks. On networks"
         f" held out of the fit the estimate misses by {held_out['mape']:.1%} on average ({held_out['within_10']:.0%}"
         f" within 10 %), the sum of parts timed alone by {raw['mape']:.0%}."
+        + (f" In {lut.load.disturbed:.0%} of the visits something else used the machine." if lut.busy else "")
+        + busy_sentence(lut.busy)
     )

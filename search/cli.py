@@ -220,7 +220,7 @@ def nas_search(
         _refuse(space, lut, chosen, paths=paths, budget_ms=budget_ms)
         reserve(str(where), "compute", wait=wait)
         ranks.from_main(lambda: claim_run(*run_folders(output, seed, seeds)))
-        say(f"Searching space {space.name} by {method} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
+        say(f"Searching space {space.name} by {method} for {lut.title} (LUT {lut.id}), computing on {where}.")
         with bar_of(ranks) as bar:
             found = read_patients_of(bar, data, space, ranks).fold(fold)
             say_what_was_clipped(found.train + found.validation)

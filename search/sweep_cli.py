@@ -166,7 +166,7 @@ def nas_sweep(
     where = resolve_device(device)
     check_storage(storage, output)
     reserve(str(where), "compute", wait=wait)
-    say(f"Sweeping {', '.join(settings.methods)} over space {space.name} for {lut.device_name}, computing on {where}.")
+    say(f"Sweeping {', '.join(settings.methods)} over space {space.name} for {lut.title}, computing on {where}.")
     with progress_bar() as bar:
         loaded = read_patients_of(bar, data, space, ALONE).fold(fold)
         say_what_was_clipped(loaded.train + loaded.validation)
@@ -187,7 +187,7 @@ def nas_sweep(
             ),
             restart=restart,
         )
-    report_sweep(record, output, settings.objective)
+    report_sweep(record, output, settings.objective, busy=lut.busy)
     if not record["best"]:
         raise VerdictError(
             "no trial found a network within its budget.",
