@@ -113,7 +113,7 @@ def estimate_section(run: Run, records: Records) -> list[Block]:
         run.judge("estimate", what, passed, figures, name)
         fps = f"{estimate['throughput_fps']:.1f} / {document['measured']['throughput_fps']:.1f}"
         rows.append([code(name), interval, number(measured_ms), off, fps, outcome_span(passed)])
-    header = ["", "estimate, ms", "back to back, quiet, ms", "off", "frames/s, estimate / measured", ""]
+    header = ["", "estimate, ms", "back to back, quietest, ms", "off", "frames/s, estimate / measured", ""]
     return [Table(header, rows, "lrrrrl")]
 
 

@@ -74,6 +74,7 @@ def bundle(where):
         # Whose outputs are beside what they are given, if nothing is said.
         ("train-arch", "new/arch.yaml --data DATA"),
         ("export-engine", "new/arch.yaml"),
+        ("make-phantom", "new/phantom"),
         ("cinert report", "new"),
         ("cinert report", "new --format md"),
     ],

@@ -281,6 +281,8 @@ def test_the_command_searches_trains_and_reports(tmp_path, lut_path, patients):
         (["--budget-ms", "0.1:20"], "no network of tiny stays within 0.1 ms"),
         (["--storage", "nonsense://x"], "cannot use the storage nonsense://x"),
         (["-o", "/proc/nowhere"], "cannot write /proc/nowhere"),
+        (["--data", "nowhere"], "there is no data folder nowhere"),
+        (["--data", "nowhere", "--storage", "sqlite:///trials.db"], "there is no data folder nowhere"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_path, patients, arguments, message):
@@ -288,7 +290,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_pat
     result = invoke(*sweep_words(lut_path, patients), *arguments)
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.iterdir())
 
 
 def test_candidates_of_a_sweep_are_trained_in_its_batches(tmp_path, monkeypatch, tiny, lut, fold):
