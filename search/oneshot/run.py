@@ -168,7 +168,7 @@ def run_oneshot(
     )
     _save_inherited(folder / INHERITED, search, arch, data, identity)
     title = (
-        f"{space.name}: {(arch.estimate or {})['ms']:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
+        f"{space.name}: {(arch.estimate or {})['ms']:.1f} ms estimated on {lut.title}, budget {budget_ms:g} ms"
     )
     draw_ushape(folder / PICTURE, arch, title=title)
     save_arch(folder / ARCH, arch)
