@@ -1,6 +1,6 @@
 """Whether the machine runs as fast as it did when a LUT was measured: the LUT's anchor, timed again.
 
-The anchor is a small network that is the same for every measurement of a space (`latency.profile.anchor_network`), and
+The anchor is a small network that is the same for every measurement of a space (`latency.family.anchor_network`), and
 the LUT keeps its quiet time. An estimate that is missed on a machine whose anchor has kept its time is an error of the
 estimate; where the anchor has changed too, clocks, neighbours or the scheduler have.
 """
@@ -108,6 +108,13 @@ def lut_anchor(lut: Lut, *, device: str) -> Iterator[AnchorWatch]:
     backend = resolve_backend(lut.backend, device, lut.precision)
     backend.cuda_graph = bool(lut.fingerprint["libraries"].get("cuda_graph", True))
     threads = int(lut.fingerprint["threads"])
-    setup = Setup(backend=backend, device=device, threads=threads, precision=lut.precision, protocol=Protocol())
+    setup = Setup(
+        backend=backend,
+        device=device,
+        threads=threads,
+        precision=lut.precision,
+        protocol=Protocol(),
+        clock=lut.clock,
+    )
     with anchored(setup, lut.space) as clock:
         yield AnchorWatch(clock)

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cinert.arch import Arch
+from cinert.arch import Searched
 from cinert.onnx import network_model
 from cinert.timing import Clock, Protocol, anchor_floor, quiet_medians
 from latency.calibration import Calibration, CalibrationNetwork, fit_calibration
 from latency.checkpoint import Checkpoint
+from latency.clocks import frame_interval, host_to_host
 from latency.estimate import estimate_groups
 from latency.lut import Lut
-from latency.profile import Report, Setup, anchored, frame_interval, host_to_host, measure_models
+from latency.profile import Report, Setup, anchored, measure_models
 from latency.terms import Vector
 
 AGAIN = 30
@@ -42,8 +43,8 @@ class Measured:
 
 
 def measure_networks(
-    held_out: Sequence[Arch],
-    calibration: Sequence[Arch],
+    held_out: Sequence[Searched],
+    calibration: Sequence[Searched],
     lut: Lut,
     setup: Setup,
     checkpoint: Checkpoint,
@@ -80,8 +81,8 @@ def measure_networks(
             rows = {f"{prefix} {digest}": models[digest] for digest in digests}
             measure_models(rows, how, checkpoint, report, clock=clock, stage=stage, anchor=anchor)
 
-        run("latency", shuffled, "latency", setup, host_to_host)
-        run("again", again, "latency again", setup, host_to_host)
+        run("latency", shuffled, "latency", setup, setup.timed(host_to_host))
+        run("again", again, "latency again", setup, setup.timed(host_to_host))
         run("interval", shuffled, "throughput", overlapped, frame_interval)
     floor = anchor_floor(checkpoint.visits)
 
@@ -102,7 +103,7 @@ def measure_networks(
 
 
 def calibrate(
-    lut: Lut, networks: Sequence[tuple[Arch, bool]], measured: Measured, *, busy: bool = False
+    lut: Lut, networks: Sequence[tuple[Searched, bool]], measured: Measured, *, busy: bool = False
 ) -> Calibration:
     """Fit the correction to the networks of `calibration_networks`; `busy` if they were measured with --allow-busy."""
     return fit_calibration(

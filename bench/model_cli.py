@@ -57,7 +57,9 @@ bench-model --lut lut.json --nets 30 --seed 7 --budget-ms 20      # quick, witho
 """,
 )
 @click.option("--lut", "lut_path", required=True, type=click.Path(path_type=Path), help="LUT of this device.")
-@click.option("--nets", default=100, type=click.IntRange(min=5), help="Networks held out, of 1 to 4 fused paths.")
+@click.option(
+    "--nets", default=100, type=click.IntRange(min=5), help="Networks held out; of cells, those of 1 to 4 fused paths."
+)
 @click.option(
     "--calibrate",
     default=0,
@@ -122,6 +124,7 @@ def bench_model(
         precision=lut.precision,
         protocol=Protocol(tolerant=allow_busy),
         seed=seed,
+        clock=lut.clock,
     )
     here = setup.fingerprint()
     if (differences := binding_differences(lut.fingerprint, here)) and not foreign_lut:

@@ -11,14 +11,22 @@ from typing import Any
 import numpy as np
 
 from bench.model import AGAIN, Measured
-from bench.model_figures import coverage, feasibility, figures, flops_fitted, network_flops, residuals
+from bench.model_figures import (
+    coverage,
+    feasibility,
+    figures,
+    flops_fitted,
+    network_class,
+    network_flops,
+    residuals,
+)
 from bench.plots import BAD, GOOD, INK
-from cinert.arch import Arch
+from cinert.arch import Searched
 from cinert.files import atomic_path
 from cinert.quiet import BUSY
-from latency.breakdown import arch_parts
 from latency.calibration import Calibration
 from latency.estimate import estimate, estimate_groups, lut_record
+from latency.family import parts_alone_ms
 from latency.lut import Lut
 from latency.prices import error_figures
 
@@ -32,8 +40,8 @@ class Run:
     lut: Lut
     """As it was given, without a calibration."""
     calibration: Calibration | None
-    held_out: Sequence[Arch]
-    calibration_archs: Sequence[Arch]
+    held_out: Sequence[Searched]
+    calibration_archs: Sequence[Searched]
     measured: Measured
     seed: int
     budget_ms: float | None
@@ -50,8 +58,7 @@ def model_document(run: Run) -> dict[str, Any]:
     before = [estimate(arch, plain) for arch in archs]
     predicted = np.array([each.ms for each in estimates])
     uncorrected = np.array([each.ms for each in before])
-    alone = {row.key: row.quiet_ms for row in plain.rows}
-    raw = np.array([sum(count * alone[key] for key, count in arch_parts(arch).items()) for arch in archs])
+    raw = parts_alone_ms(archs, plain)
     flops = np.array([network_flops(arch) for arch in archs])
     other = np.array([network_flops(arch) for arch in run.calibration_archs])
     # Without calibration networks FLOPs are fitted to the held-out ones themselves: in their favour.
@@ -98,7 +105,7 @@ def model_document(run: Run) -> dict[str, Any]:
             {
                 "seed": arch.provenance["seed"],
                 "digest": arch.digest,
-                "paths": len(arch.paths),
+                **{name: value for name, value in network_class(arch).items() if name != "deepest_scale"},
                 "measured_ms": float(measured.held_out_ms[number]),
                 "again_ms": float(measured.again_ms[number]) if number < AGAIN else None,
                 "measured_fps": float(fps[number]),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from cinert.arch import Arch
+from cinert.arch import Searched
+from cinert.ushape.arch import UShapeArch
 from latency.breakdown import arch_parts
 from latency.calibration import GROUP_NAMES
 from latency.estimate import LatencyEstimate
@@ -38,7 +39,7 @@ def flops_fitted(flops: Vector, known_flops: Vector, known_ms: Vector) -> Vector
     return line
 
 
-def network_flops(arch: Arch) -> float:
+def network_flops(arch: Searched) -> float:
     """Operations of a network, a multiply-add counted as two."""
     return float(sum(count * key.flops for key, count in arch_parts(arch).items()))
 
@@ -65,13 +66,13 @@ def feasibility(estimates: Sequence[LatencyEstimate], measured: Vector, budget_m
 
 
 def residuals(
-    archs: Sequence[Arch],
+    archs: Sequence[Searched],
     groups: Sequence[Mapping[str, float]],
     predicted: Vector,
     measured: Vector,
     order: Vector,
 ) -> dict[str, Any]:
-    """What the error is made of: by number of paths, by depth, by group of parts, by when it was measured.
+    """What the error is made of: by class of networks, by group of parts, by when it was measured.
 
     Args:
         archs: (networks,).
@@ -81,8 +82,9 @@ def residuals(
         order: (networks,) when it was measured, 0 to 1.
 
     Returns:
-        `paths` and `deepest_scale`: number, bias and MAPE per class. `share_of`: correlation of the signed error with
-        each group's share of the estimate. `time`: the same with the order.
+        Number, bias and MAPE per class: by `paths` and `deepest_scale`, of U-shaped networks by `grid` and number of
+        `blocks`. `share_of`: correlation of the signed error with each group's share of the estimate. `time`: the same
+        with the order.
     """
     error = predicted / measured - 1
 
@@ -99,11 +101,27 @@ def residuals(
 
     shares = np.array([[group[name] / sum(group.values()) for name in GROUP_NAMES] for group in groups])
     return {
-        "paths": by([len(arch.paths) for arch in archs]),
-        "deepest_scale": by([max(edge.target for edge in arch.edges) for arch in archs]),
+        **{name: by(values) for name, values in _classes(archs).items()},
         "share_of": {name: _correlation(shares[:, column], error) for column, name in enumerate(GROUP_NAMES)},
         "time": _correlation(order, error),
     }
+
+
+def _classes(archs: Sequence[Searched]) -> dict[str, list[int]]:
+    """The classes that the networks of a space fall into."""
+    found: dict[str, list[int]] = {}
+    for arch in archs:
+        for name, value in network_class(arch).items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def network_class(arch: Searched) -> dict[str, int]:
+    """What tells the networks of a space apart at a glance."""
+    if isinstance(arch, UShapeArch):
+        blocks = sum(len(level) for level in (*arch.shape.encoder, *arch.shape.decoder))
+        return {"grid": arch.grid_number, "blocks": blocks}
+    return {"paths": len(arch.paths), "deepest_scale": max(edge.target for edge in arch.edges)}
 
 
 def _correlation(values: Vector, error: Vector) -> float:

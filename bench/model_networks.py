@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinert.arch import Arch
+from cinert.arch import Searched
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
-from cinert.space import Space
+from cinert.spaces import AnySpace
+from cinert.ushape.space import UShapeSpace
 from latency.calibration import GROUP_NAMES
 from latency.design import most_informative
 from latency.estimate import estimate_groups
 from latency.lut import Lut
+from latency.ushape.design import seeded_ushape
 
 _SEED_STRIDE = 1_000_000
 _CANDIDATES_PER_NETWORK = 6
 _MOST_DRAWS = 50
 
 
-def held_out_networks(space: Space, number: int, *, seed: int, known: set[str]) -> list[Arch]:
-    """Draw distinct networks of 1 to 4 fused paths that nothing was fitted to.
+def held_out_networks(space: AnySpace, number: int, *, seed: int, known: set[str]) -> list[Searched]:
+    """Draw distinct networks that nothing was fitted to; of cells, those of 1 to 4 fused paths.
 
     Args:
         space: where to draw from.
@@ -30,9 +32,9 @@ def held_out_networks(space: Space, number: int, *, seed: int, known: set[str]) 
     Raises:
         BadInputError: the space has too few networks.
     """
-    found: dict[str, Arch] = {}
+    found: dict[str, Searched] = {}
     for index in range(_MOST_DRAWS * number):
-        arch = random_arch(space, seed * _SEED_STRIDE + index)
+        arch = _random_network(space, seed * _SEED_STRIDE + index)
         if arch.digest not in known:
             found.setdefault(arch.digest, arch)
         if len(found) == number:
@@ -40,7 +42,11 @@ def held_out_networks(space: Space, number: int, *, seed: int, known: set[str]) 
     raise BadInputError(f"space {space.name} gave {len(found)} new networks, {number} were asked for.")
 
 
-def calibration_networks(lut: Lut, number: int, *, seed: int, known: set[str]) -> list[tuple[Arch, bool]]:
+def _random_network(space: AnySpace, seed: int) -> Searched:
+    return seeded_ushape(space, seed) if isinstance(space, UShapeSpace) else random_arch(space, seed)
+
+
+def calibration_networks(lut: Lut, number: int, *, seed: int, known: set[str]) -> list[tuple[Searched, bool]]:
     """Draw full-size networks to calibrate with, and say of each whether it was chosen for what it tells.
 
     A third is chosen so that their shares of the groups of parts differ most, and every factor is determined; the

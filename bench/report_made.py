@@ -159,9 +159,10 @@ def _bench_ops(records: Records, output: str) -> str:
     if lut is None:
         return f"bench-ops --space SPACE {output}"
     networks = len(lut.prices.report.get("networks", []))
+    clock = "" if lut.clock == "wall" else f" --clock {lut.clock}"
     return (
         f"bench-ops --space {lut.space.name} --backend {lut.backend} --precision {lut.precision}"
-        f" --threads {lut.fingerprint['threads']} --networks {networks} {output}"
+        f" --threads {lut.fingerprint['threads']}{clock} --networks {networks} {output}"
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.report_document import Block, Paragraph, Table, Words, code, number, outcome, strong
 from bench.report_pictures import save_estimates_chart, save_part_chart
 from bench.report_records import Records
 from bench.report_run import Run
-from cinert.arch import Arch
+from cinert.arch import Arch, Searched
 from cinert.paths import CELL_KINDS, CellKind
 from cinert.quiet import BUSY, busy_sentence
+from cinert.ushape.arch import UShapeArch
 
 if TYPE_CHECKING:
     from latency.lut import Lut
@@ -29,6 +30,8 @@ def network_section(run: Run, records: Records) -> list[Block]:
     if arch is None:
         return []
     size = "x".join(map(str, arch.grid.input_shape_DHW))
+    if isinstance(arch, UShapeArch):
+        return _levels(run, arch, size) + _estimate(run, arch.estimate, arch.provenance)
     if not isinstance(arch, Arch):
         return [Paragraph((code(arch.digest), f", a baseline ({arch.kind}), input {size}: nothing was searched."))]
     from search.draw import draw_arch  # noqa: PLC0415 - slow to import: matplotlib
@@ -51,6 +54,38 @@ def network_section(run: Run, records: Records) -> list[Block]:
         Table(["cell", "nodes"], [[kind, _cell_words(arch, kind)] for kind in CELL_KINDS if kind in arch.cells], "ll"),
     ]
     return blocks + _estimate(run, arch.estimate, arch.provenance)
+
+
+def _levels(run: Run, arch: UShapeArch, size: str) -> list[Block]:
+    from search.draw_ushape import draw_ushape  # noqa: PLC0415 - slow to import: matplotlib
+
+    shape = arch.shape
+    spacing = " x ".join(f"{step:g}" for step in arch.spacing_mm)
+    words = (
+        f" in the space {arch.space.name}: {len(shape.widths)} levels, input {size} voxels of {spacing} mm, stem"
+        f" {_size(shape.stem_kernel)} of stride {_size(shape.stem_stride)}."
+    )
+    rows: list[list[Words]] = [
+        [
+            str(level),
+            _size(voxels),
+            str(width),
+            ", ".join(shape.encoder[level]) or "-",
+            (", ".join(shape.decoder[level]) or "-") if level < len(shape.decoder) else "",
+        ]
+        for level, (voxels, width) in enumerate(zip(shape.shapes_DHW(arch.input_shape_DHW), shape.widths, strict=True))
+    ]
+    header = ["level", "voxels", "channels", "blocks on the way down", "blocks on the way up"]
+    picture = run.draw(
+        "network.png",
+        "The network's levels, finest first: the way down, the way up, and what is joined.",
+        lambda path: draw_ushape(path, arch, title=f"{arch.space.name} {arch.digest}"),
+    )
+    return [Paragraph((code(arch.digest), words)), picture, Table(header, rows, "lrrll")]
+
+
+def _size(extent: Iterable[int]) -> str:
+    return "x".join(map(str, extent))
 
 
 def _cell_words(arch: Arch, kind: CellKind) -> str:
@@ -96,7 +131,7 @@ def lut_section(run: Run, records: Records) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             (
-                f"Measured on {lut.title}, {lut.created}: {len(lut.rows)} parts alone, and {len(networks)} short"
+                f"Measured on {lut.title}, {lut.created}: {len(lut.rows)} parts alone, and {len(networks)}"
                 f" networks of the space {lut.space.name} whole, from which each part's price inside a network is"
                 " learned (LUT ",
                 code(lut.id),
@@ -110,6 +145,13 @@ def lut_section(run: Run, records: Records) -> list[Block]:
             lambda path: draw_lut(path, lut),
         ),
     ]
+    if (terms := lut.prices.terms) is not None:
+        shared = "of each grid's own" if terms.own else "that all grids share"
+        words = (
+            f"A part's price is a function of its channels, with terms {shared}; the engine computes channels in and"
+            f" out in blocks of {terms.rounding.channels_in} and {terms.rounding.channels_out}."
+        )
+        blocks.append(Paragraph(words))
     if records.config is not None and records.config["lut"]["id"] != lut.id:
         blocks.insert(1, Paragraph(strong(f"The search read another table: LUT {records.config['lut']['id']}.")))
     if lut.busy:
@@ -129,12 +171,12 @@ def lut_section(run: Run, records: Records) -> list[Block]:
                 ),
             )
         )
-    if isinstance(records.arch, Arch):
+    if isinstance(records.arch, (Arch, UShapeArch)):
         blocks.append(_where_time_goes(run, lut, records.arch))
     return blocks
 
 
-def _where_time_goes(run: Run, lut: Lut, arch: Arch) -> Block:
+def _where_time_goes(run: Run, lut: Lut, arch: Searched) -> Block:
     from latency.estimate import estimate  # noqa: PLC0415 - slow to import: torch
 
     found = estimate(arch, lut)

@@ -203,6 +203,11 @@ class Arch:
         )
 
 
+Searched = Arch | UShapeArch
+"""Networks that come from a space: those that a LUT can price."""
+SEARCHED_SCHEMAS = (SCHEMA, ushape.SCHEMA)
+
+
 def load_arch(path: FilePath) -> Architecture:
     """Read the file of a searched network or of a baseline; raises BadInputError naming the file and the key."""
     return arch_from_dict(read_yaml(path, "the architecture"), source=str(path))
@@ -212,6 +217,11 @@ def arch_from_dict(document: Mapping[str, Any], *, source: str) -> Architecture:
     """The same for what was read before."""
     if document.get("schema") == baseline.SCHEMA:
         return read_baseline(document, source=source)
+    return searched_from_dict(document, source=source)
+
+
+def searched_from_dict(document: Mapping[str, Any], *, source: str) -> Searched:
+    """The same for a network that comes from a space."""
     if document.get("schema") == ushape.SCHEMA:
         return UShapeArch.from_dict(document, source=source)
     return Arch.from_dict(document, source=source)

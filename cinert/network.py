@@ -127,7 +127,8 @@ def build_network(arch: Architecture) -> Segmenter:
     raise TypeError(f"{type(arch).__name__} is neither a searched architecture nor a baseline")
 
 
-_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+_TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
@@ -141,7 +142,7 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
         for position in range(len(module) - 1):
             convolution, norm = module[position], module[position + 1]
             if isinstance(convolution, _CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
-                transpose = isinstance(convolution, nn.ConvTranspose2d)
+                transpose = isinstance(convolution, _TRANSPOSED)
                 module[position] = fuse_conv_bn_eval(convolution, norm, transpose)
                 module[position + 1] = nn.Identity()
     return module

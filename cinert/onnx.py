@@ -22,6 +22,9 @@ from cinert.environment import cache_folder, library_version
 from cinert.files import sha256_of
 from cinert.network import build_network, fold_batch_norm, random_weights
 from cinert.segmenter import Segmenter
+from cinert.ushape.arch import UShapeArch
+from cinert.ushape.graph import module_onnx
+from cinert.ushape.network import UShapeNetwork
 
 OPSET = 20
 # Raise when the exported graph changes for the same input, so that older cache entries are not found.
@@ -120,9 +123,20 @@ def network_model(arch: Architecture, network: Segmenter | None = None) -> Model
     def make() -> nn.Module:
         return random_weights(build_network(arch), seed=0)
 
+    def make_onnx() -> bytes:
+        if isinstance(arch, UShapeArch):
+            return plain_onnx(make())
+        return cached(f"network {arch.digest}", lambda: export_onnx(make(), shapes))
+
+    def plain_onnx(module: nn.Module) -> bytes:
+        """Written in milliseconds: what is timed and not deployed."""
+        network = fold_batch_norm(module)
+        assert isinstance(network, UShapeNetwork)
+        return module_onnx(network.body, shapes)
+
     return Model(
         name=f"network {arch.digest}",
         input_shapes=shapes,
-        make_onnx=lambda: cached(f"network {arch.digest}", lambda: export_onnx(make(), shapes)),
+        make_onnx=make_onnx,
         make_module=lambda: fold_batch_norm(make()),
     )

@@ -49,7 +49,11 @@ def load_any_space(name_or_file: str) -> AnySpace:
 
 def load_space(name_or_file: str) -> Space:
     """Load a space of cells; raises BadInputError as `load_any_space`, and for a space of U-shapes."""
-    space = load_any_space(name_or_file)
+    return cells_only(load_any_space(name_or_file))
+
+
+def cells_only(space: AnySpace) -> Space:
+    """A space of cells as it is; raises BadInputError for a space of U-shapes."""
     if isinstance(space, UShapeSpace):
         raise BadInputError(
             f"space {space.name} is one of U-shaped networks, and this needs layers and scales of cells.",

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from cinert.arch import Arch, live_edges, repeats
 from cinert.backends.base import Precision
 from cinert.paths import Edge
+from cinert.ushape.arch import UShapeArch
 from cinert.vertices import Sum, vertex_values
 from latency.parts import PartCatalogue, PartKey
+from latency.ushape.parts import ushape_parts
 
 Parts = Counter[PartKey]
 Vertex = tuple[int, int]
@@ -86,8 +88,10 @@ def _cell_parts(arch: Arch, edge: Edge, catalogue: PartCatalogue, *, nodes: int)
     return parts
 
 
-def arch_parts(arch: Arch, precision: Precision = "fp32") -> Parts:
-    """Count the parts of a decoded network."""
+def arch_parts(arch: Arch | UShapeArch, precision: Precision = "fp32") -> Parts:
+    """Count the parts of a searched network of either family."""
+    if isinstance(arch, UShapeArch):
+        return ushape_parts(arch, precision)
     return break_down(arch, precision).total
 
 

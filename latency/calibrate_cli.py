@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from cinert.arch import Arch
+from cinert.arch import SEARCHED_SCHEMAS, searched_from_dict
 from cinert.cli import command, print_verdict
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
@@ -93,9 +93,9 @@ def _measured_network(lut: Lut, path: Path) -> CalibrationNetwork:
             hint="run bench-engine again on the quiet machine, or measure the LUT again.",
         )
     described: Mapping[str, Any] = document["bundle"]["arch"]
-    if described.get("schema") != "cinert.arch":
+    if described.get("schema") not in SEARCHED_SCHEMAS:
         raise BadInputError(f"{path} is of a baseline, and a LUT prices the parts of searched networks.")
-    arch = Arch.from_dict(described, source=f"{path}: bundle.arch")
+    arch = searched_from_dict(described, source=f"{path}: bundle.arch")
     measured = document["measured"]
     return CalibrationNetwork(
         name=arch.digest,

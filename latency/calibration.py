@@ -27,7 +27,12 @@ GROUPS: Mapping[str, str] = {
     **dict.fromkeys(("concat", "merge"), "glue"),
     **dict.fromkeys(("stem", "head", "constant"), "ends"),
 }
-"""Group of each kind of part; each group has one factor."""
+"""Group of each kind of part of cells; each group has one factor."""
+USHAPE_GROUPS: Mapping[str, str] = {
+    "depthwise": "light",
+    **dict.fromkeys(("pool", "strided", "enlarge"), "transition"),
+}
+"""Group of the kinds that only U-shaped networks have."""
 GROUP_NAMES = tuple(dict.fromkeys(GROUPS.values()))
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Pulls towards no change that are tried; the one that predicts left-out networks best is taken."""
@@ -140,11 +145,12 @@ def group_of(kind: str) -> str:
     Raises:
         BadInputError: it has none.
     """
-    if kind not in GROUPS:
+    group = GROUPS.get(kind) or USHAPE_GROUPS.get(kind)
+    if group is None:
         raise BadInputError(
             f"the calibration has no group for parts of kind {kind!r}.", hint="name one in latency/calibration.py."
         )
-    return GROUPS[kind]
+    return group
 
 
 def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str, busy: bool = False) -> Calibration:

@@ -28,16 +28,16 @@ from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file
 from cinert.quiet import busy_sentence
-from cinert.space import Space
-from cinert.spaces import load_space
+from cinert.spaces import PRESETS, AnySpace, load_any_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
 from latency.checkpoint import checkpoint_path
+from latency.clocks import CLOCKS, ClockName
 from latency.compare import compare as compare_luts
 from latency.compare import comparison_table, gain_sentence
-from latency.design import default_networks
 from latency.draw import draw_lut
 from latency.draw_compare import draw_comparison
+from latency.family import networks_by_default
 from latency.lut import Lut, load_lut, save_lut
 from latency.profile import Setup, measure_lut
 
@@ -56,7 +56,7 @@ bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
     "space_name",
     default="paper",
     metavar="NAME|FILE",
-    help="Preset (demo, small, paper, rtdnas) or YAML file.",
+    help=f"Preset ({', '.join(PRESETS)}) or YAML file.",
 )
 @click.option(
     "--backend",
@@ -83,8 +83,15 @@ bench-ops --compare torch_lut.json trt_lut.json  # and torch_lut_vs_trt_lut.png
     "--networks",
     type=click.IntRange(min=10),
     default=None,
-    show_default="twice the terms that prices are made of, at most 100",
-    help="Short networks timed whole, from which prices are learned.",
+    show_default="twice the terms that prices are made of, thrice for U-shaped networks, at most 100",
+    help="Networks timed whole, from which prices are learned.",
+)
+@click.option(
+    "--clock",
+    default="wall",
+    type=click.Choice(CLOCKS),
+    help="What times: the wall clock, or with one thread on a CPU the processor time, which programs that take the"
+    " processor away do not lengthen.",
 )
 @click.option(
     "--cuda-graph/--no-cuda-graph",
@@ -122,6 +129,7 @@ def bench_ops(
     precision: str,
     threads: int | None,
     networks: int | None,
+    clock: str,
     cuda_graph: bool,
     only: bool,
     compare: tuple[Path, Path] | None,
@@ -142,7 +150,7 @@ def bench_ops(
     if compare is not None:
         _compare(*compare, output, plot=plot)
         return
-    space = load_space(space_name)
+    space = load_any_space(space_name)
     chosen = cast(Precision, precision)
     backend = resolve_backend(backend_name, device, precision)
     configure(backend, tensorrt)
@@ -155,21 +163,25 @@ def bench_ops(
         check_output_file(path)
         if plot and path.suffix == ".png":
             raise BadInputError(f"cannot write the LUT to {path}: its picture goes there.", hint="name it .json.")
-    reserve(device_of(backend, device), "measure", wait=wait)
-    # Two devices may be measured at one time, and their tables have one name where nothing else is said.
-    for *_, path in jobs:
-        claim_file(path)
-    number = networks or default_networks(space, chosen)
-    for job_backend, job_precision, path in jobs:
-        job_backend.cuda_graph = cuda_graph
-        setup = Setup(
+    setups = [
+        Setup(
             backend=job_backend,
             device=device,
             threads=threads or default_threads(),
             precision=job_precision,
             protocol=Protocol(tolerant=allow_busy),
             seed=seed,
+            clock=cast(ClockName, clock),
         )
+        for job_backend, job_precision, _ in jobs
+    ]
+    reserve(device_of(backend, device), "measure", wait=wait)
+    # Two devices may be measured at one time, and their tables have one name where nothing else is said.
+    for *_, path in jobs:
+        claim_file(path)
+    number = networks or networks_by_default(space, chosen)
+    for setup, (job_backend, _, path) in zip(setups, jobs, strict=True):
+        job_backend.cuda_graph = cuda_graph
         lut = _measure(space, setup, number, path, restart=restart)
         if plot:
             draw_lut(path.with_suffix(".png"), lut)
@@ -194,7 +206,7 @@ def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> 
         console.print(f"wrote {picture}", markup=False)
 
 
-def _measure(space: Space, setup: Setup, networks: int, path: Path, *, restart: bool) -> Lut:
+def _measure(space: AnySpace, setup: Setup, networks: int, path: Path, *, restart: bool) -> Lut:
     errors.print(f"Measuring space {space.name} with {setup.backend.name} on {setup.fingerprint()['device']['name']}.")
     with stage_bars() as report:
         lut = measure_lut(space, setup, networks=networks, output=path, report=report, restart=restart)

@@ -11,13 +11,14 @@ from rich import box
 from rich.table import Table
 
 from cinert.errors import BadInputError
-from cinert.space import Shape3
+from cinert.space import Shape3, Space
+from latency.family import named, panels
 from latency.lut import Lut, Row
 from latency.parts import PartKey
 from latency.roofline import Limit
 
 PLAIN = "conv"
-JUDGED = {"dilated": "dilated", "separable": "depthwise-separable"}
+JUDGED = {"dilated": "dilated", "separable": "depthwise-separable", "depthwise": "depthwise"}
 """Ops that are said to gain little on TensorRT, and their names for people."""
 _LIMITS: dict[Limit, str] = {"memory": "mem", "compute": "ops"}
 _AS_MUCH = 1.1
@@ -43,7 +44,9 @@ class Comparison:
     key: PartKey
     """In the first LUT's precision."""
     scale: int
-    """That it is paid at: that of its output."""
+    """That it is paid at: that of its output; of U-shaped networks the place of its level among those of all grids."""
+    heading: str
+    """Of its scale, for people."""
     name: str
     """Kind and channels, and where it reads another scale."""
     a: Side
@@ -62,12 +65,13 @@ def compare(a: Lut, b: Lut) -> list[Comparison]:
         BadInputError: they have no part in common.
     """
     rows_b = {_without_precision(row.key): row for row in b.rows}
-    shapes = a.space.shapes_DHW
+    headings, shapes = zip(*panels(a.space), strict=True)
     pairs = [
         Comparison(
             key=row.key,
             scale=shapes.index(row.key.shape_out),
-            name=_name(row.key, shapes),
+            heading=headings[shapes.index(row.key.shape_out)],
+            name=_name(row.key, a, shapes),
             a=_side(a, row),
             b=_side(b, rows_b[key]),
         )
@@ -99,16 +103,19 @@ def _without_precision(key: PartKey) -> tuple[str, ...]:
     return tuple(str(value) for name, value in key.to_dict().items() if name != "precision")
 
 
-def _name(key: PartKey, shapes: Sequence[Shape3]) -> str:
-    words = f"{key.kind} {key.channels_in}\N{RIGHTWARDS ARROW}{key.channels_out}"
-    return words if key.shape_in == key.shape_out else f"{words} from scale {shapes.index(key.shape_in)}"
+def _name(key: PartKey, lut: Lut, shapes: Sequence[Shape3]) -> str:
+    words = named(lut.space, key)
+    if key.shape_in == key.shape_out:
+        return words
+    where = f"scale {shapes.index(key.shape_in)}" if isinstance(lut.space, Space) else "x".join(map(str, key.shape_in))
+    return f"{words} from {where}"
 
 
 def by_scale(items: Sequence[Comparison]) -> Iterator[tuple[str, list[Comparison]]]:
     """The comparisons of each scale, under its heading, e.g. `scale 0: 20x128x112`."""
-    for scale, group in groupby(items, key=lambda item: item.scale):
+    for _, group in groupby(items, key=lambda item: item.scale):
         members = list(group)
-        yield f"scale {scale}: {'x'.join(map(str, members[0].key.shape_out))}", members
+        yield members[0].heading, members
 
 
 def comparison_table(a: Lut, b: Lut) -> Table:
@@ -149,12 +156,12 @@ def _bound_words(b: Lut) -> str:
 
 
 def gain_sentence(items: Sequence[Comparison]) -> str:
-    """Say whether dilated and depthwise-separable convolutions gain as much from A to B as plain ones do.
+    """Say whether dilated, depthwise and depthwise-separable convolutions gain as much from A to B as plain ones do.
 
-    Each is held against the plain convolution at the same scale; means over scales are geometric.
+    Each is held against the plain convolution of the same kernel and channels at the same scale; means are geometric.
     """
-    ops = {(item.key.kind, item.scale): item for item in items if item.key.kind in {PLAIN, *JUDGED}}
-    scales = {kind: [scale for name, scale in ops if name == kind and (PLAIN, scale) in ops] for kind in JUDGED}
+    ops = {(_op(item.key), _alike(item)): item for item in items if _op(item.key) in {PLAIN, *JUDGED}}
+    scales = {kind: [alike for name, alike in ops if name == kind and (PLAIN, alike) in ops] for kind in JUDGED}
     judged = [kind for kind in JUDGED if scales[kind]]
     if not judged:
         return "Nothing can be said about dilated and separable convolutions: no scale has one beside a plain one."
@@ -173,14 +180,25 @@ def gain_sentence(items: Sequence[Comparison]) -> str:
         gain = on_a / on_b
         word = "more than" if gain > _AS_MUCH else "less than" if gain < 1 / _AS_MUCH else "as much as"
         verdicts.setdefault(word, []).append(f"the {JUDGED[kind]} one")
+    counted = "scale" if len({item.scale for (kind, _), item in ops.items() if kind == PLAIN}) == len(plain) else "part"
     gains = (
         f"{' and '.join(kinds)} gain{'s' if len(kinds) == 1 else ''} {word} the plain one"
         for word, kinds in verdicts.items()
     )
     return (
         f"From A to B a plain 3D convolution runs {_mean(plain):.2f} times as fast (geometric mean over {len(plain)}"
-        f" scale{'s' if len(plain) > 1 else ''}), {' and '.join(told)}: {', '.join(gains)}."
+        f" {counted}{'s' if len(plain) > 1 else ''}), {' and '.join(told)}: {', '.join(gains)}."
     )
+
+
+def _op(key: PartKey) -> str:
+    """The kind of a part, with dilated convolutions told from plain ones."""
+    return "dilated" if key.kind == PLAIN and key.dilation != 1 else key.kind
+
+
+def _alike(item: Comparison) -> tuple[object, ...]:
+    """What a convolution shares with the plain one that it is held against."""
+    return item.scale, item.key.kernel, item.key.channels_in, item.key.channels_out
 
 
 def _mean(ratios: Iterable[float]) -> float:

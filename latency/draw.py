@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cinert.files import atomic_path
-from cinert.space import Shape3
+from latency.family import named, panels
 from latency.lut import Lut, Row
 from latency.roofline import Roofline
 
@@ -36,13 +36,12 @@ def draw_lut(path: Path, lut: Lut) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415 - slow to import: matplotlib
     from matplotlib.patches import Patch  # noqa: PLC0415 - slow to import: matplotlib
 
-    panels = [(scale, rows) for scale, rows in _by_scale(lut) if rows]
-    heights = [PANEL_INCH + _ROW_INCH * len(rows) for _, rows in panels]
+    drawn = [(heading, rows) for heading, rows in _by_scale(lut) if rows]
+    heights = [PANEL_INCH + _ROW_INCH * len(rows) for _, rows in drawn]
     figure = Figure(figsize=(9.5, 1.15 + sum(heights)), layout="constrained")
-    grid = np.asarray(figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False))
-    for axes, (scale, rows) in zip(grid[:, 0], panels, strict=True):
-        shape = lut.space.shapes_DHW[scale]
-        _draw_panel(axes, rows, lut, title=f"scale {scale}: {'x'.join(map(str, shape))}")
+    grid = np.asarray(figure.subplots(len(drawn), 1, height_ratios=heights, squeeze=False))
+    for axes, (heading, rows) in zip(grid[:, 0], drawn, strict=True):
+        _draw_panel(axes, rows, lut, title=heading)
     grid[-1, 0].set_xlabel("ms (each scale has its own axis)", fontsize=9)
     handles: list[Patch | Line2D] = [
         Patch(color=ALONE, label=f"timed alone, {lut.machine}"),
@@ -69,10 +68,9 @@ def roofline_words(roofline: Roofline | None) -> str:
     )
 
 
-def _by_scale(lut: Lut) -> list[tuple[int, list[Row]]]:
-    """Rows by the scale that they are paid at: that of their output."""
-    shapes: Sequence[Shape3] = lut.space.shapes_DHW
-    return [(scale, [row for row in lut.rows if row.key.shape_out == shape]) for scale, shape in enumerate(shapes)]
+def _by_scale(lut: Lut) -> list[tuple[str, list[Row]]]:
+    """Rows by the scale that they are paid at, that of their output, under its heading."""
+    return [(heading, [row for row in lut.rows if row.key.shape_out == shape]) for heading, shape in panels(lut.space)]
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], lut: Lut, *, title: str) -> None:
@@ -97,7 +95,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], lut: Lut, *, title: str) -> Non
         # Beyond whatever is drawn in the row, so that nothing lies under the text.
         right = max(ms, upper[place], 0.0 if bounds is None else bounds[place][0])
         axes.annotate(words, (right, place), (7, 0), textcoords="offset points", va="center", fontsize=7.5)
-    axes.set_yticks(places, [_short(row) for row in rows], fontsize=8)
+    axes.set_yticks(places, [_short(row, lut) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.16 * max(*alone, *upper, *(ms for ms, _ in bounds or [])))
     axes.set_title(title, fontsize=9, loc="left", fontweight="bold")
@@ -106,8 +104,8 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], lut: Lut, *, title: str) -> Non
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _short(row: Row) -> str:
+def _short(row: Row, lut: Lut) -> str:
     """Kind and channels; the panel says the size, but for parts that change it."""
     key = row.key
-    words = f"{key.kind} {key.channels_in}\N{RIGHTWARDS ARROW}{key.channels_out}"
+    words = named(lut.space, key)
     return words + ("" if key.shape_in == key.shape_out else f" from {'x'.join(map(str, key.shape_in))}")

@@ -9,10 +9,13 @@ from typing import Any
 from cinert.arch import Arch
 from cinert.architecture import Architecture
 from cinert.errors import BadInputError
-from latency.breakdown import break_down
+from cinert.ushape.arch import UShapeArch
+from latency.breakdown import Parts, break_down
 from latency.calibration import group_ms
 from latency.composition import composed
 from latency.lut import Lut
+from latency.parts import PartKey
+from latency.ushape.parts import ushape_parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +48,12 @@ def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
     Raises:
         BadInputError: a baseline, or the LUT lacks a part; all missing ones are listed.
     """
-    if not isinstance(arch, Arch):
+    if not isinstance(arch, (Arch, UShapeArch)):
         raise BadInputError(
             f"{arch.source} is a baseline ({arch.kind}), and a LUT prices the parts of searched networks.",
             hint="leave --lut out; bench-engine measures a baseline without an estimate.",
         )
-    breakdown = break_down(arch, lut.precision)
-    prices = lut.price_ms(breakdown.total)
-    counts = composed(breakdown, prices, lut.prices.composition)
+    counts, prices = _priced(arch, lut)
     parts = {key.label: count * prices[key] for key, count in counts.items()}
     ms = lut.constant_ms + sum(parts.values())
     error = lut.relative_error_90
@@ -67,11 +68,20 @@ def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
     )
 
 
-def estimate_groups(arch: Arch, lut: Lut) -> dict[str, float]:
-    """Milliseconds by group of parts, by the LUT's prices without their calibration; they sum to that estimate."""
+def _priced(arch: Arch | UShapeArch, lut: Lut) -> tuple[Parts, dict[PartKey, float]]:
+    """The parts that a network's latency adds up, and what each costs by the LUT."""
+    if isinstance(arch, UShapeArch):
+        # Nothing lies side by side in it: its one path is the longest.
+        counts = ushape_parts(arch, lut.precision)
+        return counts, lut.price_ms(counts)
     breakdown = break_down(arch, lut.precision)
-    prices = replace(lut, calibration=None).price_ms(breakdown.total)
-    counts = composed(breakdown, prices, lut.prices.composition)
+    prices = lut.price_ms(breakdown.total)
+    return composed(breakdown, prices, lut.prices.composition), prices
+
+
+def estimate_groups(arch: Arch | UShapeArch, lut: Lut) -> dict[str, float]:
+    """Milliseconds by group of parts, by the LUT's prices without their calibration; they sum to that estimate."""
+    counts, prices = _priced(arch, replace(lut, calibration=None))
     return group_ms(((key.kind, count * prices[key]) for key, count in counts.items()), lut.prices.constant_ms)
 
 

@@ -16,13 +16,16 @@ from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
 from cinert.quiet import BUSY
 from cinert.schema import check_keys, check_schema
-from cinert.space import Space
+from cinert.spaces import AnySpace, space_from_dict
+from cinert.ushape.space import UShapeSpace
 from latency.calibration import Calibration, group_of
 from latency.checks import checked_ms
+from latency.clocks import CLOCKS, ClockName
 from latency.load_factor import LoadFactor
 from latency.lut_prices import Prices
 from latency.parts import PartKey
 from latency.roofline import Roofline
+from latency.ushape.parts import space_keys
 
 SCHEMA, VERSION = "cinert.lut", 1
 
@@ -57,7 +60,7 @@ class Row:
 class Lut:
     """A latency table with the device that it was measured on."""
 
-    space: Space
+    space: AnySpace
     fingerprint: Mapping[str, Any]
     protocol: Mapping[str, Any]
     rows: tuple[Row, ...]
@@ -105,6 +108,11 @@ class Lut:
         """Quiet time of the anchor network while the LUT was measured; None where it was not timed."""
         return self.protocol.get("anchor_ms") or None
 
+    @property
+    def clock(self) -> ClockName:
+        """What timed it: the wall clock, unless the protocol names another."""
+        return cast(ClockName, self.protocol.get("clock", CLOCKS[0]))
+
     @cached_property
     def id(self) -> str:
         """Short hash of the content, named by whatever was computed from this LUT."""
@@ -143,17 +151,30 @@ class Lut:
         found: dict[PartKey, float] = {}
         missing: list[str] = []
         for key in keys:
-            price = self.prices.parts.get(key.label)
-            if price is None:
+            ms = self._learned_ms(key)
+            if ms is None:
                 missing.append(key.label)
             else:
-                found[key] = price.ms * self._factor(key.kind)
+                found[key] = ms * self._factor(key.kind)
         if missing:
             raise BadInputError(
                 f"LUT {self.source} lacks {len(missing)} parts: {'; '.join(sorted(set(missing)))}.",
                 hint="run bench-ops --space SPACE on the LUT's device, with the space that you search or deploy.",
             )
         return found
+
+    @cached_property
+    def _deployable(self) -> frozenset[PartKey]:
+        """Parts of the space, where their price is a function of their channels: what is beyond it is not known."""
+        assert isinstance(self.space, UShapeSpace)
+        return frozenset(space_keys(self.space, self.precision))
+
+    def _learned_ms(self, key: PartKey) -> float | None:
+        """The price of a part before any correction; None where there is none."""
+        if self.prices.terms is None:
+            price = self.prices.parts.get(key.label)
+            return None if price is None else price.ms
+        return self.prices.terms.ms(key) if key in self._deployable else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -201,15 +222,19 @@ def load_lut(path: Path) -> Lut:
         raise BadInputError(
             f"{source}: fingerprint.precision is {precision!r}, expected one of {', '.join(PRECISIONS)}."
         )
+    if (clock := document["protocol"].get("clock", CLOCKS[0])) not in CLOCKS:
+        raise BadInputError(f"{source}: protocol.clock is {clock!r}, expected one of {', '.join(CLOCKS)}.")
     if "anchor_ms" in document["protocol"]:
         checked_ms(document["protocol"]["anchor_ms"], f"{source}: protocol.anchor_ms")
     roofline, calibration = document.get("roofline"), document["calibration"]
+    space = space_from_dict(document["space"], source=f"{source}: space")
+    shaped = isinstance(space, UShapeSpace)
     lut = Lut(
-        space=Space.from_dict(document["space"], source=f"{source}: space"),
+        space=space,
         fingerprint=document["fingerprint"],
         protocol=document["protocol"],
         rows=tuple(_row_from_dict(item, source) for item in document["rows"]),
-        prices=Prices.from_dict(document["prices"], source=f"{source}: prices"),
+        prices=Prices.from_dict(document["prices"], source=f"{source}: prices", with_terms=shaped),
         load=LoadFactor.from_dict(document["load"], source=f"{source}: load"),
         calibration=None
         if calibration is None

@@ -11,6 +11,7 @@ from cinert.schema import check_keys
 from latency.checks import checked_ms
 from latency.composition import RULES, Rule
 from latency.parts import PartKey
+from latency.ushape.prices import TermPrices
 
 _FIGURES = ("ms", "error_ms", "networks", "from_networks")
 
@@ -54,6 +55,8 @@ class Prices:
     """Ninety per cent of held-out short networks lie within this fraction of the estimate (cross-validated)."""
     overlap: float
     """Sustained frames/s with successive frames overlapped, times latency in seconds."""
+    terms: TermPrices | None = None
+    """Of a space of U-shaped networks: the price of any part, of which `parts` holds those that were timed alone."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """The networks that were timed, and how well the model fits them."""
 
@@ -65,18 +68,25 @@ class Prices:
             "relative_error_90": self.relative_error_90,
             "overlap": self.overlap,
             "parts": [price.to_dict() for price in self.parts.values()],
+            **({} if self.terms is None else {"terms": self.terms.to_dict()}),
             "report": dict(self.report),
         }
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any], *, source: str) -> Prices:
+    def from_dict(cls, document: Mapping[str, Any], *, source: str, with_terms: bool = False) -> Prices:
         """Read what `to_dict` wrote.
+
+        Args:
+            document: of `to_dict`.
+            source: for messages.
+            with_terms: whether it is of a space of U-shaped networks.
 
         Raises:
             BadInputError: an unknown key or rule, a time that is NaN, infinite or negative.
         """
         numbers = ["constant_ms", "relative_error_90", "overlap"]
-        check_keys(document, required=[*numbers, "composition", "parts", "report"], source=source)
+        own = ["terms"] if with_terms else []
+        check_keys(document, required=[*numbers, "composition", "parts", *own, "report"], source=source)
         rule = document["composition"]
         if rule not in RULES:
             raise BadInputError(f"{source}: composition is {rule!r}, expected one of {', '.join(RULES)}.")
@@ -84,6 +94,7 @@ class Prices:
         return cls(
             parts={price.key.label: price for price in prices},
             composition=rule,
+            terms=TermPrices.from_dict(document["terms"], source=f"{source}.terms") if with_terms else None,
             report=document["report"],
             **{name: checked_ms(document[name], f"{source}.{name}") for name in numbers},
         )

@@ -18,23 +18,52 @@ from cinert.paths import SCALE_STEP, CellKind, legal_edges
 from cinert.schema import check_keys
 from cinert.space import CLASSES, OpName, Shape3, Space
 
+Extent = int | Shape3
+"""Size of a kernel, or a dilation: one number where it is the same along D, H and W."""
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class PartKey:
     """What identifies a priced part: two parts with the same key run the same kernel."""
 
     kind: str
-    """A primitive op, `pre.ct`, `pre.ns`, `pre.ep`, `concat`, `merge`, `stem` or `head`."""
+    """A primitive op, `pre.ct`, `pre.ns`, `pre.ep`, `concat`, `merge`, `stem` or `head`; of U-shaped networks also
+    `depthwise`, `pool`, `strided` and `enlarge` (`latency.ushape.parts`)."""
     channels_in: int
     channels_out: int
     shape_in: Shape3
     shape_out: Shape3
-    kernel: int
+    kernel: Extent
     stride: Shape3
-    dilation: int
+    dilation: Extent
     groups: int
     precision: Precision
     batch: int
+
+    def __post_init__(self) -> None:
+        """Write what is the same along all axes as one number, so that equal parts have equal keys."""
+        for name in ("kernel", "dilation"):
+            object.__setattr__(self, name, _one_number(getattr(self, name)))
+
+    @property
+    def kernel_DHW(self) -> Shape3:
+        """Size of the kernel along D, H, W."""
+        return _triple(self.kernel)
+
+    @property
+    def dilation_DHW(self) -> Shape3:
+        """Dilation along D, H, W."""
+        return _triple(self.dilation)
+
+    @property
+    def taps(self) -> int:
+        """Weights of a filter for one input channel."""
+        return math.prod(self.kernel_DHW)
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a convolution to a finer grid, whose kernel is its stride."""
+        return self.kind == "enlarge" or (self.kind == "head" and self.stride != (1, 1, 1))
 
     @property
     def label(self) -> str:
@@ -43,9 +72,9 @@ class PartKey:
         if self.shape_out != self.shape_in:
             size += "-" + "x".join(map(str, self.shape_out))
         words = [self.kind, f"{self.channels_in}-{self.channels_out}", size]
-        words += [f"k{self.kernel}"] if self.kernel != 1 else []
-        words += [f"s{'x'.join(map(str, self.stride))}"] if self.stride != (1, 1, 1) else []
-        words += [f"d{self.dilation}"] if self.dilation != 1 else []
+        words += [f"k{_word(self.kernel)}"] if self.kernel != 1 else []
+        words += [f"s{_word(self.stride)}"] if self.stride != (1, 1, 1) else []
+        words += [f"d{_word(self.dilation)}"] if self.dilation != 1 else []
         words += [f"g{self.groups}"] if self.groups != 1 else []
         return " ".join([*words, self.precision, *([f"b{self.batch}"] if self.batch != 1 else [])])
 
@@ -64,12 +93,11 @@ class PartKey:
     def flops(self) -> int:
         """Floating-point operations, a multiply-add counted as two."""
         voxels_in, voxels_out = math.prod(self.shape_in), math.prod(self.shape_out)
-        taps = self.kernel**3
         match self.kind:
             case "separable":
-                return 2 * voxels_out * self.channels_in * (taps + self.channels_out)
-            case "maxpool":
-                return voxels_out * self.channels_out * taps
+                return 2 * voxels_out * self.channels_in * (self.taps + self.channels_out)
+            case "maxpool" | "pool":
+                return voxels_out * self.channels_out * self.taps
             case "identity" | "concat":
                 return 0
             case "merge":
@@ -81,16 +109,18 @@ class PartKey:
                 pooling = voxels_in * self.channels_in
                 return pooling + 2 * voxels_out * self.channels_in * self.channels_out
             case _:
-                return 2 * voxels_out * self.channels_in * self.channels_out * taps // self.groups
+                # Every voxel of the coarser grid meets every tap, on the way to a finer one too.
+                voxels = voxels_in if self.transposed else voxels_out
+                return 2 * voxels * self.channels_in * self.channels_out * self.taps // self.groups
 
     @property
     def weight_count(self) -> int:
         """Parameters after the batch norm is folded."""
-        if self.kind in {"maxpool", "identity", "concat", "merge"}:
+        if self.kind in {"maxpool", "pool", "identity", "concat", "merge"}:
             return 0
         if self.kind == "separable":
-            return self.channels_in * (self.kernel**3 + self.channels_out) + self.channels_out
-        return self.channels_in * self.channels_out * self.kernel**3 // self.groups + self.channels_out
+            return self.channels_in * (self.taps + self.channels_out) + self.channels_out
+        return self.channels_in * self.channels_out * self.taps // self.groups + self.channels_out
 
     @property
     def bytes_moved(self) -> int:
@@ -98,6 +128,18 @@ class PartKey:
         size = 2 if self.precision in {"fp16", "bf16"} else 4
         inputs = sum(math.prod(shape) for shape in input_shapes(self))
         return size * (inputs + self.weight_count + self.batch * self.channels_out * math.prod(self.shape_out))
+
+
+def _triple(extent: Extent) -> Shape3:
+    return (extent, extent, extent) if isinstance(extent, int) else extent
+
+
+def _one_number(extent: Extent) -> Extent:
+    return extent[0] if isinstance(extent, tuple) and len(set(extent)) == 1 else extent
+
+
+def _word(extent: Extent) -> str:
+    return str(extent) if isinstance(extent, int) else "x".join(map(str, extent))
 
 
 def input_shapes(key: PartKey) -> tuple[Shape, ...]:
@@ -114,9 +156,9 @@ def make_part(key: PartKey) -> nn.Module:
     """
     match key.kind:
         case "stem":
-            return conv_block(key.channels_in, key.channels_out, kernel=key.kernel)
+            return conv_block(key.channels_in, key.channels_out, kernel=key.kernel_DHW[0])
         case "head":
-            return nn.Conv3d(key.channels_in, key.channels_out, key.kernel, padding=key.kernel // 2)
+            return nn.Conv3d(key.channels_in, key.channels_out, key.kernel, padding=key.kernel_DHW[0] // 2)
         case "concat":
             return Concatenate()
         case "merge":

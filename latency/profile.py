@@ -4,47 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 import psutil
 
-from cinert.arch import Arch, NodeEdge
+from cinert.arch import Searched
 from cinert.backends import Backend, Model, Runner
 from cinert.backends.base import Precision
 from cinert.device_lock import device_of
 from cinert.environment import fingerprint
+from cinert.errors import BadInputError
 from cinert.onnx import network_model
-from cinert.paths import CELL_KINDS, Path
 from cinert.quiet import MachineWatch, Watch
-from cinert.space import Space
+from cinert.spaces import AnySpace
 from cinert.timing import (
     Clock,
     Protocol,
-    TimingStats,
     Visits,
     anchor_floor,
     measure_interleaved,
-    sustained_fps,
 )
 from latency.checkpoint import Checkpoint
-from latency.design import designed_networks
-from latency.learn import learn_prices
+from latency.clocks import ClockName, device_only, frame_interval, host_to_host
+from latency.family import (
+    anchor_network,
+    key_model,
+    keys_to_time,
+    learned,
+    network_record,
+    networks_to_time,
+    short_to_long,
+)
 from latency.load_factor import measure_load
 from latency.lut import Lut, Row
 from latency.noise_ranges import ORIGIN, with_noise_ranges
-from latency.parts import PartCatalogue, part_model
 from latency.roofline import measure_roofline
 
 _BLOCK_BYTES = 3 * 2**30
 """Runners that are interleaved together hold at most about this much memory: 3 GiB."""
 _OVERLAP_NETWORKS = 5
-_INTERVAL_S = 0.25
-_INTERVAL_ROUNDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,25 @@ class Setup:
     seed: int = 0
     lanes: int = 1
     """Frames in flight."""
+    clock: ClockName = "wall"
+    """`cpu` counts this process's processor time: what preempts it does not count. For one thread on a CPU."""
+
+    def __post_init__(self) -> None:
+        """Check that the clock tells the latency.
+
+        Raises:
+            BadInputError: processor time of several threads, or of a GPU's host.
+        """
+        if self.clock == "cpu" and (self.threads != 1 or device_of(self.backend, self.device) != "cpu"):
+            raise BadInputError(
+                f"--clock cpu is for one thread on a CPU, not for {self.threads} on"
+                f" {device_of(self.backend, self.device)}: their processor times do not add up to a latency.",
+                hint="give --threads 1 and a back end that runs on the CPU, or leave --clock out.",
+            )
+
+    def timed(self, clock: Callable[..., Clock]) -> Callable[..., Clock]:
+        """`host_to_host` or `device_only` by this setup's clock."""
+        return clock if self.clock == "wall" else functools.partial(clock, now=time.process_time_ns)
 
     def runner(self, model: Model) -> Runner:
         """Compile and load a model, filled with noise."""
@@ -69,8 +92,12 @@ class Setup:
         return runner
 
     def protocol_record(self) -> dict[str, Any]:
-        """The protocol for lut.json; int8 says what its ranges are from."""
-        return {**self.protocol.to_dict(), **({"int8_ranges": ORIGIN} if self.precision == "int8" else {})}
+        """The protocol for lut.json; int8 says what its ranges are from, another clock than the wall's its name."""
+        return {
+            **self.protocol.to_dict(),
+            **({"int8_ranges": ORIGIN} if self.precision == "int8" else {}),
+            **({} if self.clock == "wall" else {"clock": self.clock}),
+        }
 
     def fingerprint(self) -> dict[str, Any]:
         """What binds the measurement."""
@@ -139,19 +166,11 @@ def measure_models(
         checkpoint.save(force=True)
 
 
-def anchor_network(space: Space) -> Arch:
-    """A network of two layers that is the same for every measurement of a space, with an op of each limit."""
-    nodes = [(NodeEdge(0, op),) for op in space.ops if op not in {"zero", "identity"}]
-    cell = tuple((nodes * space.nodes)[: space.nodes])
-    path: Path = ("ct", "ep") if space.scales > 1 else ("ns", "ns")
-    return Arch(space=replace(space, layers=2), cells=dict.fromkeys(CELL_KINDS, cell), paths=(path,))
-
-
 @contextlib.contextmanager
-def anchored(setup: Setup, space: Space) -> Iterator[Clock]:
+def anchored(setup: Setup, space: AnySpace) -> Iterator[Clock]:
     """Load the anchor."""
     with setup.runner(network_model(anchor_network(space))) as runner:
-        yield host_to_host(runner)
+        yield setup.timed(host_to_host)(runner)
 
 
 def _load_block(
@@ -174,38 +193,7 @@ def _load_block(
     return clocks
 
 
-def host_to_host(runner: Runner) -> Clock:
-    """Clock of one frame from host memory to host memory, copies included."""
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape in runner.input_shapes]
-
-    def run() -> float:
-        start = time.perf_counter_ns()
-        runner.run(*inputs)
-        return (time.perf_counter_ns() - start) / 1e6
-
-    return run
-
-
-def device_only(runner: Runner) -> Clock:
-    """Clock of the device alone."""
-    return runner.device_ms
-
-
-def frame_interval(*runners: Runner) -> Clock:
-    """Clock of one frame among many that overlap, one to a runner: the inverse of the sustained rate."""
-    clocks = [host_to_host(runner) for runner in runners]
-    seconds = clocks[0]() / 1000
-    if seconds < _INTERVAL_S:
-        seconds = min(clocks[0]() for _ in range(3)) / 1000
-    rounds = max(_INTERVAL_ROUNDS, round(_INTERVAL_S / (seconds * len(runners))))
-    # As many frames on every runner: of five frames on two, the last would run alone, and a sixth of the rate be lost.
-    frames = rounds * len(runners)
-    lanes = [lambda _, clock=clock: clock() for clock in clocks]
-    return lambda: 1000 / sustained_fps(lanes, frames)
-
-
-def measure_overlap(archs: list[Arch], setup: Setup) -> float:
+def measure_overlap(archs: Iterable[Searched], setup: Setup) -> float:
     """Median over a few networks of sustained frames/s times latency in seconds, the best of a few runs each."""
     ratios = []
     for arch in archs:
@@ -215,15 +203,8 @@ def measure_overlap(archs: list[Arch], setup: Setup) -> float:
     return float(np.median(ratios))
 
 
-def _spread_out(archs: list[Arch]) -> Iterator[Arch]:
-    """A few networks from short to long."""
-    ordered = sorted(archs, key=lambda arch: len(arch.edges))
-    for position in np.linspace(0, len(ordered) - 1, _OVERLAP_NETWORKS).round().astype(int):
-        yield ordered[position]
-
-
 def measure_lut(
-    space: Space, setup: Setup, *, networks: int, output: FilePath, report: Report, restart: bool = False
+    space: AnySpace, setup: Setup, *, networks: int, output: FilePath, report: Report, restart: bool = False
 ) -> Lut:
     """Measure every part of a space alone and in context.
 
@@ -238,8 +219,8 @@ def measure_lut(
     Raises:
         BadInputError: an interrupted run lies there that cannot be continued.
     """
-    keys = PartCatalogue(space, setup.precision).all()
-    archs = designed_networks(space, networks, precision=setup.precision)
+    keys = keys_to_time(space, setup.precision)
+    archs = networks_to_time(space, networks, precision=setup.precision)
     print_ = setup.fingerprint()
     header = {
         "space": f"{space.name} {space.digest}",
@@ -254,22 +235,30 @@ def measure_lut(
         for number, model in enumerate(whole_models.values()):
             report("exporting networks", number + 1, len(archs))
             _ = model.onnx
-    parts = {key.label: part_model(key) for key in keys}
+    parts = {key.label: key_model(space, key) for key in keys}
     with anchored(setup, space) as anchor:
         # The second stage can show that the anchor was slow all the time in the first.
         while checkpoint.waiting((*parts, *whole_models), setup.protocol):
-            measure_models(parts, setup, checkpoint, report, clock=device_only, stage="parts alone", anchor=anchor)
             measure_models(
-                whole_models, setup, checkpoint, report, clock=host_to_host, stage="networks whole", anchor=anchor
+                parts, setup, checkpoint, report, clock=setup.timed(device_only), stage="parts alone", anchor=anchor
+            )
+            measure_models(
+                whole_models,
+                setup,
+                checkpoint,
+                report,
+                clock=setup.timed(host_to_host),
+                stage="networks whole",
+                anchor=anchor,
             )
     timing = checkpoint.summaries(setup.protocol)
     report("throughput", 0, 1)
-    overlap = measure_overlap(list(_spread_out(archs)), setup)
+    overlap = measure_overlap(short_to_long(archs, setup.precision, _OVERLAP_NETWORKS), setup)
     report("throughput", 1, 1)
     roofline = measure_roofline(
         device=device_of(setup.backend, setup.device), threads=setup.threads, precision=setup.precision
     )
-    prices = learn_prices(
+    prices = learned(
         space,
         archs,
         keys,
@@ -277,7 +266,10 @@ def measure_lut(
         isolated_ms=np.array([timing[key.label].quiet_ms for key in keys]),
         precision=setup.precision,
         overlap=overlap,
-        networks=[_network_record(arch, timing[name]) for arch, name in zip(archs, whole_models, strict=True)],
+        networks=[
+            {**network_record(arch), "p50_ms": timing[name].p50_ms, "p99_ms": timing[name].p99_ms}
+            for arch, name in zip(archs, whole_models, strict=True)
+        ],
     )
     return Lut(
         space=space,
@@ -293,14 +285,3 @@ def measure_lut(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         source=str(output),
     )
-
-
-def _network_record(arch: Arch, timing: TimingStats) -> dict[str, Any]:
-    return {
-        "digest": arch.digest,
-        "seed": arch.provenance["seed"],
-        "layers": arch.space.layers,
-        "paths": len(arch.paths),
-        "p50_ms": timing.p50_ms,
-        "p99_ms": timing.p99_ms,
-    }

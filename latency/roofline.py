@@ -7,6 +7,7 @@ one of this device and not of its data sheet.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,9 @@ COPY_MIB = 256
 MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}
 """Side of the square matrices: large enough to reach the units' rate, small enough for a few hundred ms."""
 REPEATS = 12
+
+_UNPADDED = ("pool", "strided")
+"""Parts whose kernel is their stride."""
 
 Limit = Literal["memory", "compute"]
 
@@ -83,11 +87,25 @@ def needed_flops(key: PartKey) -> float:
 
     At 5 x 8 x 7 voxels half the taps of a convolution with dilation 2 lie in the padding.
     """
-    share = 1.0
-    for size in key.shape_out:
-        taps = range(-(key.kernel // 2) * key.dilation, key.kernel // 2 * key.dilation + 1, key.dilation)
-        share *= sum(max(0, size - abs(tap)) for tap in taps) / (size * key.kernel)
-    return key.flops * share
+    return key.flops * needed_share(key)
+
+
+def needed_share(key: PartKey) -> float:
+    """Share of a part's taps that read voxels and not padding."""
+    if key.transposed or key.kind in _UNPADDED:
+        return 1.0
+    axes = zip(key.shape_in, key.shape_out, key.kernel_DHW, key.stride, key.dilation_DHW, strict=True)
+    return math.prod(_inside(*axis) for axis in axes)
+
+
+@functools.cache
+def _inside(size_in: int, size_out: int, kernel: int, stride: int, dilation: int) -> float:
+    """Share of the taps along one axis that read voxels."""
+    if kernel == 1:
+        return 1.0
+    taps = range(-(kernel // 2) * dilation, kernel // 2 * dilation + 1, dilation)
+    inside = sum(0 <= voxel * stride + tap < size_in for voxel in range(size_out) for tap in taps)
+    return inside / (size_out * kernel)
 
 
 def measure_roofline(*, device: str, threads: int, precision: Precision) -> Roofline | None:

@@ -10,7 +10,7 @@ import torch
 from cinert import __version__
 from cinert.arch import Arch
 from cinert.environment import library_version
-from cinert.space import Space
+from cinert.spaces import AnySpace
 from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import FoldData
@@ -24,7 +24,7 @@ def search_versions() -> dict[str, str]:
     return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
 
 
-def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
+def search_identity(space: AnySpace, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What two runs must share so that one can continue the other."""
     return {
         "space": f"{space.name} {space.digest}",
@@ -76,7 +76,7 @@ def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
 
 
 def search_config(
-    space: Space,
+    space: AnySpace,
     lut: Lut,
     identity: Mapping[str, Any],
     *,

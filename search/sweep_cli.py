@@ -10,7 +10,7 @@ import click
 from cinert.cli import command, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable
-from cinert.spaces import load_space
+from cinert.spaces import cells_only, load_space
 from search.cli_options import amp_option, device_option, read_patients_of, say_what_was_clipped
 from search.methods import METHODS, SELECTION_EPOCHS, TRAINED, TRAINED_EPOCHS, own
 from search.say import report_sweep, say
@@ -155,7 +155,7 @@ def nas_sweep(
         raise BadInputError(f"--lambda means nothing to --method {', '.join(settings.methods)}.", hint="leave it out.")
     check_writable(output / "sweep.json")
     lut = load_lut(lut_path)
-    space = lut.space if space_name is None else load_space(space_name)
+    space = cells_only(lut.space) if space_name is None else load_space(space_name)
     require_paths(space, paths[1])
     chosen = [METHODS[name] for name in settings.methods if name in METHODS]
     if chosen:

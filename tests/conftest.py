@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import subprocess
@@ -19,10 +20,16 @@ from cinert.backends import get_backend
 from cinert.environment import fingerprint
 from cinert.files import sha256_of_file
 from cinert.space import Space
+from cinert.spaces import load_any_space
+from cinert.ushape.space import Grid, UShapeSpace
 from latency.load_factor import LoadFactor
-from latency.lut import Lut
+from latency.lut import Lut, Row
 from latency.lut_prices import Price, Prices
 from latency.parts import PartCatalogue, PartKey
+from latency.ushape.learn import space_terms
+from latency.ushape.parts import row_keys
+from latency.ushape.prices import Term, TermPrices
+from latency.ushape.terms import Rounding
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONG = (
@@ -85,6 +92,63 @@ def made_up_lut() -> Callable[..., Lut]:
             prices=Prices(parts=parts, report={"figures": {}, "networks": []}, **{**usual, **prices}),
             load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
             created="2026-11-21T00:00:00+00:00",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_ushapes() -> UShapeSpace:
+    """A small space of U-shaped networks: two grids, three levels, every block."""
+    space = load_any_space("cardiac-small")
+    assert isinstance(space, UShapeSpace)
+    return dataclasses.replace(
+        space,
+        name="tiny",
+        grids=tuple(Grid(shape_DHW=(4, size, size), spacing_mm=(10.0, 48 / size, 48 / size)) for size in (16, 24)),
+        strides=((1, 2, 2), (2, 2, 2)),
+        widths=((4, 6), (6, 8, 10), (8, 12)),
+        blocks=(("inplane", "inplane-separable"), ("inplane-dilated", "pseudo3d", "separable"), ("conv", "inplane")),
+        encoder_depths=((0, 1, 2), (1, 2), (1, 2)),
+        decoder_depths=((1, 2), (1, 2)),
+        down="maxpool",
+        join="concat",
+        residual=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def made_up_terms() -> Callable[[UShapeSpace], Lut]:
+    """A LUT of a space whose n-th term costs 0.001 n ms, and which is 4 channels blocked."""
+
+    def make(space: UShapeSpace) -> Lut:
+        names = space_terms(space).names
+        terms = {
+            name: Term(ms=0.001 * (number + 1), error_ms=1e-4, from_networks=0.5) for number, name in enumerate(names)
+        }
+        prices = TermPrices(rounding=Rounding(channels_in=1, channels_out=4), own=True, terms=terms)
+        keys = row_keys(space)
+        times = ("quiet_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms")
+        timing = {"spread": 0.0, "std_ms": 0.0, "n": 9, "noisy": False}
+        return Lut(
+            space=space,
+            fingerprint=fingerprint(get_backend("ort"), device="cpu", threads=1, precision="fp32"),
+            protocol={},
+            rows=tuple(Row(key=key, timing=dict.fromkeys(times, 2 * (prices.ms(key) or 0)) | timing) for key in keys),
+            prices=Prices(
+                constant_ms=0.25,
+                parts={
+                    key.label: Price(key=key, ms=prices.ms(key) or 0, error_ms=0.01, networks=5, from_networks=0.9)
+                    for key in keys
+                },
+                composition="sum",
+                relative_error_90=0.1,
+                overlap=1.2,
+                terms=prices,
+                report={"figures": {}, "networks": []},
+            ),
+            load=LoadFactor(p50=1.05, p50_interval=(1.0, 1.1), p99=1.5, p99_interval=(1.4, 1.6), disturbed=0.1),
+            created="2026-11-30T00:00:00+00:00",
         )
 
     return make

@@ -20,7 +20,8 @@ from bench.quality_worth import cross_validated, unseen_corruption_auroc, worth
 from bench.robustness import MaskSample
 from cinert.quality import FEATURES
 from cinert.space import PRESETS
-from cinert.spaces import load_space
+from cinert.spaces import USHAPE_PRESETS, load_any_space, load_space
+from cinert.ushape.arch import UShapeArch
 from latency.calibration import GROUP_NAMES, CalibrationNetwork, fit_calibration
 from latency.lut import load_lut
 
@@ -40,6 +41,8 @@ WRITTEN = (
     "quality",
     "robustness",
     "space",
+    "ushape",
+    "ushape-space",
     "verify",
     "weights",
 )
@@ -140,7 +143,13 @@ def documents(work):
         "cine-report": work / "segment.json",
     }
     found = {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
-    return {**found, **quality_documents(found["accuracy"]["fingerprint"]), "space": space, "weights": weights}
+    cardiac = load_any_space("cardiac-small")
+    shaped = {
+        "ushape": UShapeArch(space=cardiac, grid_number=1, shape=cardiac.smallest).to_dict(),
+        "ushape-space": cardiac.to_dict(),
+    }
+    quality = quality_documents(found["accuracy"]["fingerprint"])
+    return {**found, **quality, **shaped, "space": space, "weights": weights}
 
 
 def quality_documents(fingerprint):
@@ -199,6 +208,11 @@ def test_presets(name):
     assert complaints("space", load_space(name).to_dict()) == []
 
 
+@pytest.mark.parametrize("name", USHAPE_PRESETS)
+def test_presets_of_u_shaped_networks(name):
+    assert complaints("ushape-space", load_any_space(name).to_dict()) == []
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_what_the_commands_write_is_as_the_schema_says(documents, name):
     assert complaints(name, documents[name]) == []
@@ -218,12 +232,18 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("space", ["ops", 0], "conv5d"),
         ("arch", ["paths", 0, 0], "up"),
         ("arch", ["space", "layers"], 1),
+        ("ushape-space", ["blocks", 0, 0], "attention"),
+        ("ushape-space", ["grids", 0, "spacing_mm", 0], 0),
+        ("ushape", ["shape", "down"], "average"),
+        ("ushape", ["shape", "encoder", 1, 0], "attention"),
+        ("ushape", ["grid"], -1),
         ("baseline", ["kind"], "unet4d"),
         ("baseline", ["widths"], [8]),
         ("lut", ["rows", 0, "p50_ms"], -1),
         ("lut", ["fingerprint", "backend"], "none"),
         ("lut", ["prices", "composition"], "product"),
         ("lut", ["prices", "parts", 0, "from_networks"], 1.5),
+        ("lut", ["prices", "terms"], {"rounding": {"channels_in": 1, "channels_out": 1}, "own": True, "terms": []}),
         ("lut", ["load", "p99_interval"], [1.0]),
         ("lut", ["calibration"], {"factors": {"glue": 0.9}}),
         ("manifest", ["files", "arch.yaml"], "0"),

@@ -10,7 +10,7 @@ from cinert.backends import resolve_backend
 from cinert.cli import progress_bar
 from cinert.environment import binding_differences, default_threads, fingerprint
 from cinert.errors import BadInputError
-from cinert.spaces import load_space
+from cinert.spaces import cells_only, load_space
 from latency.lut import Lut, load_lut
 from search.data import load_fold
 from search.device import resolve_device
@@ -55,7 +55,7 @@ def prepare(
     if space_name is not None:
         space = load_space(space_name)
     elif lut is not None:
-        space = lut.space
+        space = cells_only(lut.space)
     else:
         raise BadInputError("neither --space nor --lut is given.", hint="a LUT brings its space along.")
     chosen_precision: Any = precision or ("fp32" if lut is None else lut.precision)

@@ -15,7 +15,7 @@ from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Shape3
 from cinert.ushape.arch import UShapeArch
 from cinert.ushape.blocks import BLOCKS, ConvSpec
-from cinert.ushape.shape import Blocks, UShape
+from cinert.ushape.shape import Blocks, Down, UShape
 
 
 def conv_layers(spec: ConvSpec, channels_in: int, channels_out: int) -> list[nn.Module]:
@@ -75,23 +75,14 @@ class UBody(nn.Module):
     def __init__(self, shape: UShape, channels_in: int) -> None:
         super().__init__()
         widths = shape.widths
-        d, h, w = shape.stem_kernel
-        stem = nn.Conv3d(
-            channels_in,
-            widths[0],
-            shape.stem_kernel,
-            stride=shape.stem_stride,
-            padding=(d // 2, h // 2, w // 2),
-            bias=False,
-        )
-        self.stem = nn.Sequential(stem, nn.BatchNorm3d(widths[0]), nn.ReLU())
+        self.stem = make_stem(channels_in, widths[0], shape.stem_kernel, shape.stem_stride)
         before = [widths[0], *_arriving(shape)]
         self.encoder = nn.ModuleList(
             Level(blocks, channels, width, adds=shape.adds("encoder", level))
             for level, (blocks, channels, width) in enumerate(zip(shape.encoder, before, widths, strict=True))
         )
         self.down = nn.ModuleList(
-            _reduction(shape, coarse, fine, stride)
+            make_reduction(shape.down, coarse, fine, stride)
             for fine, coarse, stride in zip(widths, widths[1:], shape.strides, strict=False)
         )
         self.enlarge = nn.ModuleList(
@@ -120,6 +111,13 @@ class UBody(nn.Module):
         return logits
 
 
+def make_stem(channels_in: int, width: int, kernel: Shape3, stride: Shape3) -> nn.Sequential:
+    """The first convolution, which divides the input's grid by the stride."""
+    d, h, w = kernel
+    convolution = nn.Conv3d(channels_in, width, kernel, stride=stride, padding=(d // 2, h // 2, w // 2), bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(width), nn.ReLU())
+
+
 def make_head(width: int, stride: Shape3) -> nn.Module:
     """The last convolution: a transposed one back to the input's grid, or 1x1x1 where the stem kept it."""
     if stride == (1, 1, 1):
@@ -132,9 +130,9 @@ def _arriving(shape: UShape) -> Sequence[int]:
     return shape.widths[1:] if shape.down == "strided" else shape.widths[:-1]
 
 
-def _reduction(shape: UShape, coarse: int, fine: int, stride: Shape3) -> nn.Module:
+def make_reduction(down: Down, coarse: int, fine: int, stride: Shape3) -> nn.Module:
     """From a level to the next coarser one."""
-    if shape.down == "maxpool":
+    if down == "maxpool":
         return nn.MaxPool3d(stride, stride)
     convolution = nn.Conv3d(fine, coarse, stride, stride=stride, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm3d(coarse), nn.ReLU())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from latency.ushape.pricer import UShapePricer
-
 from cinert.errors import BadInputError
 from cinert.ushape.space import UShapeSpace
 from latency.lut import Lut
+from latency.ushape.pricer import UShapePricer
 from search.oneshot.population import EstimateMs
 
 

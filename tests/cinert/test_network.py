@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from cinert.arch import Arch, NodeEdge
 from cinert.errors import BadInputError
@@ -82,6 +83,27 @@ def test_folding_batch_norm_keeps_the_function():
         after = fold_batch_norm(network)(image)
     assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in network.modules())
     assert (before - after).abs().max() <= 1e-5 * before.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("layer", "norm", "shape"),
+    [
+        (nn.Conv3d(3, 5, (1, 3, 3), dilation=(1, 2, 2), padding=(0, 2, 2)), nn.BatchNorm3d(5), (2, 4, 4)),
+        (nn.Conv3d(3, 3, 3, groups=3, padding=1, bias=False), nn.BatchNorm3d(3), (2, 4, 4)),
+        (nn.ConvTranspose3d(3, 5, (1, 2, 2), stride=(1, 2, 2)), nn.BatchNorm3d(5), (2, 4, 4)),
+        (nn.ConvTranspose3d(3, 5, 2, stride=2, bias=False), nn.BatchNorm3d(5), (2, 4, 4)),
+        (nn.ConvTranspose2d(3, 5, 2, stride=2), nn.BatchNorm2d(5), (4, 4)),
+    ],
+    ids=["dilated", "depthwise", "enlarging", "enlarging without bias", "enlarging in 2D"],
+)
+def test_every_kind_of_convolution_is_folded_with_the_norm_behind_it(layer, norm, shape):
+    module = random_weights(nn.Sequential(layer, norm, nn.ReLU()), 1)
+    x = torch.randn(1, 3, *shape)
+    with torch.no_grad():
+        before = module(x)
+        after = fold_batch_norm(module)(x)
+    assert not any(isinstance(each, type(norm)) for each in module.modules())
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

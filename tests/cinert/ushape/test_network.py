@@ -40,13 +40,14 @@ def test_every_way_to_join_levels_maps_an_image_to_its_own_grid(join, down, resi
     space = dataclasses.replace(load_any_space("cardiac-small"), join=join, down=down, residual=residual)
     arch = random_ushape(space, np.random.default_rng(0))
     network = random_weights(build_network(arch), seed=1)
-    x = torch.randn(1, 1, *arch.input_shape_DHW)
+    x = torch.randn(1, 1, *arch.input_shape_DHW, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = network(x)
         folded = fold_batch_norm(network)(x)
     assert logits.shape == (1, 4, *arch.input_shape_DHW)
     assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in network.modules())
-    torch.testing.assert_close(folded, logits, rtol=1e-4, atol=1e-4)
+    # Sums make the logits larger, and rounding with them.
+    torch.testing.assert_close(folded, logits, rtol=1e-4, atol=1e-5 * float(logits.abs().max()))
 
 
 def test_slices_are_apart_where_no_block_sees_across_them():
