@@ -117,7 +117,7 @@ def _answer(connection: Connection, memory: FrameMemory, pipelines: Pipelines) -
     except Exception as error:
         # Whatever an engine raises, the next frame has to be served.
         if isinstance(request, Segment):
-            connection.send(_in_words(error))
+            connection.send(error if isinstance(error, CineRTError) else _in_words(error))
         return False
     return True
 

@@ -31,6 +31,10 @@ class EngineGoneError(Exception):
     """The process is gone; the message says how it ended, in the past tense after "the engine"."""
 
 
+class EngineLoadError(BadInputError):
+    """The engine raised an error while it was loaded; the message has its own words."""
+
+
 class Document:
     """A `Start`, pickled into anonymous memory from which any number of processes can read it."""
 
@@ -106,7 +110,7 @@ class EngineProcess:
             self.close()
             if isinstance(reply, CineRTError):
                 raise reply
-            raise BadInputError(f"the engine cannot be loaded: {reply}.", hint="export the bundle again.")
+            raise EngineLoadError(f"the engine cannot be loaded: {reply}.", hint="export the bundle again.")
 
     def segment(self, source: int, frame: Frame) -> tuple[FrameResult, NDArray[np.uint8]]:
         """Segment a frame and wait for it, however long that takes; `kill` from another thread ends the wait.
@@ -117,6 +121,7 @@ class EngineProcess:
         Raises:
             EngineGoneError: the process is gone.
             RuntimeError: the engine raised an error; it goes on.
+            CineRTError: the frame cannot be used.
             OSError: there is no memory for a frame of this size.
         """
         layout = Layout.of(frame.image)

@@ -42,9 +42,10 @@ class Answer:
         state: travels with the mask wherever it is shown.
         mask: stored axes and shape of the frame, 0 background, 1 RV, 2 MYO, 3 LV; None where there is none.
         total_ms: arrival of the frame to this answer, waiting included.
-        reason: in words, why the state is not `live`; empty if it is.
+        reason: in words, why the state is not `live`; empty if it is. For logs; clients and viewers get `told`.
         quality: 0 to 1, how far the mask can be relied on; None where nobody asked.
         slice_age_ms: arrival of each slice to this answer, where slices are refreshed one by one; else None.
+        raised: whether the reason is an error in its own words, which mean something to whoever has the code alone.
     """
 
     state: State
@@ -53,6 +54,12 @@ class Answer:
     reason: str = ""
     quality: float | None = None
     slice_age_ms: tuple[float, ...] | None = None
+    raised: bool = False
+
+    @property
+    def told(self) -> str:
+        """The reason for clients and viewers."""
+        return "the engine failed on this frame, the server's log says why" if self.raised else self.reason
 
 
 class FrameRunner(Protocol):

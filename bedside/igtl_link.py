@@ -116,7 +116,7 @@ class IgtlLink(socketserver.ThreadingTCPServer):
 
 def _packed(place: int, shown: _Shown) -> bytes:
     answer = shown.answer
-    status: bytes = status_message(answer.state, answer.reason, place=place, timestamp=shown.timestamp).pack()
+    status: bytes = status_message(answer.state, answer.told, place=place, timestamp=shown.timestamp).pack()
     if shown.frame is None or answer.mask is None:
         return status
     image: bytes = image_message(

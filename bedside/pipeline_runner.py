@@ -21,6 +21,7 @@ from bedside.quality import state_of
 from bedside.turns import Turns
 from bedside.watchdog import Log, Outage, Watchdog
 from cinert.bundle import Bundle
+from cinert.errors import CineRTError
 
 
 def _to_nobody(_: str) -> None:
@@ -40,7 +41,7 @@ class PipelineRunners:
         budget_ms: arrival of a frame to its answer; a slower answer is `late`.
         keep_warm_ms: an engine that is idle for so long segments a frame of noise; 0 never does.
         hang_ms: an engine without a sign of life for so long is killed and replaced.
-        log: takes a line when the engine is lost and when it is back.
+        log: takes a line when the engine is lost, when it is back, and when it raises an error on a frame.
 
     Raises:
         CineRTError: the engine's back end is not available here, or the engine cannot be loaded.
@@ -58,6 +59,7 @@ class PipelineRunners:
         log: Log = _to_nobody,
     ) -> None:
         self.budget_ms = budget_ms
+        self._log, self._logged = log, ""
         self._turns = Turns()
         self._sources = itertools.count(1)
         load = functools.partial(FramePipeline.from_bundle, bundle, device=device, threads=threads)
@@ -99,6 +101,12 @@ class PipelineRunners:
                 self._watchdog.count_lost()
                 raise
 
+    def log_failure(self, words: str) -> None:
+        """Log what the engine raised on a frame; the same words again, frame after frame, are logged once."""
+        if words != self._logged:
+            self._log(f"engine: failed on a frame: {words}")
+        self._logged = words
+
     def forget(self, source: int) -> None:
         """Release what the engine process holds of a source."""
         self._tell(Forget(source))
@@ -128,9 +136,13 @@ class PipelineRunner:
         except EngineGoneError as error:
             reason = f"the engine {error}; no mask for {_since_ms(self._masked_ns) / 1e3:.2f} s"
             return Answer("failed", None, _since_ms(frame.arrived_ns), reason)
+        except CineRTError as error:
+            return Answer("failed", None, _since_ms(frame.arrived_ns), error.message)
         except Exception as error:
             # Whatever happens to a frame, the next one has to be served.
-            return Answer("failed", None, _since_ms(frame.arrived_ns), " ".join(str(error).split()))
+            words = " ".join(str(error).split())
+            self._runners.log_failure(words)
+            return Answer("failed", None, _since_ms(frame.arrived_ns), words, raised=True)
         self._masked_ns = time.perf_counter_ns()
         total_ms, quality = _since_ms(frame.arrived_ns), result.quality
         state, reason = state_of(quality, total_ms=total_ms, budget_ms=self._runners.budget_ms)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bedside.engine_process import EngineGoneError, EngineProcess
+from bedside.engine_process import EngineGoneError, EngineLoadError, EngineProcess
 from cinert.errors import CineRTError
 
 START_S = 120.0
@@ -153,8 +153,18 @@ class Watchdog:
             try:
                 return self._ready(), failures
             except (CineRTError, OSError) as error:
-                cause = str(error).removeprefix("the engine ").rstrip(".")
+                cause = _cause(error)
+                self._log(f"engine: {error}")
                 failures += 1
         self._why = f"{cause}; it was given up after {len(DELAYS_S)} tries, start the server again"
         self._log(f"engine: {self._why}")
         return None
+
+
+def _cause(error: CineRTError | OSError) -> str:
+    """Why no engine could be started, after "the engine"; clients read it too, so an engine's own words stay out."""
+    if isinstance(error, EngineLoadError):
+        return "cannot be loaded"
+    if isinstance(error, OSError):
+        return f"cannot be started, {error.strerror or 'the system refuses'}"
+    return error.message.removeprefix("the engine ").rstrip(".")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 
 from bench.certificate import (
     certificate_path,
@@ -26,6 +27,7 @@ from cinert.cli import (
     data_option,
     engine_options,
     errors,
+    print_verdict,
     progress_bar,
     reserve,
     wait_option,
@@ -152,7 +154,8 @@ def bench_engine(
 
     verify.json is written in any case; the exit code is 1 when the budget is missed, alone or served or beside another
     program, the engine's quiet time is outside the estimate's interval, or parity or audit fail. A certificate takes
-    --mode paced and 459 frames or more, none of them late; one line says why there is none.
+    --mode paced and 459 frames or more, none of them late; one line says why there is none. An estimate whose interval
+    is wider than 25 % either way is not judged. Beside every verdict stands what other programs used of the CPU.
     """
     if check_certificate:
         _check_certificate(folder, trust, device=device, threads=threads)
@@ -178,7 +181,8 @@ def bench_engine(
     from bench.plots import save_latency_plot
     from bench.reference import find_reference
     from bench.served_run import proof_lines
-    from bench.tables import VERDICT, gate_lines, verdict_lines, verify_table
+    from bench.tables import gate_lines, verify_table
+    from bench.verdicts import VERDICT, verdict_lines
 
     reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
     order = Order(
@@ -189,6 +193,7 @@ def bench_engine(
             fps=fps,
             idle_s=idle_s,
             warmup=warmup,
+            threads=threads,
         ),
         through=through,
         trust=trust,
@@ -215,12 +220,12 @@ def bench_engine(
     if reference is not None and reference.differences:
         errors.print(f"The estimate is of another device: {'; '.join(reference.differences)}.", markup=False)
     for line in (*verdict_lines(document), *proof_lines(document, VERDICT), *gate_lines(document)):
-        console.print(line)
+        print_verdict(line)
     console.print(f"wrote {output}", markup=False)
     if certificate:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         line = settle_certificate(bundle, document, evidence=sha256_of_file(output), created=created)
-        console.print(line, markup=False)
+        print_verdict(escape(line))
     if document["failures"]:
         raise VerdictError("; ".join(document["failures"]) + ".")
 
@@ -241,4 +246,4 @@ def _check_certificate(folder: Path, trust: Path | None, *, device: str, threads
     if threads is None and path.is_file():
         threads = int(read_certificate(path)["fingerprint"]["threads"])
     here = fingerprint_here(bundle, device, threads or default_threads())
-    console.print(f"{path} holds: {describe_certificate(hold_certificate(bundle, here))}", markup=False)
+    print_verdict(escape(f"{path} holds: {describe_certificate(hold_certificate(bundle, here))}"))

@@ -15,6 +15,7 @@ from bedside.pipeline import STAGES, FramePipeline
 from bench.frames import FrameSource
 from bench.machine import AnchorWatch
 from bench.memory import MemoryTrack
+from bench.others import OthersTrack
 from bench.stream import Clock, Mode, OnFrame, Stream, Work, burst, cold, paced
 from cinert.backends.base import Runner
 from cinert.data.grid import GridMap
@@ -43,6 +44,8 @@ class Plan:
     fps: float
     idle_s: float
     warmup: int
+    threads: int
+    """Of the engine, on a CPU: cores that it leaves free may be used by others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +64,12 @@ class Measurement:
     """The same for all that a frame has on the device: `device_p50_ms`, and the localiser's."""
     frame_to_mask_fps: float
     stages_p99_ms: Mapping[str, float]
+    engine_others: Mapping[str, Any] | None = None
+    """What other programs used during `engine_burst` (`bench.others`); None where it was too short to say."""
+    frame_others: Mapping[str, Any] | None = None
+    """The same during `frame_to_mask`."""
+    throughput_others: Mapping[str, Any] | None = None
+    """The same while frames to masks overlapped."""
     memory: Mapping[str, Any] | None = None
     """Of this process during `frame_to_mask` (`bench.memory`)."""
     anchor_ms: float | None = None
@@ -107,14 +116,18 @@ def measure(
         second = second_pipeline.runner
         beside = contextlib.nullcontext() if anchor is None else anchor
         few = min(plan.frames, ENGINE_FRAMES)
-        in_mode = progress(f"engine, {plan.mode}", few)
-        with beside if plan.mode == "burst" else contextlib.nullcontext():
+        in_mode, engine_others = progress(f"engine, {plan.mode}", few), OthersTrack(plan.threads)
+        if plan.mode == "burst":
+            with beside, engine_others:
+                on_frame = _both(in_mode, engine_others.note)
+                engine_stream = run_stream(engine(runner), plan, clock=clock, on_frame=on_frame, frames=few)
+            engine_burst = engine_stream
+        else:
             engine_stream = run_stream(engine(runner), plan, clock=clock, on_frame=in_mode, frames=few)
-        engine_burst = engine_stream
-        if plan.mode != "burst":
             advance = progress("engine, back to back", _BURST_FRAMES)
-            with beside:
-                engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=advance)
+            with beside, engine_others:
+                on_frame = _both(advance, engine_others.note)
+                engine_burst = burst(engine(runner), _BURST_FRAMES, clock=clock, on_frame=on_frame)
         device_ms = _device_p50_ms(runner)
         localiser_ms = 0.0 if pipeline.localiser is None else _device_p50_ms(pipeline.localiser.runner)
         on_frame = progress(f"frame to mask, {plan.mode}", plan.frames)
@@ -123,10 +136,10 @@ def measure(
             "engine": [engine(runner), engine(second)],
             "frame to mask": [_segmenter(own, source) for own in (pipeline, second_pipeline)],
         }
-        fps = {
-            name: _throughput(works, progress(f"{name}, {LANES} frames in flight", _THROUGHPUT_FRAMES))
-            for name, works in lanes.items()
-        }
+        fps, overlapped_others = {}, OthersTrack(plan.threads)
+        for name, works in lanes.items():
+            with overlapped_others:
+                fps[name] = _throughput(works, progress(f"{name}, {LANES} frames in flight", _THROUGHPUT_FRAMES))
     p50, p99 = np.percentile(frames.stages_ms, [50, 99], axis=0).tolist()
     return Measurement(
         engine=engine_stream,
@@ -137,6 +150,9 @@ def measure(
         frame_device_p50_ms=device_ms + localiser_ms,
         frame_to_mask_fps=fps["frame to mask"],
         anchor_ms=None if anchor is None else anchor.quiet_ms,
+        engine_others=engine_others.to_dict(),
+        frame_others=frames.others,
+        throughput_others=overlapped_others.to_dict(),
         memory=frames.memory,
         stages_p50_ms=dict(zip(STAGES, p50, strict=True)),
         stages_p99_ms=dict(zip(STAGES, p99, strict=True)),
@@ -151,6 +167,8 @@ class FramesToMasks:
     stages_ms: NDArray[np.float64]
     """(frames, `STAGES`)."""
     memory: dict[str, Any] | None
+    others: dict[str, Any] | None
+    """`OthersTrack.to_dict`."""
 
 
 def frames_to_masks(
@@ -159,7 +177,7 @@ def frames_to_masks(
     """Send the frames of the plan through a pipeline that is bound to their geometry; masks are not kept."""
     # Reserved at once: a list that grows with the frames would pass for a leak.
     stages_ms = np.zeros((plan.warmup + plan.frames, len(STAGES)))
-    memory = MemoryTrack()
+    memory, others = MemoryTrack(), OthersTrack(plan.threads)
     places = itertools.count()
 
     def segment(number: int) -> None:
@@ -169,14 +187,16 @@ def frames_to_masks(
     def between_frames() -> None:
         on_frame()
         memory.note()
+        others.note()
 
-    stream = run_stream(segment, plan, clock=clock, on_frame=between_frames)
-    return FramesToMasks(stream, stages_ms[plan.warmup :], memory.to_dict())
+    with others:
+        stream = run_stream(segment, plan, clock=clock, on_frame=between_frames)
+    return FramesToMasks(stream, stages_ms[plan.warmup :], memory.to_dict(), others.to_dict())
 
 
 def measure_beside(
     pipeline: FramePipeline, source: FrameSource, plan: Plan, *, clock: Clock, progress: Progress
-) -> tuple[Stream, Stream]:
+) -> tuple[Stream, FramesToMasks]:
     """Engine and frame to mask once more, in the plan's mode, while something else uses the device.
 
     Args:
@@ -187,13 +207,21 @@ def measure_beside(
         progress: makes a bar for each stream.
 
     Returns:
-        The engine's stream, and that of frame to mask.
+        The engine's stream, and the frames to masks.
     """
     few, what = min(plan.frames, ENGINE_FRAMES), "beside the other program"
     work = _engine_work(pipeline, source)(pipeline.runner)
     engine = run_stream(work, plan, clock=clock, on_frame=progress(f"engine {what}", few), frames=few)
     on_frame = progress(f"frame to mask {what}", plan.frames)
-    return engine, frames_to_masks(pipeline, source, plan, clock=clock, on_frame=on_frame).stream
+    return engine, frames_to_masks(pipeline, source, plan, clock=clock, on_frame=on_frame)
+
+
+def _both(first: OnFrame, second: OnFrame) -> OnFrame:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _engine_work(pipeline: FramePipeline, source: FrameSource) -> Callable[[Runner], Work]:

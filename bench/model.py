@@ -102,8 +102,10 @@ def measure_networks(
     )
 
 
-def calibrate(lut: Lut, networks: Sequence[tuple[Searched, bool]], measured: Measured) -> Calibration:
-    """Fit the correction to the networks of `calibration_networks`."""
+def calibrate(
+    lut: Lut, networks: Sequence[tuple[Searched, bool]], measured: Measured, *, busy: bool = False
+) -> Calibration:
+    """Fit the correction to the networks of `calibration_networks`; `busy` if they were measured with --allow-busy."""
     return fit_calibration(
         [
             CalibrationNetwork(
@@ -119,4 +121,5 @@ def calibrate(lut: Lut, networks: Sequence[tuple[Searched, bool]], measured: Mea
             )
         ],
         lut=lut.uncalibrated_id,
+        busy=busy,
     )

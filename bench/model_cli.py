@@ -8,21 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from bench.machine import Machine
 from bench.model import calibrate as fit_correction
 from bench.model import measure_networks
-from bench.model_document import Run, model_document, save_model_plot
+from bench.model_document import Run, model_document, model_title, save_model_plot
 from bench.model_networks import calibration_networks, held_out_networks
 from cinert.backends import resolve_backend
-from cinert.cli import FiniteRange, allow_busy_option, command, console, errors, reserve, stage_bars, wait_option
+from cinert.cli import (
+    FiniteRange,
+    allow_busy_option,
+    claim_file,
+    command,
+    console,
+    errors,
+    print_verdict,
+    reserve,
+    stage_bars,
+    wait_option,
+)
 from cinert.device_lock import device_of
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import check_output_file, write_json
+from cinert.quiet import busy_sentence
 from cinert.timing import Protocol
-from latency.calibration import GROUP_NAMES, SMALLEST_CALIBRATION
+from latency.calibration import GROUP_NAMES, SMALLEST_CALIBRATION, group_of
 from latency.checkpoint import Checkpoint, checkpoint_path
 from latency.lut import load_lut, save_lut
 from latency.profile import Setup
@@ -93,6 +106,9 @@ def bench_model(
             hint=f"take {SMALLEST_CALIBRATION} to 30, or 0 for no calibration.",
         )
     lut = load_lut(lut_path)
+    # Before anything is measured: what the errors and the correction are grouped by.
+    for row in lut.rows:
+        group_of(row.key.kind)
     for path in (output, lut_path):
         check_output_file(path)
     if plot and output.suffix == ".png":
@@ -117,6 +133,7 @@ def bench_model(
             hint="measure one here with bench-ops, or give --foreign-lut.",
         )
     reserve(device_of(backend, "auto"), "measure", wait=wait)
+    claim_file(output)
     known = {network["digest"] for network in lut.prices.report["networks"]}
     if plain.calibration is not None:
         # The correction stays, so what it was fitted to is no test of it.
@@ -133,11 +150,13 @@ def bench_model(
         "seed": seed,
     }
     checkpoint = Checkpoint(output, header, restart=restart)
-    errors.print(f"Measuring {nets + len(others)} networks of space {lut.space.name} on {lut.device_name}.")
+    errors.print(f"Measuring {nets + len(others)} networks of space {lut.space.name} on {lut.title}.")
     with stage_bars() as report:
         measured = measure_networks(held_out, others, lut, setup, checkpoint, report)
     drift = _drift(lut.protocol.get("anchor_ms"), measured.anchor_ms)
-    correction = fit_correction(plain, to_calibrate, measured) if others else lut.calibration
+    correction = lut.calibration
+    if others:
+        correction = fit_correction(plain, to_calibrate, measured, busy=allow_busy)
     run = Run(
         lut=replace(lut, calibration=None),
         calibration=correction,
@@ -147,6 +166,7 @@ def bench_model(
         seed=seed,
         budget_ms=budget_ms,
         fingerprint=here,
+        busy=allow_busy,
     )
     document = model_document(run)
     write_json(output, document)
@@ -154,12 +174,13 @@ def bench_model(
         save_model_plot(output.with_suffix(".png"), document)
     checkpoint_path(output).unlink(missing_ok=True)
     console.print(_table(document))
-    console.print(_closing(document, output), markup=False)
+    print_verdict(escape(_closing(document, output)))
     if drift is not None:
-        console.print(drift, markup=False)
+        print_verdict(escape(drift))
     elif others:
         save_lut(lut_path, replace(lut, calibration=correction))
-        console.print(f"Stored the calibration from {len(others)} networks in {lut_path}.", markup=False)
+        stored = f"Stored the calibration from {len(others)} networks in {lut_path}.{busy_sentence(allow_busy)}"
+        print_verdict(escape(stored))
 
 
 def _drift(lut_ms: float | None, here_ms: float) -> str | None:
@@ -172,9 +193,8 @@ def _drift(lut_ms: float | None, here_ms: float) -> str | None:
 
 
 def _table(document: Mapping[str, Any]) -> Table:
-    lut = document["lut"]
     table = Table(
-        title=f"{document['nets']} held-out networks: {lut['device']}, space {lut['space']}",
+        title=f"{document['nets']} held-out networks: {model_title(document)}",
         caption="5 %, 10 %: networks within; 90 %: measured within the estimate's 90 % interval",
     )
     table.add_column("model", min_width=16)
@@ -202,4 +222,7 @@ def _closing(document: Mapping[str, Any], output: Path) -> str:
         for name, words in (("estimate", "estimate"), ("upper", "upper bound"))
         if feasible[name]["rate"] is not None
     )
-    return f"Called feasible at {feasible['budget_ms']:.1f} ms: {rates or 'none'}. Wrote {output}."
+    return (
+        f"Called feasible at {feasible['budget_ms']:.1f} ms: {rates or 'none'}. Wrote {output}."
+        f"{busy_sentence(document['busy'])}"
+    )

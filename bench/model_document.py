@@ -23,8 +23,9 @@ from bench.model_figures import (
 from bench.plots import BAD, GOOD, INK
 from cinert.arch import Searched
 from cinert.files import atomic_path
+from cinert.quiet import BUSY
 from latency.calibration import Calibration
-from latency.estimate import estimate, estimate_groups
+from latency.estimate import estimate, estimate_groups, lut_record
 from latency.family import parts_alone_ms
 from latency.lut import Lut
 from latency.prices import error_figures
@@ -45,6 +46,8 @@ class Run:
     seed: int
     budget_ms: float | None
     fingerprint: Mapping[str, Any]
+    busy: bool = False
+    """Whether it was measured with --allow-busy."""
 
 
 def model_document(run: Run) -> dict[str, Any]:
@@ -66,7 +69,12 @@ def model_document(run: Run) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "lut": {"id": plain.id, "device": plain.device_name, "space": plain.space.name, "created": plain.created},
+        "lut": {
+            **lut_record(plain),
+            "space": plain.space.name,
+            "created": plain.created,
+        },
+        "busy": run.busy,
         "fingerprint": dict(run.fingerprint),
         "seed": run.seed,
         "nets": len(archs),
@@ -110,6 +118,17 @@ def model_document(run: Run) -> dict[str, Any]:
             for number, arch in enumerate(archs)
         ],
     }
+
+
+def model_title(document: Mapping[str, Any]) -> str:
+    """Device and space of a run, and BUSY where the table or the networks were measured with --allow-busy."""
+    lut = document["lut"]
+    words = [lut["device"], f"space {lut['space']}"]
+    if lut.get("busy"):
+        words.append(f"LUT {BUSY}")
+    if document["busy"]:
+        words.append(f"measured {BUSY}")
+    return ", ".join(words)
 
 
 def save_model_plot(path: Path, document: Mapping[str, Any]) -> None:
@@ -158,7 +177,7 @@ def save_model_plot(path: Path, document: Mapping[str, Any]) -> None:
     right.set(xlabel="measured, ms", ylabel="error of the estimate, %", xlim=ends)
     right.legend(frameon=False, fontsize=9, loc="upper right")
     figure.suptitle(
-        f"{document['lut']['device']}, space {document['lut']['space']}, {document['nets']} networks never seen:"
+        f"{model_title(document)}, {document['nets']} networks never seen:"
         f" MAPE {found['mape']:.1%}, {found['within_10']:.0%} within 10 %, tau {found['kendall_tau']:.3f}",
         fontsize=10,
     )

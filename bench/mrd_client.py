@@ -92,7 +92,7 @@ class PacedClient:
         receiver = threading.Thread(target=receive, name="mrd-answers", daemon=True)
         receiver.start()
         try:
-            self._send(MessageWriter(self._socket, limits), fps, receiver, on_frame)
+            self._send(MessageWriter(self._socket, limits, nul=True), fps, receiver, on_frame)
             receiver.join()
         except DisconnectedError as error:
             failed.append(error)

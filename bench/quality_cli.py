@@ -6,10 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from bench.cli_common import CATCH, GOOD_DICE, device_used, require_data
 from cinert.bundle_write import add_quality
-from cinert.cli import FiniteRange, command, console, data_option, engine_options, fold_option, seed_option, share
+from cinert.cli import (
+    FiniteRange,
+    command,
+    console,
+    data_option,
+    engine_options,
+    fold_option,
+    print_verdict,
+    seed_option,
+    share,
+)
 from cinert.files import check_writable
 from cinert.trust.opening import open_trusted, trust_option
 
@@ -80,9 +91,9 @@ def calibrate_quality(
     )
     changed = add_quality(bundle, model)
     console.print(strength_table(scored))
-    console.print(f"judged by cross-validation over {len(patients)} patients, whose masks are alike among themselves:")
+    print_verdict(f"judged by cross-validation over {len(patients)} patients, whose masks are alike among themselves:")
     for line in worth_lines(figures, aim, unseen):
-        console.print(f"  {line}", markup=False)
+        print_verdict(escape(f"  {line}"))
     console.print(
         f"threshold {model.threshold:.3f}; wrote quality.json into {folder}, whose digest is now {changed.digest[:12]}",
         markup=False,

@@ -27,6 +27,8 @@ class Reference:
     """Device of the LUT, for people."""
     differences: Sequence[str]
     """How that device differs from this one; not empty only with --foreign-lut."""
+    busy: bool = False
+    """Whether the LUT was taken with --allow-busy."""
     lut: Lut | None = None
     """Where one was given."""
 
@@ -42,6 +44,7 @@ class Reference:
             "id": self.lut_id,
             "device": self.device,
             "differences": list(self.differences),
+            "busy": self.busy,
         }
 
 
@@ -76,6 +79,7 @@ def find_reference(
             lut_id=lut.id,
             device=lut.device_name,
             differences=differences,
+            busy=lut.busy,
             lut=lut,
         )
     stored, origin = bundle.estimate, bundle.manifest.lut
@@ -91,6 +95,7 @@ def find_reference(
         lut_id=origin["id"],
         device=origin["device"],
         differences=differences,
+        busy=bool(origin.get("busy", False)),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from bench.report_accuracy import accuracy_section
 from bench.report_cine import cine_section
@@ -21,10 +22,10 @@ from bench.report_records import Records, read_records
 from bench.report_run import Run
 from bench.report_training import curves_section
 from cinert import __version__
-from cinert.cli import FiniteRange, command, console
+from cinert.cli import FiniteRange, command, console, print_verdict
 from cinert.environment import cpu_name, default_threads
 from cinert.errors import BadInputError
-from cinert.files import atomic_folder, check_writable, write_text
+from cinert.files import atomic_folder, bundle_around, check_writable, write_text
 
 HTML, MARKDOWN, PICTURES = "report.html", "report.md", "report_pictures"
 MISSING = "What is missing"
@@ -79,13 +80,17 @@ def report(*, folder: Path, lut_path: Path | None, form: str, embed_mib: float) 
     if lut_path is not None and not lut_path.is_file():
         raise BadInputError(f"there is no LUT {lut_path}.", hint="bench-ops writes one.")
     output = folder / (HTML if form == "html" else MARKDOWN)
+    if (bundle := bundle_around(output)) is not None:
+        raise BadInputError(
+            f"a report in {folder} would break the bundle {bundle}.", hint=f"give the run folder, e.g. {bundle.parent}."
+        )
     check_writable(output)
     if output.is_dir():
         raise BadInputError(f"cannot write {output}: it is a folder.")
     lut_path = lut_path or folder / "lut.json"
     write = _write_html if form == "html" else _write_markdown
     page, missing = write(folder, output, lut_path, embed_mib)
-    console.print(f"wrote {output}. {page.headline.text}", markup=False)
+    print_verdict(escape(f"wrote {output}. {page.headline.text}"))
     for line in missing:
         console.print(f"missing: {plain(line)}", markup=False)
 

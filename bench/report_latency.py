@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.others import others_words
 from bench.plots import save_latency_plot
 from bench.report_document import Block, Paragraph, Subheading, Table, Words, code, number, outcome, outcome_span, pairs
 from bench.report_records import Records
 from bench.report_run import Document, Run
-from bench.tables import wide_interval
+from bench.verdicts import busy_lut, interval_verdict, rate_of, rate_words, wide_interval
 from cinert.bundle import Bundle
 from cinert.environment import device_name
 
@@ -39,6 +40,7 @@ def _measurement(run: Run, name: str, document: Document) -> list[Block]:
     engine, frames, budget_ms = document["measured"], document["frame_to_mask"], document["budget_ms"]
     title = _title(document)
     figures = f"p99 {frames['p99_ms']:.1f} ms, worst {frames['worst_ms']:.1f} ms, {frames['misses']} frames late"
+    figures += others_words(frames.get("others"))
     run.judge(
         "budget", f"frame to mask within {budget_ms:g} ms ({title})", outcome(document["budget_met"]), figures, name
     )
@@ -47,9 +49,13 @@ def _measurement(run: Run, name: str, document: Document) -> list[Block]:
             p99_ms = "no mask" if told["frame_to_mask"] is None else f"p99 {told['frame_to_mask']['p99_ms']:.1f} ms"
             late = told["misses"] if part == "served" else told["frame_to_mask"]["misses"]
             what = f"frame to mask within {budget_ms:g} ms, {words} ({title})"
-            run.judge("budget", what, outcome(told["budget_met"]), f"{p99_ms}, {late} frames not in time", name)
-    figures = f"{frames['throughput_fps']:.1f} frames/s, frame to mask"
-    run.judge("rate", f"{document['fps']:g} frames/s sustained ({title})", outcome(document["fps_met"]), figures, name)
+            figures = f"{p99_ms}, {late} frames not in time{others_words(told.get('others'))}"
+            run.judge("budget", what, outcome(told["budget_met"]), figures, name)
+    rate = rate_of(document)
+    stream = f"in the paced stream ({title})" if rate["stream"] == "paced" else "with two frames in flight"
+    met = outcome(rate["fps"] >= document["fps"])
+    figures = f"{rate_words(rate, document['fps'])}{others_words(rate['others'])}"
+    run.judge("rate", f"{document['fps']:g} frames/s {stream}", met, figures, name)
     rows: list[list[Words]] = [
         [f"{label}, ms", number(engine[key]), number(frames[key]), "" if key == "jitter_ms" else f"{budget_ms:g}"]
         for label, key in _ROWS.items()
@@ -90,7 +96,7 @@ def estimate_section(run: Run, records: Records) -> list[Block]:
     rows: list[list[Words]] = []
     for name, document in records.verify.items():
         title, estimate, measured_ms = _title(document), document["estimate"], document["measured"]["quiet_ms"]
-        passed = outcome(document["within_interval"])
+        passed = outcome(interval_verdict(document))
         what = f"engine within the estimate's interval ({title})"
         if estimate is None:
             run.judge("estimate", what, passed, "no estimate to hold it against", name)
@@ -99,14 +105,15 @@ def estimate_section(run: Run, records: Records) -> list[Block]:
         interval = f"{estimate['ms']:.2f} [{estimate['low_ms']:.2f}, {estimate['high_ms']:.2f}]"
         off = f"{measured_ms / estimate['ms'] - 1:+.1%}"
         wide = wide_interval(estimate)
-        figures = f"engine back to back {measured_ms:.2f} ms, quiet, estimate {interval} ms: {off}{wide}"
+        figures = f"engine back to back {measured_ms:.2f} ms, estimate {interval} ms{wide}{busy_lut(document)}: {off}"
         machine = document["machine"]
         if machine is not None and machine["changed"]:
             figures += f"; the machine has changed since the LUT: its reference network is {machine['drift']:+.0%} off"
+        figures += others_words(document["measured"].get("others"))
         run.judge("estimate", what, passed, figures, name)
         fps = f"{estimate['throughput_fps']:.1f} / {document['measured']['throughput_fps']:.1f}"
         rows.append([code(name), interval, number(measured_ms), off, fps, outcome_span(passed)])
-    header = ["", "estimate, ms", "back to back, quiet, ms", "off", "frames/s, estimate / measured", ""]
+    header = ["", "estimate, ms", "back to back, quietest, ms", "off", "frames/s, estimate / measured", ""]
     return [Table(header, rows, "lrrrrl")]
 
 

@@ -11,6 +11,7 @@ from bench.report_records import Records
 from bench.report_run import Run
 from cinert.arch import Arch, Searched
 from cinert.paths import CELL_KINDS, CellKind
+from cinert.quiet import BUSY, busy_sentence
 from cinert.ushape.arch import UShapeArch
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ def _estimate(run: Run, estimate: Mapping[str, Any] | None, provenance: Mapping[
     words = (
         f"Estimate: {ms:.2f} ms [{float(estimate['low_ms']):.2f}, {float(estimate['high_ms']):.2f}],"
         f" {float(estimate['throughput_fps']):.1f} frames/s, by LUT {estimate.get('lut', 'not named')} of"
-        f" {estimate.get('device', 'a device not named')}."
+        f" {estimate.get('device', 'a device not named')}.{busy_sentence(bool(estimate.get('busy')))}"
     )
     if budget is not None:
-        figures = f"{ms:.2f} ms of {float(budget):g} ms"
+        figures = f"{ms:.2f} ms of {float(budget):g} ms{f', by a {BUSY} LUT' if estimate.get('busy') else ''}"
         run.judge(
             "search", "the search's estimate is within its budget", outcome(ms <= float(budget)), figures, "arch.yaml"
         )
@@ -130,7 +131,7 @@ def lut_section(run: Run, records: Records) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             (
-                f"Measured on {lut.device_name}, {lut.created}: {len(lut.rows)} parts alone, and {len(networks)}"
+                f"Measured on {lut.title}, {lut.created}: {len(lut.rows)} parts alone, and {len(networks)}"
                 f" networks of the space {lut.space.name} whole, from which each part's price inside a network is"
                 " learned (LUT ",
                 code(lut.id),
@@ -139,8 +140,8 @@ def lut_section(run: Run, records: Records) -> list[Block]:
         ),
         run.draw(
             "lut.png",
-            "Every part timed alone, its price inside a network and, where the roofline was measured, the least time"
-            " that memory and arithmetic of the device allow.",
+            f"Every part timed alone ({lut.machine}), its price inside a network and, where the roofline was measured,"
+            " the least time that memory and arithmetic of the device allow.",
             lambda path: draw_lut(path, lut),
         ),
     ]
@@ -153,6 +154,9 @@ def lut_section(run: Run, records: Records) -> list[Block]:
         blocks.append(Paragraph(words))
     if records.config is not None and records.config["lut"]["id"] != lut.id:
         blocks.insert(1, Paragraph(strong(f"The search read another table: LUT {records.config['lut']['id']}.")))
+    if lut.busy:
+        disturbed = f"In {lut.load.disturbed:.0%} of the visits something else used the machine."
+        blocks.insert(1, Paragraph(strong(f"{disturbed}{busy_sentence(busy=True)}")))
     if rows:
         blocks.append(
             Table(["how a network is estimated", "within 5 %", "within 10 %", "mean error", "worst"], rows, "lrrrr")
@@ -161,7 +165,7 @@ def lut_section(run: Run, records: Records) -> list[Block]:
         blocks.append(
             run.draw(
                 "estimates.png",
-                "Estimates of networks held out of the fit, over what they took.",
+                f"Estimates of networks held out of the fit, over what they took ({lut.machine}).",
                 lambda path: save_estimates_chart(
                     path, [item["quiet_ms"] for item in networks], [item["held_out_ms"] for item in networks]
                 ),
@@ -178,6 +182,6 @@ def _where_time_goes(run: Run, lut: Lut, arch: Searched) -> Block:
     found = estimate(arch, lut)
     return run.draw(
         "parts.png",
-        f"The parts of this network that cost most, of {number(found.ms, 1)} ms estimated.",
+        f"The parts of this network that cost most, of {number(found.ms, 1)} ms estimated ({lut.machine}).",
         lambda path: save_part_chart(path, found.parts),
     )

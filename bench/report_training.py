@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bench.metrics import CLASS_LABELS
-from bench.report_document import Block, Paragraph, code, pairs
+from bench.report_document import Block, Paragraph, code, pairs, strong
 from bench.report_records import Records
 from bench.report_run import Document, Run
 
 
 def curves_section(run: Run, records: Records) -> list[Block]:
     """Draw the search's and the training's curves."""
-    return [*_search(run, records.config), *_training(run, records.metrics)]
+    entropy = {} if records.arch is None else records.arch.provenance.get("entropy", {})
+    return [*_search(run, records.config, entropy), *_training(run, records.metrics)]
 
 
-def _search(run: Run, config: Document | None) -> list[Block]:
+def _search(run: Run, config: Document | None, entropy: Mapping[str, float]) -> list[Block]:
     if config is None:
         return []
     patients = len(config["weight_patients"]), len(config["arch_patients"])
@@ -27,12 +30,19 @@ def _search(run: Run, config: Document | None) -> list[Block]:
         ]
     from search.draw_curves import draw_search  # noqa: PLC0415 - slow to import: matplotlib
     from search.run_log import read_scalars  # noqa: PLC0415 - slow to import: torch
+    from search.undecided import undecided_words  # noqa: PLC0415 - with the others
 
     curves = read_scalars(run.folder, "search")
     if not curves:
         run.missing.append((code("tensorboard/search"), ", the search's curves: not there; nas-search logs them."))
         return []
+    if not entropy:
+        # Of a release before the architecture's file kept it.
+        names = ("alpha", "gamma", "beta")
+        entropy = {name: curves[f"{name}_entropy"][-1][1] for name in names if f"{name}_entropy" in curves}
+    words = undecided_words(entropy)
     return [
+        *([] if words is None else [Paragraph(strong(words[0].upper() + words[1:]))]),
         Paragraph(
             f"Search: {identity['epochs']} epochs, weights on {patients[0]} patients, architecture on"
             f" {patients[1]} others."

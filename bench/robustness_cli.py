@@ -5,9 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from bench.cli_common import CATCH, GOOD_DICE, describe, device_used, fingerprint_here, require_data
-from cinert.cli import command, console, data_option, engine_options, fold_option, seed_option, share
+from cinert.cli import (
+    command,
+    console,
+    data_option,
+    engine_options,
+    fold_option,
+    print_verdict,
+    seed_option,
+    share,
+)
 from cinert.environment import default_threads
 from cinert.files import check_output_file, write_json
 from cinert.trust.opening import open_trusted, trust_option
@@ -89,5 +99,5 @@ def bench_robustness(
         )
     console.print(strength_table(scored))
     for line in (words, *worth_lines(document["worth"], aim, unseen)):
-        console.print(line, markup=False)
+        print_verdict(escape(line))
     console.print(f"wrote {' and '.join(str(path) for path in (output, plot) if path)}", markup=False)

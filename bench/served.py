@@ -48,6 +48,8 @@ class Served:
     frames: list[FrameRecord]
     memory: dict[str, Any] | None
     """Of the server's processes (`bench.memory`)."""
+    others: dict[str, Any] | None = None
+    """What programs other than client and server used of the CPU (`bench.others`)."""
 
     @property
     def masks(self) -> list[FrameRecord]:
@@ -113,4 +115,5 @@ class Served:
             "queue_depth": {"p50": float(np.median(depths)), "worst": max(depths)},
             "overtaken": self.overtaken(),
             "memory": self.memory,
+            "others": self.others,
         }

@@ -8,10 +8,11 @@ from typing import Any
 
 from bench.co_load import CoLoad
 from bench.frames import FrameSource
-from bench.measure import Plan, Progress
+from bench.measure import FramesToMasks, Plan, Progress
 from bench.memory import MemoryTrack
 from bench.mrd_client import PacedClient
 from bench.mrd_server import mrd_server
+from bench.others import OthersTrack, blame_words, others_words
 from bench.served import Served
 from bench.stream import Stream
 
@@ -43,6 +44,7 @@ def measure_served(
     served = mrd_server(bundle, trust=trust, device=device, threads=threads, budget_ms=plan.budget_ms)
     with served as (address, pid):
         advance, memory, warmup = progress("frame to mask, served by MRD", plan.frames), MemoryTrack(pid), plan.warmup
+        others = OthersTrack(threads)
 
         def on_frame() -> None:
             nonlocal warmup
@@ -51,9 +53,12 @@ def measure_served(
                 return
             advance()
             memory.note()
+            others.note()
 
-        frames = PacedClient(address, source).stream(plan.frames, fps=plan.fps, warmup=plan.warmup, on_frame=on_frame)
-    return Served(frames, memory.to_dict())
+        client = PacedClient(address, source)
+        with others:
+            frames = client.stream(plan.frames, fps=plan.fps, warmup=plan.warmup, on_frame=on_frame)
+    return Served(frames, memory.to_dict(), others.to_dict())
 
 
 def served_part(served: Served, plan: Plan) -> dict[str, Any]:
@@ -65,24 +70,26 @@ def served_part(served: Served, plan: Plan) -> dict[str, Any]:
         p99 = "no frame got a mask" if told is None else f"frame to mask takes {told['p99_ms']:.1f} ms at p99"
         part["failures"].append(
             f"served by MRD the budget of {plan.budget_ms:g} ms is missed: {p99}, and {part['misses']} of"
-            f" {part['frames']} frames got no mask in time"
+            f" {part['frames']} frames got no mask in time{blame_words(part['others'])}"
         )
     return part
 
 
-def co_load_part(command: str, load: CoLoad, engine: Stream, frames: Stream, plan: Plan) -> dict[str, Any]:
+def co_load_part(command: str, load: CoLoad, engine: Stream, beside: FramesToMasks, plan: Plan) -> dict[str, Any]:
     """What verify.json says of the streams beside another program."""
+    frames = beside.stream
     told = frames.to_dict(plan.budget_ms)
     met = frames.budget_met(plan.budget_ms)
     failure = (
         f"beside {command!r} the budget of {plan.budget_ms:g} ms is missed: frame to mask takes {told['p99_ms']:.1f} ms"
-        f" at p99, and {told['misses']} of {told['frames']} frames are late"
+        f" at p99, and {told['misses']} of {told['frames']} frames are late{blame_words(beside.others)}"
     )
     return {
         "command": command,
         "cpu_cores": load.cpu_cores(),
         "measured": engine.to_dict(plan.budget_ms),
         "frame_to_mask": {**told, "queue_depth": frames.queue_depth(plan.fps)},
+        "others": beside.others,
         "budget_met": met,
         "failures": [] if met else [failure],
     }
@@ -102,13 +109,13 @@ def proof_lines(document: Mapping[str, Any], verdict: Mapping[bool | None, str])
         depth = served["queue_depth"]["worst"]
         lines.append(
             f"{verdict[served['budget_met']]} served by MRD: {figures}; {states}; {depth} frames under way at most,"
-            f" {served['overtaken']} served though a newer one was there"
+            f" {served['overtaken']} served though a newer one was there{others_words(served.get('others'))}"
         )
     if (beside := document["co_load"]) is not None:
         alone, frames = document["frame_to_mask"], beside["frame_to_mask"]
         lines.append(
             f"{verdict[beside['budget_met']]} beside the other program ({beside['cpu_cores']:.1f} CPU cores): p99"
             f" {frames['p99_ms']:.1f} ms, alone {alone['p99_ms']:.1f} ms; {frames['misses']} of {frames['frames']}"
-            " frames late"
+            f" frames late{others_words(beside.get('others'))}"
         )
     return lines

@@ -8,7 +8,7 @@ omission). Frames are due at absolute times, so that one late frame does not slo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -24,6 +24,9 @@ Work = Callable[[int], object]
 OnFrame = Callable[[], object]
 """Called after every frame, outside the timed part of a burst; moves a progress bar."""
 
+MOST_WAITING = 1
+"""Frames that may be due by the time that the last one is done, without the pace being lost: a frame that was late may
+keep the next one waiting."""
 P99_FRAMES = 459
 """Frames without a miss that support "p99 is within the budget" at 99 % confidence: 0.99^459 < 0.01."""
 
@@ -54,6 +57,21 @@ class WallClock:
         remaining_ms = moment_ms - self.now_ms()
         if remaining_ms > 0:
             time.sleep(remaining_ms / 1000)
+
+
+def paced_rate(latency_ms: Sequence[float], fps: float) -> float:
+    """Frames per second of a paced stream: `fps` where the pace was kept to its end.
+
+    A pipeline that is too slow falls further and further behind; the last frame says how far.
+
+    Args:
+        latency_ms: of each frame, from when it was due.
+        fps: frames due per second.
+    """
+    frames, last_ms = len(latency_ms), latency_ms[-1]
+    if int(last_ms * fps / 1000) <= MOST_WAITING:
+        return fps
+    return 1000 * frames / (1000 * (frames - 1) / fps + last_ms)
 
 
 @dataclass(frozen=True, slots=True)

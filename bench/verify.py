@@ -20,7 +20,9 @@ import numpy as np
 from bench.gates import AuditCheck, ParityCheck
 from bench.machine import Machine
 from bench.measure import Measurement, Plan, measure
-from bench.stream import Stream
+from bench.others import blame_words
+from bench.stream import Stream, paced_rate
+from bench.verdicts import WIDEST_INTERVAL, interval_half_width
 
 if TYPE_CHECKING:
     from latency.lut import Lut
@@ -36,11 +38,13 @@ class Verdict:
     """What is held against what."""
 
     within_interval: bool | None
-    """Whether the engine's quiet time, back to back, lies in the estimate's interval; None without an estimate."""
+    """Whether the engine's quiet time, back to back, lies in the estimate's interval; None without an estimate, or with
+    one whose interval is wider than `WIDEST_INTERVAL`."""
     budget_met: bool
     """Frame to mask: p99 within the budget, and no miss."""
     fps_met: bool
-    """Frame to mask: the sustained rate reaches the scanner's. Told, but no reason to fail."""
+    """Frame to mask: the rate of the paced stream, in other modes of two frames in flight, reaches the scanner's. Told,
+    but no reason to fail: a paced stream that falls behind misses the budget."""
     failures: list[str] = field(default_factory=list)
     """A line per failed verdict; empty when the exit code is 0."""
 
@@ -73,24 +77,44 @@ def judge(
         told = frames.to_dict(plan.budget_ms)
         failures.append(
             f"the budget of {plan.budget_ms:g} ms is missed: frame to mask takes {told['p99_ms']:.1f} ms at p99,"
-            f" and {told['misses']} of {told['frames']} frames are late"
+            f" and {told['misses']} of {told['frames']} frames are late{blame_words(measurement.frame_others)}"
         )
     within = None
-    if estimate is not None:
+    if estimate is not None and interval_half_width(estimate) <= WIDEST_INTERVAL:
         quiet = quiet_ms(measurement.engine_burst)
         within = estimate["low_ms"] <= quiet <= estimate["high_ms"]
         if not within:
             failures.append(
                 f"the measurement is outside the estimate's interval: the engine takes {quiet:.2f} ms back to back in"
                 f" its quietest spell, the estimate is {estimate['ms']:.2f} ms [{estimate['low_ms']:.2f},"
-                f" {estimate['high_ms']:.2f}]" + ("" if machine is None else _blame(machine, quiet, estimate))
+                f" {estimate['high_ms']:.2f}]"
+                + ("" if machine is None else _blame(machine, quiet, estimate))
+                + blame_words(measurement.engine_others)
             )
     return Verdict(
         within_interval=within,
         budget_met=budget_met,
-        fps_met=measurement.frame_to_mask_fps >= plan.fps,
+        fps_met=_rate(measurement, plan)["fps"] >= plan.fps,
         failures=failures,
     )
+
+
+def _rate(measurement: Measurement, plan: Plan) -> dict[str, Any]:
+    """The rate that is held against the scanner's, and the stream that it is of."""
+    if plan.mode == "paced":
+        latency_ms = measurement.frame_to_mask.latency_ms
+        return {
+            "stream": "paced",
+            "fps": paced_rate(latency_ms, plan.fps),
+            "last_ms": latency_ms[-1],
+            "others": measurement.frame_others,
+        }
+    return {
+        "stream": "two in flight",
+        "fps": measurement.frame_to_mask_fps,
+        "last_ms": None,
+        "others": measurement.throughput_others,
+    }
 
 
 def _blame(machine: Machine, quiet: float, estimate: Mapping[str, float]) -> str:
@@ -131,6 +155,7 @@ def verify_document(
             "quiet_ms": quiet_ms(measurement.engine_burst),
             "throughput_fps": measurement.engine_fps,
             "device_p50_ms": measurement.device_p50_ms,
+            "others": measurement.engine_others,
         },
         "frame_to_mask": {
             **measurement.frame_to_mask.to_dict(plan.budget_ms),
@@ -140,6 +165,7 @@ def verify_document(
             "stages_p99_ms": dict(measurement.stages_p99_ms),
             "queue_depth": measurement.frame_to_mask.queue_depth(plan.fps),
             "memory": measurement.memory,
+            "others": measurement.frame_others,
             "source": source,
             "latency_ms": [round(value, 4) for value in measurement.frame_to_mask.latency_ms],
         },
@@ -147,6 +173,7 @@ def verify_document(
         "co_load": None if co_load is None else dict(co_load),
         "budget_ms": plan.budget_ms,
         "fps": plan.fps,
+        "rate": _rate(measurement, plan),
         "within_interval": verdict.within_interval,
         "budget_met": verdict.budget_met,
         "fps_met": verdict.fps_met,

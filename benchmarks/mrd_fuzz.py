@@ -2,16 +2,19 @@
 
     python benchmarks/mrd_fuzz.py [--minutes 10] [--seed 0]
 
-A good session is recorded, bytes of it are changed, cut out or put in, and it is sent; every hundredth session is good
-and has to be answered in full. The engine is a stand-in: what is tried is the protocol. The server is a process of its
-own, so that its memory is told from the fuzzer's: resident memory, which an allocator that keeps pages lets grow, and
-the objects that Python holds, which only a leak lets grow. Writes benchmarks/results/DATE-mrd-fuzz.json.
+Two good sessions are recorded, one whose texts end in a NUL and one whose do not. Bytes of them are changed, cut out or
+put in, and they are sent in turn; every hundredth time both are sent as they are and have to be answered in full. No
+text that comes back may have words of Python or of a parser. The engine is a stand-in: what is tried is the protocol.
+The server is a process of its own, so that its memory is told from the fuzzer's: resident memory, which an allocator
+that keeps pages lets grow, and the objects that Python holds, which only a leak lets grow. Writes
+benchmarks/results/DATE-mrd-fuzz.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import datetime
 import gc
 import json
@@ -29,7 +32,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import ismrmrd
 import nibabel as nib
 import numpy as np
 import psutil
@@ -39,8 +41,10 @@ from xsdata.exceptions import ConverterWarning
 from bedside.frames import Answer, Frame
 from bedside.mrd.client import document_of, frame_images
 from bedside.mrd.limits import Limits
+from bedside.mrd.messages import Close, DisconnectedError, Text
 from bedside.mrd.server import Address, MrdServer
 from bedside.mrd.session import Service
+from bedside.mrd.wire import MessageReader, MessageWriter
 from cinert.data.nifti import Cine, Geometry
 from cinert.environment import library_version
 from cinert.files import write_json
@@ -56,6 +60,7 @@ LIMITS = Limits(
     stall_s=1.0,
 )
 SLICES, PHASES = 3, 4
+FOREIGN = re.compile(r"Error|Exception|Traceback|Errno|None|object|<class|codec|unpack|well-formed|invalid token")
 
 
 class Everything:
@@ -69,36 +74,22 @@ class Everything:
         """Hold nothing."""
 
 
-class Tape:
-    """A socket that keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes) -> None:
-        """Keep it."""
-        self.data += bytes(data)
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-
-def good_session() -> bytes:
-    """A session of 4 frames of 3 slices, with parameters and attributes."""
+def good_session(*, nul: bool) -> bytes:
+    """A session of 4 frames of 3 slices, with parameters and attributes; its texts end in a NUL or do not."""
     image = np.random.default_rng(0).integers(0, 1000, (16, 12, SLICES, PHASES)).astype(np.float32)
     geometry = Geometry((16, 12, SLICES), np.diag([2.0, 2.0, 8.0, 1.0]))
     cine = Cine(image, geometry, nib.Nifti1Header(), 40.0)
-    tape = Tape()
-    writer = ismrmrd.ProtocolSerializer(tape)
-    writer.serialize(ConfigFile("cinert"))
-    writer.serialize(document_of(cine))
-    writer.serialize(json.dumps({"parameters": {"config": "cinert"}}))
-    for phase in range(PHASES):
-        for each in frame_images(cine, phase, repetition=0, time_ms=0.0):
-            each.meta = {"ImageRowDir": ["1", "0", "0"], "ImageColumnDir": ["0", "1", "0"]}
-            writer.serialize(each)
-    writer.close()
-    return bytes(tape.data)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, theirs.makefile("rb") as tape:
+        writer = MessageWriter(ours, LIMITS, nul=nul)
+        writer.send(ConfigFile("cinert"), document_of(cine), json.dumps({"parameters": {"config": "cinert"}}))
+        for phase in range(PHASES):
+            for each in frame_images(cine, phase, repetition=0, time_ms=0.0):
+                each.meta = {"ImageRowDir": ["1", "0", "0"], "ImageColumnDir": ["0", "1", "0"]}
+                writer.send(each)
+        writer.close()
+        ours.shutdown(socket.SHUT_WR)
+        return tape.read()
 
 
 def spoiled(stream: bytes, chance: random.Random) -> bytes:
@@ -121,18 +112,26 @@ def spoiled(stream: bytes, chance: random.Random) -> bytes:
     return bytes(data[: chance.randrange(len(data))] if chance.random() < 0.1 else data)
 
 
-def send(address: Address, data: bytes) -> int:
-    """Send a session; count the bytes that come back before the server hangs up."""
-    count = 0
+def send(address: Address, data: bytes) -> Counter[str]:
+    """Send a session; the kinds of messages that come back before the server hangs up, counted.
+
+    Raises:
+        AssertionError: a text has words that are not this product's.
+    """
+    kinds: Counter[str] = Counter()
     try:
         with socket.create_connection((address.host, address.port), timeout=30) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-            while chunk := connection.recv(2**16):
-                count += len(chunk)
-    except ConnectionError:
+            reader = MessageReader(connection, dataclasses.replace(LIMITS, idle_s=30.0, stall_s=30.0))
+            while not isinstance(message := reader.read(), Close):
+                kinds[type(message).__name__] += 1
+                if isinstance(message, Text):
+                    # What was sent may be quoted.
+                    assert not FOREIGN.search(re.sub(r"'.*'", "", message.text)), message.text
+    except (OSError, DisconnectedError):
         pass
-    return count
+    return kinds
 
 
 def serve(pipe: Connection) -> None:
@@ -200,18 +199,20 @@ def main() -> None:
         assert not state["exceptions"], state["exceptions"]
         return state
 
-    stream, chance = good_session(), random.Random(arguments.seed)
-    expected = send(address, stream)
+    streams, chance = [good_session(nul=nul) for nul in (False, True)], random.Random(arguments.seed)
+    expected = send(address, streams[0])
+    assert expected["Image"] == SLICES * PHASES, expected
     sessions, slowest_s = 0, 0.0
     states = [ask()]
     begun = time.monotonic()
     while time.monotonic() - begun < 60 * arguments.minutes:
         begin = time.monotonic()
-        send(address, spoiled(stream, chance))
+        send(address, spoiled(streams[sessions % 2], chance))
         slowest_s = max(slowest_s, time.monotonic() - begin)
         sessions += 1
         if sessions % 100 == 0:
-            assert send(address, stream) == expected, "a good session is answered otherwise than at first"
+            for stream in streams:
+                assert send(address, stream) == expected, "a good session is answered otherwise than at first"
         if time.monotonic() - begun > 60 * len(states):
             states.append(ask())
     time.sleep(3)

@@ -74,8 +74,8 @@ class Manifest:
     """The device that the engine was built on (`cinert.environment.fingerprint`)."""
     estimate: Mapping[str, float] | None
     """{ms, low_ms, high_ms, p50_ms, p99_ms, throughput_fps} by the LUT, or None without one."""
-    lut: Mapping[str, str] | None
-    """{id, device} of the LUT behind the estimate."""
+    lut: Mapping[str, Any] | None
+    """{id, device} of the LUT behind the estimate, and `busy` where it was taken with --allow-busy."""
     parity: Parity
     build: Mapping[str, Any]
     """How the engine was built, where the fingerprint does not say it all (TensorRT); {network, localiser}."""
@@ -117,9 +117,10 @@ class Manifest:
             raise BadInputError(
                 f"{source}: unknown precision {document['precision']!r}.", hint=f"known: {', '.join(PRECISIONS)}."
             )
-        for key, names in {"estimate": ESTIMATE_KEYS, "lut": ("id", "device")}.items():
-            if document[key] is not None:
-                check_keys(document[key], required=names, source=f"{source}: {key}")
+        if document["estimate"] is not None:
+            check_keys(document["estimate"], required=ESTIMATE_KEYS, source=f"{source}: estimate")
+        if document["lut"] is not None:
+            check_keys(document["lut"], required=("id", "device"), optional=("busy",), source=f"{source}: lut")
         seen = document["seen_patients"]
         values = {
             **{key: document[key] for key in required},

@@ -86,7 +86,7 @@ def write_bundle(
     seen_patients: tuple[Mapping[str, str], ...] | None,
     localiser: LocaliserFiles | None = None,
     estimate: Mapping[str, float] | None = None,
-    lut: Mapping[str, str] | None = None,
+    lut: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write the folder, whole or not at all, and open it as a user would.
 

@@ -11,29 +11,21 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from cinert import __version__
+from cinert.claim import CLAIM, CannotLockError, claimed
+from cinert.consoles import console, errors, print_verdict
 from cinert.device_lock import DeviceLock, Use, hold_device
 from cinert.errors import CineRTError, ExitCode
+from cinert.progress import doing, heartbeat, progress_bar, stage_bars
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-console = Console(soft_wrap=True, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
+__all__ = ["console", "errors", "print_verdict", "progress_bar", "stage_bars"]
+"""What commands take from here though it stands elsewhere."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -49,7 +41,7 @@ class Command(click.Command):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             problem = " ".join(error.format_message().split())
-            errors.print(f"{self.name}: {problem} Hint: see {self.name} --help.", markup=False)
+            _print_error(f"{self.name}: {problem} Hint: see {self.name} --help.")
             raise SystemExit(int(ExitCode.BAD_INPUT)) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
@@ -71,23 +63,30 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-def command(name: str, *, examples: str) -> Callable[[Callable[P, R]], click.Command]:
-    """Make a function the command `name`: expected errors become one line on stderr and their exit code."""
+def command(name: str, *, examples: str, service: bool = False) -> Callable[[Callable[P, R]], click.Command]:
+    """Make a function the command `name`: expected errors become one line on stderr and their exit code.
+
+    Args:
+        name: as it is typed.
+        examples: a line each.
+        service: it runs until it is interrupted, and its log has no line a minute that says so.
+    """
 
     def decorate(function: Callable[P, R]) -> click.Command:
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                return function(*args, **kwargs)
+                with contextlib.nullcontext() if service else heartbeat(name):
+                    return function(*args, **kwargs)
             except CineRTError as error:
                 hint = f" Hint: {error.hint}" if error.hint else ""
-                errors.print(f"{name}: {error.message}{hint}", markup=False)
+                _print_error(f"{name}: {error.message}{hint}")
                 raise SystemExit(int(error.exit_code)) from None
             except OSError as error:
                 if error.errno not in _DISK_FULL:
                     raise
                 where = f" {error.filename}" if error.filename else ""
-                errors.print(f"{name}: cannot write{where}: {error.strerror}. Hint: make room.", markup=False)
+                _print_error(f"{name}: cannot write{where}: {error.strerror}. Hint: make room.")
                 raise SystemExit(int(ExitCode.BAD_INPUT)) from None
             except KeyboardInterrupt:
                 errors.print(f"{name}: interrupted.", markup=False)
@@ -99,37 +98,14 @@ def command(name: str, *, examples: str) -> Callable[[Callable[P, R]], click.Com
             epilog=examples,
             context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
         )
-        return decorated(guarded)
+        return click.version_option(__version__, "--version", prog_name=name)(decorated(guarded))
 
     return decorate
 
 
-def progress_bar() -> Progress:
-    """A progress bar on stderr that is silent when nobody watches."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        disable=not errors.is_terminal,
-    )
-
-
-@contextlib.contextmanager
-def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields what shows the progress of a stage, called with its name, what is done and what there is; a bar each."""
-    tasks: dict[str, TaskID] = {}
-    with progress_bar() as bar:
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield report
+def _print_error(text: str) -> None:
+    """One line in a log; in a terminal, which would divide words at its edge, wrapped between them."""
+    errors.print(text, markup=False, soft_wrap=not errors.is_terminal)
 
 
 def data_option() -> Decorator:
@@ -271,7 +247,7 @@ def _without_locks(device: str) -> Iterator[None]:
 def _waiting() -> Iterator[Callable[[str], None]]:
     """A spinner that says who is waited for; a line where nobody watches."""
     said = ""
-    with errors.status("waiting for the device") as spinner:
+    with errors.status("waiting for the device") as spinner, doing(lambda: f"waiting: {said}"):
 
         def say(text: str) -> None:
             nonlocal said
@@ -282,3 +258,26 @@ def _waiting() -> Iterator[Callable[[str], None]]:
             said = text
 
         yield say
+
+
+def claim_run(*folders: Path) -> None:
+    """Have run folders for the running command alone until it ends: two would write one checkpoint.
+
+    Raises:
+        BadInputError: another process works on one of them.
+    """
+    for folder in folders:
+        _claim(folder, folder / CLAIM)
+
+
+def claim_file(path: Path) -> None:
+    """The same for a file that is measured for hours, with its checkpoint beside it."""
+    _claim(path, path.with_name(f".{path.name}.{CLAIM}"))
+
+
+def _claim(what: Path, file: Path) -> None:
+    context = click.get_current_context()
+    try:
+        context.with_resource(claimed(what, file, str(context.command.name)))
+    except CannotLockError as error:
+        errors.print(f"Note: {error.message} Nothing keeps a second command from writing {what}.", markup=False)

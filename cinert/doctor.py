@@ -17,6 +17,7 @@ from rich.table import Table
 
 from cinert import __version__
 from cinert.backends import BACKENDS, get_backend, resolve_backend
+from cinert.cgroup import cpu_quota
 from cinert.cli import command, console
 from cinert.device_memory import installed
 from cinert.device_memory.driver import driver_problem
@@ -51,6 +52,7 @@ def _machine() -> dict[str, Any]:
         "cpu": cpu_name(),
         "physical_cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(),
+        "cpu_quota": cpu_quota(),
         "threads_used": default_threads(),
         "load_1min": round(psutil.getloadavg()[0], 2),
         "memory_gib": round(memory.total / 2**30, 1),
@@ -162,8 +164,9 @@ def _facts(found: dict[str, Any]) -> Table:
     facts.add_row("system", machine["system"])
     facts.add_row(
         "CPU",
-        f"{machine['cpu']}: {machine['physical_cores']} physical cores, {machine['logical_cores']} logical;"
-        f" engines use {machine['threads_used']} threads",
+        f"{machine['cpu']}: {machine['physical_cores']} physical cores, {machine['logical_cores']} logical"
+        + ("" if machine["cpu_quota"] is None else f", a quota of {machine['cpu_quota']:.4g}")
+        + f"; engines use {machine['threads_used']} threads",
     )
     busy = machine["load_1min"] > 0.5 * (machine["logical_cores"] or 1)
     facts.add_row("load", f"{machine['load_1min']}" + (": busy, latency measured now will be high" if busy else ""))

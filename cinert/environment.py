@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from cinert.cgroup import cpu_quota
 from cinert.gpu_state import gpu_state
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ BINDING = ("backend", "precision", "threads", "device", "libraries")
 
 
 def default_threads() -> int:
-    """Threads for inference: the physical cores that this process may use."""
+    """Threads for inference: the physical cores that this process may use, by its affinity and its CPU quota.
+
+    Of a quota of 2.5 cores two are taken: with a thread too many all of them stand still at the end of every period.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if (quota := cpu_quota()) is not None:
+        allowed = min(allowed, int(quota))
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 

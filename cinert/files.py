@@ -18,22 +18,73 @@ import yaml
 
 from cinert.errors import BadInputError
 
+_PARTIAL, _PREVIOUS = ".partial-", "previous"
+_ABANDONED_S = 60.0
+# Of `cinert.bundle_manifest`, which reads its files by this module.
+_MANIFEST, _BUNDLE_SCHEMA = "manifest.json", "cinert.bundle"
+
 
 def check_writable(path: Path) -> None:
-    """Refuse an output that cannot be written, before any work is spent on it.
+    """Refuse an output that cannot be written, before any work is spent on it; no folder is left behind.
 
     Raises:
-        BadInputError: the folder cannot be made or written.
+        BadInputError: the folder cannot be made or written, or lies in a bundle.
     """
-    folder = path.parent
+    if (bundle := bundle_around(path)) is not None:
+        raise BadInputError(
+            f"cannot write {path}: it lies in the bundle {bundle}, which may hold what its manifest lists and nothing"
+            " else.",
+            hint="name a place outside of it.",
+        )
+    folder = Path(os.path.normpath(Path.cwd() / path.parent))
+    # What is there already, a link to nowhere included.
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    with _refusing(path):
+        if there == folder:
+            _try_folder(folder, path.name)
+            return
+        # In a folder of its own, because another process may be about to use the one that is asked for.
+        with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=there) as probe:
+            inside = Path(probe) / folder.relative_to(there)
+            inside.mkdir(parents=True)
+            _try_folder(inside, path.name)
+
+
+def _try_folder(folder: Path, name: str) -> None:
+    """Raise what writing a file of that name there would raise."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    # The name may be too long for any file.
+    with contextlib.suppress(FileNotFoundError):
+        (folder / name).lstat()
+
+
+def bundle_around(path: Path) -> Path | None:
+    """The bundle that a file would lie in, to be broken by it; None where there is none."""
+    for folder in Path(os.path.realpath(path)).parents:
+        manifest = folder / _MANIFEST
+        # One that cannot be read is no bundle that could still be opened.
+        with contextlib.suppress(BadInputError, OSError):
+            if manifest.is_file() and read_json(manifest, "the manifest").get("schema") == _BUNDLE_SCHEMA:
+                return folder
+    return None
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        yield
     except OSError as error:
         raise BadInputError(
             f"cannot write {path}: {error.strerror or error}.", hint="choose an output in a folder that you may write."
         ) from error
+
+
+def _make_folder_of(path: Path) -> None:
+    """Make the folder of an output that is about to be written; raises BadInputError where it cannot be."""
+    with _refusing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _try_folder(path.parent, path.name)
 
 
 def check_output_file(path: Path) -> None:
@@ -45,10 +96,6 @@ def check_output_file(path: Path) -> None:
     check_writable(path)
     if path.is_dir():
         raise BadInputError(f"cannot write {path}: it is a folder.", hint="name a file with -o.")
-
-
-_PARTIAL, _PREVIOUS = ".partial-", "previous"
-_ABANDONED_S = 60.0
 
 
 @contextlib.contextmanager
@@ -88,7 +135,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffixes of `path`, because nibabel and OpenVINO choose the format by them.
     """
-    check_writable(path)
+    _make_folder_of(path)
     with _workspace(path.parent) as folder:
         try:
             partial = folder / path.name
@@ -109,7 +156,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not path.is_dir():
         raise BadInputError(f"cannot write the folder {path}: a file of that name exists.")
-    check_writable(path)
+    _make_folder_of(path)
     with _workspace(path.parent) as holder:
         try:
             partial = holder / path.name

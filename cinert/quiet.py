@@ -15,9 +15,16 @@ import psutil
 from cinert.errors import CineRTError, ExitCode
 from cinert.gpu_state import throttle_reasons
 
+BUSY = "BUSY"
+"""Stands wherever a figure appears that was taken with --allow-busy, and for the word `quiet` there."""
 FOREIGN_CORES = 0.2
 """Cores that other processes may use beside the engine. The accounts count in ticks of 10 ms, so that half a second
 is known to about 0.05 cores; a desktop at rest uses less than 0.1."""
+
+
+def busy_sentence(busy: bool) -> str:
+    """What ends a line of figures that were taken with --allow-busy; nothing for others."""
+    return f" {BUSY}: taken with --allow-busy, beside whatever else used the machine." if busy else ""
 
 
 class MachineBusyError(CineRTError):
@@ -45,8 +52,7 @@ class MachineWatch:
     """
 
     def __init__(self, *, threads: int, gpu: str | None = None) -> None:
-        cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-        self._allowed = max(0, cores - threads) + FOREIGN_CORES
+        self._allowed = free_cores(threads)
         self._gpu = gpu
         self._process = psutil.Process()
         self._since = self._accounts()
@@ -67,8 +73,24 @@ class MachineWatch:
 
     def _accounts(self) -> tuple[float, float, float]:
         """Seconds since some moment, CPU seconds of all processes and stolen by other guests, and our own."""
-        times, own = psutil.cpu_times(), self._process.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        # Guests are part of user time already.
-        guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-        return time.perf_counter(), sum(times) - guests - idle, own.user + own.system
+        own = self._process.cpu_times()
+        return time.perf_counter(), busy_seconds(), own.user + own.system
+
+
+def busy_seconds() -> float:
+    """CPU seconds of all processes since some moment, and those stolen by other guests of the host."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    # Guests are part of user time already.
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - guests - idle)
+
+
+def free_cores(threads: int) -> float:
+    """Cores that other processes may use without disturbing an engine of so many threads."""
+    return max(0, physical_cores() - threads) + FOREIGN_CORES
+
+
+def physical_cores() -> int:
+    """Physical cores of the machine."""
+    return int(psutil.cpu_count(logical=False) or psutil.cpu_count() or 1)

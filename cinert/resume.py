@@ -15,13 +15,22 @@ def refuse_other_settings(path: Path, was: Mapping[str, Any], now: Mapping[str, 
     Raises:
         BadInputError: naming every setting that differs, and both values.
     """
+    there, here = _flat(was), _flat(now)
     differing = [
-        f"{key} {was.get(key)!r} there, {now.get(key)!r} now"
-        for key in [*now, *(key for key in was if key not in now)]
-        if was.get(key) != now.get(key)
+        f"{key} {there.get(key)!r} there, {here.get(key)!r} now"
+        for key in dict.fromkeys((*here, *there))
+        if there.get(key) != here.get(key)
     ]
     if differing:
         raise BadInputError(
             f"{path} was begun with other settings: {'; '.join(differing)}.",
             hint="choose another output with -o, or start anew with --restart.",
         )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings by names such as `protocol.tolerant`, so that one that differs is told alone."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

@@ -218,7 +218,8 @@ def measure_interleaved(
             if late and not protocol.tolerant:
                 raise MachineBusyError(
                     f"the machine has been busy for {now - quiet_at:.0f} s: {reason}. Nothing is written.",
-                    hint="stop what else runs there; the same command goes on from here. --allow-busy measures anyway.",
+                    hint="stop what else runs there; the same command goes on from here. --allow-busy measures anyway,"
+                    " from the start.",
                 )
         if on_pass is not None:
             on_pass(visits)

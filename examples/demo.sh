@@ -14,7 +14,7 @@ price() {
   "$@" || code=$?
   [ $code -eq 3 ] || return $code
   echo "Busy machine: pricing again with --allow-busy; estimates will be less exact than on a quiet one." >&2
-  "$@" --allow-busy --restart
+  "$@" --allow-busy
 }
 
 rm -rf "$RUN"

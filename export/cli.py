@@ -18,6 +18,7 @@ from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name
 from cinert.files import check_output_file
 from cinert.open_recon import write_open_recon
+from cinert.quiet import BUSY
 from cinert.tensorrt_options import builder_options, configure
 from export.calibration import check_calibration, load_calibration
 from export.dice_gate import labelled_frames
@@ -175,8 +176,9 @@ def _print_summary(bundle: Bundle) -> None:
         table.add_row("in fp32", f"{kept} layers, listed in manifest.json with the reason")
     if manifest.estimate is not None and manifest.lut is not None:
         low, high = manifest.estimate["low_ms"], manifest.estimate["high_ms"]
+        busy = f", {BUSY}" if manifest.lut.get("busy") else ""
         table.add_row(
-            "estimate", f"{manifest.estimate['ms']:.1f} ms [{low:.1f}, {high:.1f}] on {manifest.lut['device']}"
+            "estimate", f"{manifest.estimate['ms']:.1f} ms [{low:.1f}, {high:.1f}] on {manifest.lut['device']}{busy}"
         )
     else:
         table.add_row("estimate", "none (no --lut)")

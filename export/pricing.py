@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cinert.architecture import Architecture
 from cinert.bundle_manifest import ESTIMATE_KEYS
 from cinert.errors import BadInputError
-from latency.estimate import estimate
+from latency.estimate import estimate, lut_record
 from latency.lut import Lut, load_lut
 
 
@@ -19,8 +20,8 @@ class Pricing:
 
     estimate: Mapping[str, float]
     """{ms, low_ms, high_ms, p50_ms, p99_ms, throughput_fps}."""
-    lut: Mapping[str, str]
-    """{id, device}: of any machine; the device is named, because the estimate holds there."""
+    lut: Mapping[str, Any]
+    """{id, device}: of any machine; the device is named, because the estimate holds there. `busy` where it was."""
 
 
 def load_matching_lut(path: Path, *, backend: str, precision: str) -> Lut:
@@ -46,4 +47,4 @@ def price(arch: Architecture, lut: Lut) -> Pricing:
         BadInputError: a baseline, or the LUT lacks a part of the architecture.
     """
     values = estimate(arch, lut).to_dict()
-    return Pricing({key: float(values[key]) for key in ESTIMATE_KEYS}, {"id": lut.id, "device": lut.device_name})
+    return Pricing({key: float(values[key]) for key in ESTIMATE_KEYS}, lut_record(lut))

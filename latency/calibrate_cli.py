@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from cinert.arch import SEARCHED_SCHEMAS, searched_from_dict
+<<<<<<< HEAD
 from cinert.cli import command, console
+=======
+from cinert.cli import command, print_verdict
+>>>>>>> main
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import check_writable, read_json
+from cinert.quiet import busy_sentence
 from cinert.schema import check_schema
 from latency.calibration import Calibration, CalibrationNetwork, fit_calibration
 from latency.checks import checked_ms, checked_positive_ms
@@ -52,13 +58,16 @@ def calibrate(*, lut_path: Path, model: Path | None, added: tuple[Path, ...]) ->
     for path in added:
         network = _measured_network(lut, path)
         networks[network.name] = network
-    calibration = fit_calibration(list(networks.values()), lut=lut.uncalibrated_id)
-    save_lut(lut_path, replace(lut, calibration=calibration))
+    busy = there is not None and there.busy
+    calibration = fit_calibration(list(networks.values()), lut=lut.uncalibrated_id, busy=busy)
+    calibrated = replace(lut, calibration=calibration)
+    save_lut(lut_path, calibrated)
     factors = ", ".join(f"{name} {factor:.2f}" for name, factor in calibration.factors.items())
-    console.print(
-        f"Calibrated {lut_path} with {len(networks)} networks: factors {factors}; 90 % of new networks within"
-        f" {calibration.relative_error_90:.1%} of their estimates.",
-        markup=False,
+    print_verdict(
+        escape(
+            f"Calibrated {lut_path} with {len(networks)} networks: factors {factors}; 90 % of new networks within"
+            f" {calibration.relative_error_90:.1%} of their estimates.{busy_sentence(calibrated.busy)}"
+        )
     )
 
 

@@ -92,6 +92,8 @@ class Calibration:
     overlap: float | None
     """Sustained frames/s times latency in seconds; None where no rate was measured."""
     networks: tuple[CalibrationNetwork, ...]
+    busy: bool = False
+    """Whether networks were measured with --allow-busy."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -101,12 +103,15 @@ class Calibration:
             "relative_error_90": self.relative_error_90,
             "overlap": self.overlap,
             "networks": [network.to_dict() for network in self.networks],
+            # Left out elsewhere, so that the id of a LUT from before stays what it is.
+            **({"busy": True} if self.busy else {}),
         }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], *, source: str) -> Calibration:
         """Read what `to_dict` wrote; raises BadInputError for unknown keys and impossible numbers."""
-        check_keys(document, required=list(cls.__dataclass_fields__), source=source)
+        required = [name for name in cls.__dataclass_fields__ if name != "busy"]
+        check_keys(document, required=required, optional=["busy"], source=source)
         check_keys(document["factors"], required=GROUP_NAMES, source=f"{source}.factors")
         overlap = document["overlap"]
         return cls(
@@ -117,6 +122,7 @@ class Calibration:
             relative_error_90=checked_ms(document["relative_error_90"], f"{source}.relative_error_90"),
             overlap=None if overlap is None else checked_ms(overlap, f"{source}.overlap"),
             networks=tuple(CalibrationNetwork.from_dict(item, source=source) for item in document["networks"]),
+            busy=bool(document.get("busy", False)),
         )
 
 
@@ -138,8 +144,27 @@ def group_ms(parts: Iterable[tuple[str, float]], constant_ms: float) -> dict[str
     return total
 
 
-def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str) -> Calibration:
+def group_of(kind: str) -> str:
+    """The group of a kind of part.
+
+    Raises:
+        BadInputError: it has none.
+    """
+    group = GROUPS.get(kind) or USHAPE_GROUPS.get(kind)
+    if group is None:
+        raise BadInputError(
+            f"the calibration has no group for parts of kind {kind!r}.", hint="name one in latency/calibration.py."
+        )
+    return group
+
+
+def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str, busy: bool = False) -> Calibration:
     """Fit the factors in relative error.
+
+    Args:
+        networks: measured whole.
+        lut: id of the LUT whose prices are corrected.
+        busy: whether some were measured with --allow-busy.
 
     Raises:
         BadInputError: fewer networks than the correction needs.
@@ -160,6 +185,7 @@ def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str) -> Cali
         relative_error_90=_half_width(np.abs(1 / left_out[best] - 1), networks),
         overlap=float(np.median(rates)) if rates else None,
         networks=tuple(networks),
+        busy=busy,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cinert.cli import errors
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import read_json, sha256_of, write_json
@@ -22,7 +23,8 @@ class Checkpoint:
     Args:
         output: the LUT's path; the checkpoint is a hidden file beside it.
         header: what an interrupted run must share to be continued; `fingerprint` is compared by what binds.
-        restart: begin anew, whatever lies there.
+        restart: begin anew, whatever lies there. So does `--allow-busy` after a run without it, and says so: what such
+            a run waited for is not what this one takes.
 
     Raises:
         BadInputError: the checkpoint there cannot be read, or was begun otherwise; it is left as it is.
@@ -41,6 +43,9 @@ class Checkpoint:
         try:
             document = read_json(self.path, "the checkpoint")
             was = dict(document["header"])
+            strict = not was["protocol"]["tolerant"] and self._header["protocol"]["tolerant"]
+            if strict:
+                was["protocol"] = {**was["protocol"], "tolerant": True}
             visits = {name: [Visit(*visit) for visit in row] for name, row in document["visits"].items()}
         except BadInputError as error:
             raise BadInputError(error.message, hint=hint) from error
@@ -49,6 +54,12 @@ class Checkpoint:
         refuse_other_settings(output, _plain(was), _plain(self._header))
         if differences := binding_differences(was.get("fingerprint", {}), self._header.get("fingerprint", {})):
             raise BadInputError(f"{output} was begun on another device: {'; '.join(differences)}.", hint=hint)
+        if strict:
+            errors.print(
+                f"Note: {self.path} was begun without --allow-busy; with it the measurement begins afresh.",
+                markup=False,
+            )
+            return {}
         return visits
 
     def waiting(self, names: Iterable[str], protocol: Protocol) -> list[str]:

@@ -6,15 +6,31 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
-from cinert.cli import allow_busy_option, command, console, errors, reserve, seed_option, stage_bars, wait_option
+from cinert.cli import (
+    allow_busy_option,
+    claim_file,
+    command,
+    console,
+    errors,
+    print_verdict,
+    reserve,
+    seed_option,
+    stage_bars,
+    wait_option,
+)
 from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file
+<<<<<<< HEAD
+=======
+from cinert.quiet import busy_sentence
+>>>>>>> main
 from cinert.spaces import PRESETS, AnySpace, load_any_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
@@ -163,6 +179,12 @@ def bench_ops(
         for job_backend, job_precision, _ in jobs
     ]
     reserve(device_of(backend, device), "measure", wait=wait)
+<<<<<<< HEAD
+=======
+    # Two devices may be measured at one time, and their tables have one name where nothing else is said.
+    for *_, path in jobs:
+        claim_file(path)
+>>>>>>> main
     number = networks or networks_by_default(space, chosen)
     for setup, (job_backend, _, path) in zip(setups, jobs, strict=True):
         job_backend.cuda_graph = cuda_graph
@@ -170,7 +192,7 @@ def bench_ops(
         if plot:
             draw_lut(path.with_suffix(".png"), lut)
         console.print(_summary(lut))
-        console.print(_verdict(lut, path), markup=False)
+        print_verdict(escape(_verdict(lut, path)))
 
 
 def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> None:
@@ -184,7 +206,7 @@ def _compare(path_a: Path, path_b: Path, output: Path | None, *, plot: bool) -> 
         check_output_file(picture)
     items = compare_luts(a, b)
     console.print(comparison_table(a, b))
-    console.print(gain_sentence(items), markup=False)
+    print_verdict(escape(gain_sentence(items)))
     if plot:
         draw_comparison(picture, a, b, items)
         console.print(f"wrote {picture}", markup=False)
@@ -200,7 +222,7 @@ def _measure(space: AnySpace, setup: Setup, networks: int, path: Path, *, restar
 
 
 def _summary(lut: Lut) -> Table:
-    table = Table(title=f"{lut.device_name}, space {lut.space.name}", caption="milliseconds, quiet machine, batch 1")
+    table = Table(title=f"{lut.title}, space {lut.space.name}", caption=f"milliseconds, {lut.machine}, batch 1")
     table.add_column("part")
     for name in ("alone", "p50", "p99", "in context", "GFLOP", "noisy"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -223,4 +245,6 @@ def _verdict(lut: Lut, path: Path) -> str:
         f"Wrote {path}: {len(lut.rows)} parts, prices from {len(lut.prices.report['networks'])} networks. On networks"
         f" held out of the fit the estimate misses by {held_out['mape']:.1%} on average ({held_out['within_10']:.0%}"
         f" within 10 %), the sum of parts timed alone by {raw['mape']:.0%}."
+        + (f" In {lut.load.disturbed:.0%} of the visits something else used the machine." if lut.busy else "")
+        + busy_sentence(lut.busy)
     )

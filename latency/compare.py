@@ -85,6 +85,11 @@ def compare(a: Lut, b: Lut) -> list[Comparison]:
     return sorted(pairs, key=lambda item: item.scale)
 
 
+def machines(a: Lut, b: Lut) -> str:
+    """What the times of both are of, for captions."""
+    return a.machine if a.machine == b.machine else f"A {a.machine}, B {b.machine}"
+
+
 def _side(lut: Lut, row: Row) -> Side:
     price = lut.prices.parts.get(row.key.label)
     return Side(
@@ -117,8 +122,8 @@ def comparison_table(a: Lut, b: Lut) -> Table:
     """Format the comparison for a terminal of 80 columns or more."""
     items = compare(a, b)
     table = Table(
-        title=f"A: {a.device_name}\nB: {b.device_name}",
-        caption="milliseconds, quiet machine, batch 1; price: in a network\n" + _bound_words(b),
+        title=f"A: {a.title}\nB: {b.title}",
+        caption=f"milliseconds, {machines(a, b)}, batch 1; price: in a network\n" + _bound_words(b),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

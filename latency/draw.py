@@ -44,7 +44,7 @@ def draw_lut(path: Path, lut: Lut) -> None:
         _draw_panel(axes, rows, lut, title=heading)
     grid[-1, 0].set_xlabel("ms (each scale has its own axis)", fontsize=9)
     handles: list[Patch | Line2D] = [
-        Patch(color=ALONE, label="timed alone, quiet machine"),
+        Patch(color=ALONE, label=f"timed alone, {lut.machine}"),
         Line2D([], [], color=PRICE, marker="D", ls="", ms=5, label="price in a network, standard error"),
     ]
     if lut.roofline is not None:
@@ -52,7 +52,7 @@ def draw_lut(path: Path, lut: Lut) -> None:
         handles.append(Line2D([], [], color=INK, lw=2.2, ls=DOTS, label="least possible: arithmetic"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     figures = "ms alone" if lut.roofline is None else "ms alone (times the least possible)"
-    heading = f"{lut.device_name}, space {lut.space.name}: {figures}"
+    heading = f"{lut.title}, space {lut.space.name}: {figures}"
     figure.suptitle(f"{heading}\n{roofline_words(lut.roofline)}", fontsize=10)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=130)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cinert.files import atomic_path
-from latency.compare import Comparison, Side, by_scale
+from latency.compare import Comparison, Side, by_scale, machines
 from latency.draw import DOTS, INK, PANEL_INCH
 from latency.lut import Lut
 
@@ -39,7 +39,7 @@ def draw_comparison(path: Path, a: Lut, b: Lut, items: Sequence[Comparison]) -> 
     grid = np.asarray(figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False))
     for axes, (heading, members) in zip(grid[:, 0], panels, strict=True):
         _draw_panel(axes, members, heading)
-    grid[-1, 0].set_xlabel("ms alone, quiet machine (each scale has its own axis)", fontsize=9)
+    grid[-1, 0].set_xlabel(f"ms alone, {machines(a, b)} (each scale has its own axis)", fontsize=9)
     handles: list[Patch | Line2D] = [
         Patch(color=COLOUR_A, label="A alone"),
         Patch(color=COLOUR_B, label="B alone"),
@@ -49,7 +49,7 @@ def draw_comparison(path: Path, a: Lut, b: Lut, items: Sequence[Comparison]) -> 
         handles.append(Line2D([], [], color=INK, lw=2.2, label="least possible: memory"))
         handles.append(Line2D([], [], color=INK, lw=2.2, ls=DOTS, label="least possible: arithmetic"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8.5)
-    sides = [f"{name}: {lut.device_name}, {_rates(lut)}" for name, lut in (("A", a), ("B", b))]
+    sides = [f"{name}: {lut.title}, {_rates(lut)}" for name, lut in (("A", a), ("B", b))]
     figure.suptitle("\n".join([*sides, f"space {a.space.name}; at the end of each row: A / B, alone"]), fontsize=9)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=130)

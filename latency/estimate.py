@@ -86,5 +86,10 @@ def estimate_groups(arch: Arch | UShapeArch, lut: Lut) -> dict[str, float]:
 
 
 def estimate_record(arch: Architecture, lut: Lut) -> dict[str, Any]:
-    """The estimate as arch.yaml and manifests store it: the figures, the LUT's id and its device."""
-    return {**estimate(arch, lut).to_dict(), "lut": lut.id, "device": lut.device_name}
+    """The estimate as arch.yaml stores it: the figures, the LUT's id, its device, and whether that was busy."""
+    return {**estimate(arch, lut).to_dict(), **lut_record(lut, "lut")}
+
+
+def lut_record(lut: Lut, id_name: str = "id") -> dict[str, Any]:
+    """A LUT as those name it who store figures by it: {id, device}, and `busy` where it is."""
+    return {id_name: lut.id, "device": lut.device_name, **({"busy": True} if lut.busy else {})}

@@ -14,6 +14,7 @@ from cinert.backends.base import PRECISIONS, Precision
 from cinert.environment import device_name
 from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
+from cinert.quiet import BUSY
 from cinert.schema import check_keys, check_schema
 from cinert.spaces import AnySpace, space_from_dict
 from cinert.ushape.space import UShapeSpace
@@ -86,6 +87,21 @@ class Lut:
     def device_name(self) -> str:
         """Device, back end, precision and threads, for people."""
         return device_name(self.fingerprint)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was measured with --allow-busy, or what corrects it was."""
+        return bool(self.protocol.get("tolerant")) or (self.calibration is not None and self.calibration.busy)
+
+    @property
+    def title(self) -> str:
+        """The same, and BUSY where the figures are of a machine that others used: what stands beside a figure."""
+        return f"{self.device_name}, {BUSY}" if self.busy else self.device_name
+
+    @property
+    def machine(self) -> str:
+        """What the times are of, for captions: the quiet machine, or a busy one."""
+        return f"{BUSY} machine (--allow-busy)" if self.busy else "quiet machine"
 
     @property
     def anchor_ms(self) -> float | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
-from cinert.cli import FiniteRange, command, data_option, fold_option, reserve, seed_option, wait_option
+from cinert.cli import FiniteRange, claim_run, command, data_option, fold_option, reserve, seed_option, wait_option
 from cinert.errors import VerdictError
 from cinert.files import check_writable
-from cinert.space import Relaxation
+from cinert.space import Relaxation, Space
 from cinert.spaces import load_any_space
 from cinert.ushape.space import UShapeSpace
 from search.choose import chosen_method, refuse_unread_options, search_settings
@@ -25,12 +25,17 @@ from search.methods import (
     ActivationCheckpointing,
     Decoder,
     LatencyTerm,
+    Method,
     Mixture,
     Proposer,
     own,
 )
 from search.oneshot.cli import search_ushapes
+from search.run_folder import run_folders
 from search.say import report_candidates, report_search, say
+
+if TYPE_CHECKING:
+    from latency.lut import Lut
 
 
 @command(
@@ -192,10 +197,7 @@ def nas_search(
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
     from search.candidate_run import run_candidate_search
-    from search.fastest import require_budget
-    from search.genetic import require_genes
     from search.halving import HalvingSettings
-    from search.longest import require_paths
     from search.out_of_memory import fits_in_memory
     from search.selection import search_and_select
     from search.torchrun import joined
@@ -215,12 +217,10 @@ def nas_search(
         refuse_unread_options(method, chosen)
         if chosen is not None:
             space = dataclasses.replace(space, relaxation=chosen.relaxation)
-        require_paths(space, paths)
-        if chosen is not None and chosen.decoder == "genetic":
-            require_genes(paths)
-        require_budget(space, lut, budget_ms, upper=chosen is not None and chosen.loss == "lagrangian")
+        _refuse(space, lut, chosen, paths=paths, budget_ms=budget_ms)
         reserve(str(where), "compute", wait=wait)
-        say(f"Searching space {space.name} by {method} for {lut.device_name} (LUT {lut.id}), computing on {where}.")
+        ranks.from_main(lambda: claim_run(*run_folders(output, seed, seeds)))
+        say(f"Searching space {space.name} by {method} for {lut.title} (LUT {lut.id}), computing on {where}.")
         with bar_of(ranks) as bar:
             found = read_patients_of(bar, data, space, ranks).fold(fold)
             say_what_was_clipped(found.train + found.validation)
@@ -265,6 +265,21 @@ def nas_search(
             report_search(selection, chosen.epochs, budget_ms, output)
             if selection.decoded.budget_met is False:
                 raise VerdictError(f"the network in {output / 'arch.yaml'} misses the budget of {budget_ms:g} ms.")
+
+
+def _refuse(space: Space, lut: Lut, chosen: Method | None, *, paths: int, budget_ms: float) -> None:
+    """Refuse what cannot be searched, before any patient is read; `chosen` is None where candidates are trained."""
+    from search.fastest import require_budget
+    from search.genetic import require_genes
+    from search.longest import require_paths
+    from search.mixed_cell import require_ops
+
+    if chosen is not None:
+        require_ops(space)
+    require_paths(space, paths)
+    if chosen is not None and chosen.decoder == "genetic":
+        require_genes(paths)
+    require_budget(space, lut, budget_ms, upper=chosen is not None and chosen.loss == "lagrangian")
 
 
 if __name__ == "__main__":

@@ -48,9 +48,7 @@ def amp_option() -> Decorator:
 
 def bar_of(ranks: Ranks) -> Progress:
     """A progress bar, which of several processes the first alone shows."""
-    bar = progress_bar()
-    bar.disable |= not ranks.is_main
-    return bar
+    return progress_bar(shown=ranks.is_main)
 
 
 def read_patients_of(bar: Progress, data: Path | None, grid: InputGrid, ranks: Ranks) -> LoadedPatients:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ OP_COLOURS: dict[OpName, str] = {
     "maxpool": "#D55E00",
     "identity": "#777777",
 }
+_OTHER_OPS = ("#E69F00", "#56B4E9", "#F0E442", "#222222")
+"""Of ops that have no colour of their own, in the order of the space; in turn where there are more."""
 CELL_NAMES: dict[CellKind, str] = {"ct": "contracting cell", "ns": "non-scaling cell", "ep": "expanding cell"}
 
 
@@ -33,16 +37,23 @@ def draw_arch(path: Path, arch: Arch, *, title: str) -> None:
     """Write the picture as PNG, whole or not at all."""
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
+    ops = [op for op in arch.space.ops if op != "zero"]
+    colours = _colours(ops)
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1.75, 1]))
     _draw_grid(above.subplots(), arch, title)
     for axes, kind in zip(below.subplots(1, len(CELL_KINDS)), CELL_KINDS, strict=True):
         used = any(edge.kind == kind for edge in arch.edges)
-        _draw_cell(axes, live_edges(arch.cells[kind]) if kind in arch.cells else None, CELL_NAMES[kind], used)
-    ops = [op for op in arch.space.ops if op != "zero"]
-    handles = [Line2D([], [], color=OP_COLOURS[op], lw=2, label=op) for op in ops]
+        cell = live_edges(arch.cells[kind]) if kind in arch.cells else None
+        _draw_cell(axes, cell, CELL_NAMES[kind], used, colours)
+    handles = [Line2D([], [], color=colours[op], lw=2, label=op) for op in ops]
     below.legend(handles=handles, loc="outside lower center", ncols=len(ops), frameon=False, fontsize=9)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=130)
+
+
+def _colours(ops: Sequence[OpName]) -> dict[OpName, str]:
+    others = itertools.cycle(_OTHER_OPS)
+    return {op: OP_COLOURS[op] if op in OP_COLOURS else next(others) for op in ops}
 
 
 def _draw_grid(axes: Axes, arch: Arch, title: str) -> None:
@@ -109,7 +120,7 @@ def _arrow(axes: Axes, edge: Edge, colour: str, offset: float, width: float) -> 
     )
 
 
-def _draw_cell(axes: Axes, cell: CellGenotype | None, name: str, used: bool) -> None:
+def _draw_cell(axes: Axes, cell: CellGenotype | None, name: str, used: bool, colours: Mapping[OpName, str]) -> None:
     axes.set_title(name if used else f"{name} (on no path)", fontsize=10, color="#222222" if used else "#999999")
     axes.axis("off")
     if cell is None:
@@ -120,7 +131,7 @@ def _draw_cell(axes: Axes, cell: CellGenotype | None, name: str, used: bool) -> 
     labels = ["pre", *(str(1 + node) for node in range(nodes)), "cat"]
     for node, edges in enumerate(cell):
         for edge in edges:
-            _cell_arrow(axes, x_of[edge.input], x_of[node + 1], OP_COLOURS[edge.op], "-", 2.2)
+            _cell_arrow(axes, x_of[edge.input], x_of[node + 1], colours[edge.op], "-", 2.2)
         _cell_arrow(axes, x_of[node + 1], x_of[-1], "#cccccc", "-" if edges else ":", 1.0, upwards=False)
     for x, label in zip(x_of, labels, strict=True):
         empty = label.isdigit() and not cell[int(label) - 1]

@@ -87,7 +87,7 @@ def require_budget(space: Space, lut: Lut, budget_ms: float, *, upper: bool) -> 
         used = [kind for kind in CELL_KINDS if kind in fastest.paths[0]]
         ops = ", ".join(f"{kind} {next(edges[0].op for edges in fastest.cells[kind] if edges)}" for kind in used)
         raise BadInputError(
-            f"no network of {space.name} stays within {budget_ms:g} ms on {lut.device_name}: the fastest,"
+            f"no network of {space.name} stays within {budget_ms:g} ms on {lut.title}: the fastest,"
             f" path [{', '.join(fastest.paths[0])}], cells of {ops}, is estimated at {found.ms:.3g} ms"
             + (f" and at most {found.high_ms:.3g} ms." if upper else "."),
             hint="give a larger --budget-ms, or a smaller space.",

@@ -86,6 +86,7 @@ class Search:
         self._objective = Objective(settings)
         self._prices: Prices = {}
         self._multiplier = 0.0
+        self._entropies: dict[str, float] | None = None
         self.space, self.settings, self.device = space, settings, device
         self.supernet = Supernet(space, checkpoints=settings.checkpoints).to(device)
         self.supernet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
@@ -122,6 +123,7 @@ class Search:
             CineRTError: the loss is no longer finite.
         """
         settings, epoch = self.settings, self.next_epoch
+        self._entropies = None
         searching = epoch >= settings.warmup_epochs
         batches = epoch_batches(len(self._weight_data[0]), settings.batch_size, settings.seed, epoch, _WEIGHTS)
         arch_batches = epoch_batches(len(self.arch_data[0]), settings.batch_size, settings.seed, epoch, _ARCHITECTURE)
@@ -165,6 +167,16 @@ class Search:
     def prices(self) -> Prices:
         """What a hard budget charges for: milliseconds of each option, with the architecture as it is now."""
         return prices_of(self.architecture, self._expected_ms)
+
+    def entropies(self) -> dict[str, float]:
+        """How undecided the architecture is now, within the budget where it is hard (`search.entropy`)."""
+        if self._entropies is None:
+            # Solved anew: a search that was read from its checkpoint has to say what it said when it was written.
+            if self.settings.holds_budget:
+                self._hold_budget()
+            with self._within_budget():
+                self._entropies = choice_entropies(self.architecture)
+        return self._entropies
 
     def _hold_budget(self) -> None:
         """Solve for the multiplier at which the upper bound of the expected latency is within the budget."""
@@ -297,6 +309,7 @@ class Search:
         load_optimizer_tensors(self.arch_optimizer, checkpoint.part("arch_optimizer"))
         self.precision.load(checkpoint.values["loss_scale"])
         self.next_epoch = int(checkpoint.values["next_epoch"])
+        self._entropies = None
 
 
 def read_supernet(path: Path) -> Checkpoint:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cinert.cells import cell_preprocessing
+from cinert.errors import BadInputError
 from cinert.paths import SCALE_STEP, CellKind
 from cinert.space import OpName, Space
 from search.max_pool import max_pool
@@ -26,14 +27,37 @@ Live = Sequence[Sequence[bool]]
 """For each cell edge and op, as rows and columns of `Relaxed.cells`: whether its weight is not zero."""
 
 
+RUN: frozenset[str] = frozenset({*WEIGHTED, "maxpool", "identity", "zero"})
+"""Ops that a cell of the supernet computes."""
+
+
+def require_ops(space: Space) -> None:
+    """Refuse a space with an op that the supernet does not compute: it would be searched as if it were `zero`.
+
+    Raises:
+        BadInputError: naming the ops.
+    """
+    if foreign := [op for op in space.ops if op not in RUN]:
+        raise BadInputError(
+            f"{space.source}: the supernet of a differentiable search cannot run the op"
+            f"{'s' if len(foreign) > 1 else ''} {', '.join(foreign)}.",
+            hint="leave it out of the space, search by --method random or evolution, or teach search/mixed_cell.py.",
+        )
+
+
 class MixedCell(nn.Module):
-    """Maps a vertex (B, M x width_source, D, H, W) to the next one (B, M x width_target, D', H', W')."""
+    """Maps a vertex (B, M x width_source, D, H, W) to the next one (B, M x width_target, D', H', W').
+
+    Raises:
+        BadInputError: the space has an op that it does not compute.
+    """
 
     places: Tensor
     """(width, width): 1 where an output channel takes an input channel."""
 
     def __init__(self, space: Space, kind: CellKind, source: int) -> None:
         super().__init__()
+        require_ops(space)
         self.nodes = space.nodes
         self.ops = space.ops
         self.parts = space.partial_channels

@@ -10,7 +10,7 @@ import torch
 from cinert import __version__
 from cinert.arch import Arch
 from cinert.environment import library_version
-from cinert.space import Space
+from cinert.spaces import AnySpace
 from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import FoldData
@@ -24,7 +24,7 @@ def search_versions() -> dict[str, str]:
     return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
 
 
-def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
+def search_identity(space: AnySpace, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What two runs must share so that one can continue the other."""
     return {
         "space": f"{space.name} {space.digest}",
@@ -36,9 +36,14 @@ def search_identity(space: Space, lut: Lut, data: FoldData, settings: Mapping[st
 
 
 def search_provenance(
-    decoded: Decoded, data: FoldData, settings: SearchSettings, decoder: Decoder, budget_ms: float
+    decoded: Decoded,
+    data: FoldData,
+    settings: SearchSettings,
+    decoder: Decoder,
+    budget_ms: float,
+    entropy: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Where a decoded network comes from, for its file."""
+    """Where a decoded network comes from, for its file; with the entropy of the choices that it was decoded from."""
     return {
         "method": settings.method,
         "relaxation": decoded.arch.space.relaxation,
@@ -52,6 +57,7 @@ def search_provenance(
         "lambda": settings.latency_weight,
         "epochs": settings.epochs,
         "paths": settings.paths,
+        "entropy": {name: float(f"{value:.4g}") for name, value in entropy.items()},
         "path_probabilities": [float(f"{value:.6g}") for value in decoded.probabilities],
         "paths_passed_over": decoded.paths_passed_over,
         "cells_passed_over": decoded.cells_passed_over,
@@ -66,11 +72,11 @@ def search_provenance(
 def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
     """What stands above the drawing of a found network."""
     ms = estimate(arch, lut).ms
-    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
+    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.title}, budget {budget_ms:g} ms"
 
 
 def search_config(
-    space: Space,
+    space: AnySpace,
     lut: Lut,
     identity: Mapping[str, Any],
     *,

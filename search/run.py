@@ -219,7 +219,7 @@ def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, bu
     arch = dataclasses.replace(
         decoded.arch,
         estimate=estimate_record(decoded.arch, lut),
-        provenance=search_provenance(decoded, data, settings, decoder, budget_ms),
+        provenance=search_provenance(decoded, data, settings, decoder, budget_ms, search.entropies()),
     )
     return dataclasses.replace(decoded, arch=arch)
 

@@ -25,6 +25,11 @@ def seed_folder(folder: Path, seed: int) -> Path:
     return folder / f"seed-{seed}"
 
 
+def run_folders(folder: Path, seed: int, seeds: int) -> list[Path]:
+    """RUN, and the folders of its searches where there are several, from `seed` on."""
+    return [folder, *(seed_folder(folder, each) for each in range(seed, seed + seeds) if seeds > 1)]
+
+
 def clear_run(folder: Path) -> None:
     """Throw away a search of whatever kind, with its seeds; what a training left beside it stays."""
     for name in (SUPERNET, CANDIDATES, CANDIDATE, INHERITED, ARCH, PICTURE, CONFIG, LOG):

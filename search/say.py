@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from cinert.architecture import Architecture
-from cinert.cli import console
+from cinert.cli import console, print_verdict
+from cinert.quiet import BUSY
 from search.table import print_table
+from search.undecided import COIN_TOSS, undecided_words
 
 if TYPE_CHECKING:
     from search.data import FoldData
@@ -22,8 +27,8 @@ def report_candidates(best: HalvingResult, candidates: int, folder: Path) -> Non
     """Say which candidate was the best."""
     for path in best.arch.paths:
         say(f"  path [{', '.join(path)}]")
-    ms = (best.arch.estimate or {})["ms"]
-    say(f"{ms:.1f} ms estimated; the best of {candidates}, Dice {best.score:.3f} on the other half of the patients.")
+    found = estimate_words(best.arch.estimate or {})
+    say_wrapped(f"{found}; the best of {candidates}, Dice {best.score:.3f} on the other half of the patients.")
     say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
 
 
@@ -48,11 +53,13 @@ def report_search(selection: Selection, epochs: int, budget_ms: float, folder: P
             seed = result.decoded.arch.provenance["seed"]
             more = f" and {len(result.cheaper)} of smaller budgets" if result.cheaper else ""
             kept = "; the kept one is of this seed" if number == selection.best else ""
-            say(f"seed {seed}: {(result.decoded.arch.estimate or {})['ms']:.1f} ms estimated{more}{kept}")
+            say(f"seed {seed}: {estimate_words(result.decoded.arch.estimate or {})}{more}{kept}")
     decoded = selection.decoded
     for path, probability in zip(decoded.arch.paths, decoded.probabilities, strict=True):
         say(f"  path [{', '.join(path)}], probability {probability:.3g}")
-    say(_against_the_budget(decoded, budget_ms))
+    say_wrapped(_against_the_budget(decoded, budget_ms))
+    if (words := undecided_words(decoded.arch.provenance.get("entropy", {}))) is not None:
+        say_wrapped(f"Note: {words} More --epochs or a higher --arch-learning-rate let it decide.")
     if selection.dice is not None:
         say(f"Dice {selection.dice:.3f} on the other half of the patients, the best of {selection.trained}.")
     if selection.front:
@@ -60,10 +67,15 @@ def report_search(selection: Selection, epochs: int, budget_ms: float, folder: P
     say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
 
 
+def estimate_words(estimate: Mapping[str, Any]) -> str:
+    """An estimate's milliseconds, and BUSY where the LUT behind it was taken with --allow-busy."""
+    return f"{estimate['ms']:.1f} ms estimated{f' ({BUSY} LUT)' if estimate.get('busy') else ''}"
+
+
 def _against_the_budget(decoded: Decoded, budget_ms: float) -> str:
     hard = decoded.arch.provenance["loss"] == "lagrangian"
     estimate = decoded.arch.estimate or {}
-    said = f"{estimate['ms']:.1f} ms estimated" + (f", at most {estimate['high_ms']:.1f} ms" if hard else "")
+    said = estimate_words(estimate) + (f", at most {estimate['high_ms']:.1f} ms" if hard else "")
     over = {"paths": decoded.paths_passed_over, "sets of cells": decoded.cells_passed_over}
     more = " and ".join(f"{count} more probable {what}" for what, count in over.items() if count)
     decoder = decoded.arch.provenance["decoder"]
@@ -114,8 +126,15 @@ def report_folds(summary: dict[str, Any], folder: Path) -> None:
     say(f"Wrote {folder / 'folds.json'}.")
 
 
-def report_sweep(record: dict[str, Any], folder: Path, objective: Objective) -> None:
-    """Print a sweep's trials, the best ones first, and say where their networks are."""
+def report_sweep(record: dict[str, Any], folder: Path, objective: Objective, *, busy: bool) -> None:
+    """Print a sweep's trials, the best ones first, and say where their networks are.
+
+    Args:
+        record: sweep.json.
+        folder: of the run.
+        objective: what was looked for.
+        busy: whether the LUT behind the latencies was taken with --allow-busy.
+    """
     best = {number: place for place, number in enumerate(record["best"])}
     trials = sorted(record["trials"], key=lambda trial: (best.get(trial["number"], len(best)), trial["number"]))
     rows = [
@@ -129,7 +148,12 @@ def report_sweep(record: dict[str, Any], folder: Path, objective: Objective) -> 
         for trial in trials
     ]
     header = ["trial", "method", "lambda", "paths", "budget ms", "seed", "ms", "Dice", ""]
-    print_table("Trials (*: no other is better; ms: estimated latency)", header, rows)
+    latency = f"latency estimated by a {BUSY} LUT" if busy else "estimated latency"
+    print_table(f"Trials (*: no other is better; ms: {latency})", header, rows)
+    if any("undecided" in trial for trial in trials):
+        say_wrapped(
+            f"Undecided: choices whose entropy was above {COIN_TOSS:g} at the end of the search; 1 is a coin toss."
+        )
     running = sum(trial["state"] == "running" for trial in trials)
     if running:
         say(f"{running} trials still run in other processes; the last one to end writes the picture with all of them.")
@@ -145,11 +169,19 @@ def _number(value: float | None) -> str:
 def _remark(trial: dict[str, Any]) -> str:
     if "same_as" in trial:
         return f"as trial {trial['same_as']}"
-    if trial.get("budget_met") is False:
-        return "over its budget"
-    return "" if trial["state"] == "complete" else str(trial["state"])
+    remarks = ["over its budget"] if trial.get("budget_met") is False else []
+    if "undecided" in trial:
+        remarks.append(f"undecided {', '.join(trial['undecided'])}")
+    if trial["state"] != "complete":
+        remarks.append(str(trial["state"]))
+    return "; ".join(remarks)
 
 
 def say(text: str) -> None:
     """Print a line as it is."""
     console.print(text, markup=False)
+
+
+def say_wrapped(text: str) -> None:
+    """Print a line of several figures, wrapped between words."""
+    print_verdict(escape(text))

@@ -226,7 +226,7 @@ def select_best(
         if front:
             with atomic_folder(folder / FRONT) as partial:
                 write_front(partial, beaten_by_none)
-                title = f"{space.name}: found for {lut.device_name}"
+                title = f"{space.name}: found for {lut.title}"
                 draw_front(partial / "front.png", beaten_by_none, budget_ms=budget_ms, title=title)
         else:
             shutil.rmtree(folder / FRONT, ignore_errors=True)

@@ -139,9 +139,10 @@ def nas_sweep(
     from search.fastest import require_budget
     from search.genetic import require_genes
     from search.longest import require_paths
+    from search.mixed_cell import require_ops
     from search.ranks import ALONE
     from search.sweep_run import run_sweep
-    from search.sweep_study import open_storage
+    from search.sweep_study import check_storage, open_storage
     from search.torchrun import started_by_torchrun
 
     settings = SweepSettings(methods=tuple(dict.fromkeys(methods)), paths=paths, budget_ms=budget_ms, **told)
@@ -157,13 +158,15 @@ def nas_sweep(
     space = cells_only(lut.space) if space_name is None else load_space(space_name)
     require_paths(space, paths[1])
     chosen = [METHODS[name] for name in settings.methods if name in METHODS]
+    if chosen:
+        require_ops(space)
     if any(method.decoder == "genetic" for method in chosen):
         require_genes(paths[1])
     require_budget(space, lut, budget_ms[0], upper=any(method.loss == "lagrangian" for method in chosen))
     where = resolve_device(device)
-    recorded = open_storage(storage, output)
+    check_storage(storage, output)
     reserve(str(where), "compute", wait=wait)
-    say(f"Sweeping {', '.join(settings.methods)} over space {space.name} for {lut.device_name}, computing on {where}.")
+    say(f"Sweeping {', '.join(settings.methods)} over space {space.name} for {lut.title}, computing on {where}.")
     with progress_bar() as bar:
         loaded = read_patients_of(bar, data, space, ALONE).fold(fold)
         say_what_was_clipped(loaded.train + loaded.validation)
@@ -175,7 +178,7 @@ def nas_sweep(
             loaded,
             settings,
             trials=trials,
-            storage=recorded,
+            storage=open_storage(storage, output),
             folder=output,
             device=where,
             advance=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
@@ -184,7 +187,7 @@ def nas_sweep(
             ),
             restart=restart,
         )
-    report_sweep(record, output, settings.objective)
+    report_sweep(record, output, settings.objective, busy=lut.busy)
     if not record["best"]:
         raise VerdictError(
             "no trial found a network within its budget.",

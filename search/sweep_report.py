@@ -18,7 +18,7 @@ from search.sweep_study import TRIALS, SweepStudy
 
 SWEEP, PICTURE = "sweep.json", "sweep.png"
 _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
-_FOUND = ("dice", "ms", "budget_met", "seconds", "same_as", "reason")
+_FOUND = ("dice", "ms", "budget_met", "undecided", "seconds", "same_as", "reason")
 
 
 def sweep_record(study: SweepStudy, identity: Mapping[str, Any], settings: SweepSettings) -> dict[str, Any]:

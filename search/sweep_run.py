@@ -71,6 +71,9 @@ def run_sweep(
     """
     identity = search_identity(space, lut, data, settings.to_dict())
     check_writable(folder / SWEEP)
+    if not restart:
+        # Before it is entered in the storage, which may be a database that others use.
+        _refuse_another(folder, identity)
     study = SweepStudy(
         storage,
         folder,
@@ -91,7 +94,7 @@ def run_sweep(
     with study.alone():
         record = sweep_record(study, identity, settings)
         write_json(folder / SWEEP, record)
-        keep_best(study, record, title=f"{space.name}: searches for {lut.device_name}")
+        keep_best(study, record, title=f"{space.name}: searches for {lut.title}")
     return record
 
 
@@ -104,9 +107,14 @@ def _prepare(study: SweepStudy, identity: dict[str, Any], *, restart: bool) -> N
         for name in (TRIALS, FRONT):
             shutil.rmtree(study.folder / name, ignore_errors=True)
     if config.exists():
-        refuse_other_settings(study.folder, read_json(config, "the sweep").get("identity", {}), identity)
+        _refuse_another(study.folder, identity)
     else:
         write_json(config, {"schema": "cinert.sweep-config", "version": 1, "identity": identity})
+
+
+def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
+    if (folder / CONFIG).exists():
+        refuse_other_settings(folder, read_json(folder / CONFIG, "the sweep").get("identity", {}), identity)
 
 
 def _work(
@@ -125,7 +133,10 @@ def _work(
         plan = suggest_plan(trial, settings)
         if (twin := study.twin(trial)) is not None:
             trial.set_user_attr("same_as", twin.number)
-            found = TrialResult(**{name: twin.user_attrs[name] for name in ("dice", "ms", "budget_met")})
+            found = TrialResult(
+                **{name: twin.user_attrs[name] for name in ("dice", "ms", "budget_met")},
+                undecided=tuple(twin.user_attrs.get("undecided", ())),
+            )
         else:
             found = run_trial(
                 plan,
@@ -138,6 +149,8 @@ def _work(
                 advance=lambda what, done, total: advance(f"trial {trial.number}, {what}", done, total),
             )
         trial.set_user_attr("seconds", round(time.monotonic() - start, 1))
+        if found.undecided:
+            trial.set_user_attr("undecided", list(found.undecided))
         study.finish(trial, dice=found.dice, ms=found.ms, budget_met=found.budget_met)
     except Exception as error:
         if _is_of_the_machine(error):

@@ -7,19 +7,49 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from cinert.claim import Claim
 from cinert.errors import BadInputError
 from cinert.files import check_writable, sha256_of
-from search.claim import Claim
 from search.data import mix_seed
 from search.sweep import Objective
+from search.sweep_journal import open_journal
 
 JOURNAL, TRIALS, LOCK = "sweep.journal", "trials", "sweep.lock"
 _DIRECTIONS: dict[Objective, list[str]] = {"pareto": ["maximize", "minimize"], "dice": ["maximize"]}
+
+
+def check_storage(name: str | None, folder: Path) -> None:
+    """Refuse a storage that cannot be used, without making one that is not there: the sweep may yet be refused.
+
+    Args:
+        name: as `open_storage` takes it.
+        folder: of the run.
+
+    Raises:
+        BadInputError: it cannot be opened, or its file cannot be written.
+    """
+    file = _storage_file(name, folder)
+    if file is None or file.exists():
+        open_storage(name, folder)
+    else:
+        check_writable(file)
+
+
+def _storage_file(name: str | None, folder: Path) -> Path | None:
+    """The file of a storage; None for a database that is no file, or cannot become one."""
+    if name is None or "://" not in name:
+        return folder / JOURNAL if name is None else Path(name)
+    try:
+        url = make_url(name)
+    except SQLAlchemyError:
+        return None
+    # SQLite makes no folders.
+    file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    return file if file is not None and file.parent.is_dir() else None
 
 
 def open_storage(name: str | None, folder: Path) -> BaseStorage:
@@ -40,9 +70,8 @@ def open_storage(name: str | None, folder: Path) -> BaseStorage:
             return RDBStorage(name)
         path = folder / JOURNAL if name is None else Path(name)
         check_writable(path)
-        if path.exists() and path.read_bytes()[:1] not in {b"", b"{"}:
-            raise ValueError("it is no record of trials")
-        journal = JournalStorage(JournalFileBackend(str(path)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        journal = JournalStorage(open_journal(path))
         # Reads all of it, which may be damaged.
         journal.get_all_studies()
         return journal

@@ -20,6 +20,7 @@ from search.run import run_search
 from search.sweep import Plan, SweepSettings, relaxed_search, trains_candidates
 from search.train_run import run_training
 from search.training import TrainingSettings
+from search.undecided import undecided
 
 Advance = Callable[[str, int, int], None]
 
@@ -33,6 +34,8 @@ class TrialResult:
     ms: float
     """Estimated."""
     budget_met: bool
+    undecided: tuple[str, ...] = ()
+    """Of alpha, gamma and beta, those that a relaxed search left near a coin toss (`search.undecided`)."""
 
 
 def run_trial(
@@ -113,4 +116,9 @@ def run_trial(
         advance=lambda done, total, _: advance("training", done, total),
     )
     assert arch.estimate is not None
-    return TrialResult(float(trained.metrics["validation"]["mean"]["mean"]), float(arch.estimate["ms"]), budget_met)
+    return TrialResult(
+        dice=float(trained.metrics["validation"]["mean"]["mean"]),
+        ms=float(arch.estimate["ms"]),
+        budget_met=budget_met,
+        undecided=tuple(undecided(arch.provenance.get("entropy", {}))),
+    )

@@ -11,7 +11,7 @@ import click
 from cinert.arch import load_arch
 from cinert.architecture import Architecture
 from cinert.bundle_manifest import LOCALISER
-from cinert.cli import FiniteRange, command, data_option, parse_fold, reserve, seed_option, wait_option
+from cinert.cli import FiniteRange, claim_run, command, data_option, parse_fold, reserve, seed_option, wait_option
 from cinert.data.folds import FOLDS
 from cinert.files import check_writable
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
@@ -108,13 +108,15 @@ def train_arch(
         folder = arch_path.parent if output is None else output
         check_writable(folder / "weights.safetensors")
         reserve(str(where), "compute", wait=wait)
+        several = [fold_folder(folder, number) for number in range(FOLDS)] if fold == EACH else []
+        ranks.from_main(lambda: claim_run(folder, *several))
         settings = TrainingSettings(**told)
         how = LocaliserSettings(steps=localiser_steps, seed=settings.seed) if localiser else None
         with bar_of(ranks) as bar:
             loaded = read_patients_of(bar, data, arch.grid, ranks)
             say_what_was_clipped(loaded.samples)
             if fold == EACH:
-                trainings = [(fold_folder(folder, number), loaded.fold(number)) for number in range(FOLDS)]
+                trainings = [(into, loaded.fold(number)) for number, into in enumerate(several)]
             else:
                 assert not isinstance(fold, str)
                 trainings = [(folder, loaded.fold(fold))]

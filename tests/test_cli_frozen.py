@@ -4,6 +4,9 @@ from importlib.metadata import entry_points
 
 import click
 import pytest
+from click.testing import CliRunner
+
+from cinert import __version__
 
 COMMANDS = (
     "bench-compare",
@@ -65,3 +68,18 @@ def test_help_has_examples(name):
         text = each.get_help(click.Context(each, info_name=name))
         assert "Examples" in text
         assert all(parameter.help for parameter in each.params if isinstance(parameter, click.Option))
+
+
+def words_of(name):
+    """A command and its subcommands, as they are typed."""
+    command = load(name)
+    subcommands = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []
+    return [[name], *([name, each] for each in subcommands)]
+
+
+@pytest.mark.parametrize("words", [words for name in COMMANDS for words in words_of(name)], ids=" ".join)
+def test_every_command_says_its_version_and_asks_for_nothing_else(words):
+    result = CliRunner().invoke(load(words[0]), [*words[1:], "--version"])
+    assert result.exit_code == 0, result.output
+    assert result.output.split()[-1] == __version__
+    assert words[-1] in result.output

@@ -12,6 +12,8 @@ import click
 import pytest
 from packaging.requirements import Requirement
 
+from cinert.backends.tensorrt.flavour import RTX, TENSORRT
+
 PACKAGES = ("bedside", "bench", "cinert", "export", "latency", "search")
 
 
@@ -42,6 +44,26 @@ def test_extras(setup_cfg):
     assert not {"torch", "monai", "onnx", "matplotlib"} & set(extras["bedside"])
     required = requirements(setup_cfg["options"]["install_requires"])
     assert set(extras["bedside"]) <= set(required)
+
+
+def test_pip_advice_names_what_the_index_has(repository, setup_cfg):
+    """CineRT itself is on no index, nor are its extras; what is advised is what they ask for."""
+    extras = {name: requirements(text) for name, text in setup_cfg["options.extras_require"].items()}
+    for flavour, extra in ((TENSORRT, "trt"), (RTX, "rtx")):
+        assert flavour.packages.split() == list(extras[extra])
+    files = [
+        repository / name
+        for name in subprocess.run(
+            ["git", "ls-files", "*.py", "*.md", "*.cfg", "*.sh"],
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+    ]
+    advice = [line for path in files for line in re.findall(r"pip install [^\n`;)]*", path.read_text())]
+    assert len(advice) > 5
+    assert [line for line in advice if "cinert" in line] == []
 
 
 def test_every_requirement_is_pinned(repository, setup_cfg):

@@ -35,7 +35,7 @@ def needs_nothing(wheelhouse, monkeypatch):
 
 
 def test_everything_is_carried_but_what_the_machine_has(wheelhouse):
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install 'cinert[rtx]')")
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install tensorrt-rtx)")
     carried = wheelhouse.to_carry("3.12")
     assert {"monai", "nibabel", "tensorrt-rtx-cu13-libs", "cuda-core", "pytest"} <= carried.keys()
     assert not {"torch", "onnxruntime", "numpy", "cinert", "ruff", "mypy"} & carried.keys()

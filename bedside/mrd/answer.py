@@ -9,7 +9,8 @@ import ismrmrd
 import numpy as np
 
 from bedside.frames import Answer
-from bedside.mrd.gather import Drop, FrameKey, Gathered
+from bedside.mrd.gather import Drop, Gathered
+from bedside.mrd.scan import FrameKey
 from cinert.data.nifti import CLASSES
 
 SERIES_STEP = 1000
@@ -65,7 +66,7 @@ def _attributes(image: Any, answer: Answer, bundle: str) -> Any:
         WindowWidth=len(CLASSES),
         CineRT_classes=[f"{number} {name}" for number, name in enumerate(CLASSES)],
         CineRT_state=answer.state,
-        CineRT_reason="".join(letter for letter in answer.reason if letter.isprintable()),
+        CineRT_reason="".join(letter for letter in answer.told if letter.isprintable()),
         CineRT_frame_to_mask_ms=f"{answer.total_ms:.3f}",
         CineRT_bundle=bundle,
     )
@@ -83,8 +84,8 @@ def _given(value: Any) -> Any:
 
 def declaration(drop: Drop, state: str = "dropped") -> str:
     """The text that answers a frame without a mask: JSON in one line, with the frame's numbers, state and reason."""
-    slices = {"slices": drop.slices} if drop.slices else {}
-    return json.dumps({"cinert": "frame", "state": state, "reason": drop.reason, **drop.key._asdict(), **slices})
+    named = {name: numbers for name, numbers in (("slices", drop.slices), ("phases", drop.phases)) if numbers}
+    return json.dumps({"cinert": "frame", "state": state, "reason": drop.reason, **drop.key._asdict(), **named})
 
 
 def read_declaration(text: str) -> tuple[FrameKey, str, str] | None:

@@ -52,6 +52,7 @@ class ReplayClient:
         address: of the server.
         config: name of the configuration to ask for.
         fps: frames a second; None sends a frame when the one before is answered.
+        nul: end header and texts in a NUL, as most clients do; False sends them bare.
         fresh_slices: after the first phase, send so many slices of each, in turn; None sends whole phases.
         timeout_s: without a message from the server while answers are due.
 
@@ -66,9 +67,11 @@ class ReplayClient:
         config: str,
         fps: float | None,
         timeout_s: float,
+        nul: bool = True,
         fresh_slices: int | None = None,
     ) -> None:
         self._config, self._fps, self._timeout_s, self._fresh = config, fps, timeout_s, fresh_slices
+        self._nul = nul
         try:
             self._socket = socket.create_connection((address.host, address.port), timeout=timeout_s)
         except OSError as error:
@@ -102,7 +105,7 @@ class ReplayClient:
 
         def send() -> None:
             try:
-                self._send(cine, passes, MessageWriter(self._socket, limits), sent_s, result)
+                self._send(cine, passes, MessageWriter(self._socket, limits, nul=self._nul), sent_s, result)
             except DisconnectedError as error:
                 failed.append(error)
 

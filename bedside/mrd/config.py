@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bedside.mrd.messages import Config, PeerError
+from bedside.mrd.messages import Config, PeerError, quoted
 from cinert.open_recon import CONFIG, CONFIGS
 
 
@@ -17,7 +17,7 @@ def check_config(config: Config) -> None:
     """
     if config.name.strip() not in CONFIGS:
         what = "config text" if config.text else "configuration"
-        raise PeerError(f"the {what} {_short(config.name)} is not served here; known: {', '.join(CONFIGS)}")
+        raise PeerError(f"the {what} {quoted(config.name)} is not served here; known: {', '.join(CONFIGS)}")
 
 
 def check_parameters(text: str) -> str:
@@ -38,11 +38,7 @@ def check_parameters(text: str) -> str:
         return ""
     asked = parameters.get("config", CONFIG)
     if asked not in CONFIGS:
-        raise PeerError(f"the configuration {_short(str(asked))} is not served here; known: {', '.join(CONFIGS)}")
+        asked = asked if isinstance(asked, str) else json.dumps(asked)
+        raise PeerError(f"the configuration {quoted(asked)} is not served here; known: {', '.join(CONFIGS)}")
     unused = sorted(set(parameters) - {"config"})
-    return f"parameters that are not used here: {_short(', '.join(unused))}" if unused else ""
-
-
-def _short(text: str) -> str:
-    shown = " ".join(text.split())
-    return repr(shown if len(shown) <= 80 else f"{shown[:80]}...")
+    return f"parameters that are not used here: {quoted(', '.join(unused))}" if unused else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bedside.mrd.gather import NOT_FINITE, Drop, FrameKey, Gathered, Gatherer, finite_pixels, unusable
+from bedside.mrd.gather import NOT_FINITE, Drop, Gathered, Gatherer, finite_pixels, unusable
 from bedside.mrd.geometry import GeometryError, sorted_stack
+from bedside.mrd.scan import FrameKey
 from bedside.slices import MovedError, SliceUpdater
 
 
@@ -51,7 +52,7 @@ class SliceGatherer:
             events.append(Gathered(key, images, self._stack.frame(), places))
         return events
 
-    def finish(self) -> list[Drop]:
+    def finish(self) -> list[Gathered | Drop]:
         """Give up whatever still waits: the client sends no more."""
         return [*self._give_up("the client sent no more"), *self._whole.finish()]
 

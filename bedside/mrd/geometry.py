@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bedside.mrd.messages import quoted
+from cinert.data.bounds import Lengths, geometry_fault
 from cinert.data.nifti import Geometry
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SPACING_MM = (0.05, 100.0)
 _DIRECTION_TOLERANCE = 1e-2
 """Of unit length and right angles: headers hold 32-bit floats that went through rounding."""
 _SAME_SLICE_MM = 0.1
@@ -45,8 +46,7 @@ def sorted_stack(images: Sequence[Any]) -> tuple[list[Any], Geometry]:
     row, column, through = _directions(first)
     field = _numbers(first.field_of_view, "field of view")
     spacing = field / np.array(first.matrix_size, dtype=np.float64)
-    if not ((spacing >= _SPACING_MM[0]) & (spacing <= _SPACING_MM[1])).all():
-        raise GeometryError(f"voxels of {' x '.join(f'{value:.4g}' for value in spacing)} mm")
+    _refuse_out_of_bounds(first.matrix_size, spacing)
     if first.matrix_size[2] > 1:
         ordered, step = [first], through * spacing[2]
     else:
@@ -57,6 +57,8 @@ def sorted_stack(images: Sequence[Any]) -> tuple[list[Any], Geometry]:
         for image in ordered:
             _refuse_another(image, (row, column), field)
         step = _slice_step(centres[order], normal, spacing[2])
+        # Slices may have gaps between them: their thickness does not say how far the stack reaches.
+        _refuse_out_of_bounds((*first.matrix_size[:2], len(ordered)), (*spacing[:2], float(np.linalg.norm(step))))
     corner = _numbers(ordered[0].position, "position")
     columns, rows, depth = first.matrix_size
     edges = np.stack([row * spacing[0], column * spacing[1], step], axis=1)
@@ -100,10 +102,18 @@ def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     try:
         numbers = np.array([float(value) for value in values], dtype=np.float64)
     except (TypeError, ValueError):
-        raise GeometryError(f"the {what} {values!r:.80}") from None
+        said = values if isinstance(values, list) else [values]
+        told = ", ".join("nothing" if value is None else str(value) for value in said)
+        raise GeometryError(f"the {what} {quoted(told)}; three numbers are needed") from None
     if numbers.shape != (3,) or not np.isfinite(numbers).all():
-        raise GeometryError(f"the {what} {numbers.tolist()}")
+        told = ", ".join(f"{value:g}" for value in numbers)
+        raise GeometryError(f"the {what} {quoted(told)}; three finite numbers are needed")
     return numbers
+
+
+def _refuse_out_of_bounds(shape: Sequence[int], spacing_mm: Lengths) -> None:
+    if fault := geometry_fault(shape, spacing_mm):
+        raise GeometryError(fault)
 
 
 def _refuse_another(image: Any, directions: tuple[NDArray[np.float64], ...], field: NDArray[np.float64]) -> None:
@@ -122,7 +132,7 @@ def _slice_step(centres: NDArray[np.float64], normal: NDArray[np.float64], thick
     steps = np.diff(heights)
     if steps.min() < _SAME_SLICE_MM:
         raise GeometryError("two slices in one place")
-    if np.abs(steps - step_mm).max() > max(_SAME_SLICE_MM, _EVEN * step_mm) or step_mm > _SPACING_MM[1]:
+    if np.abs(steps - step_mm).max() > max(_SAME_SLICE_MM, _EVEN * step_mm):
         raise GeometryError(f"slices that are {steps.min():.4g} to {steps.max():.4g} mm apart")
     offset = centres - centres[0]
     if np.linalg.norm(offset - np.outer(offset @ normal, normal), axis=1).max() > _MAX_SHIFT_MM:

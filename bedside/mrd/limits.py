@@ -14,7 +14,8 @@ class Limits:
     max_image_bytes: int
     """Pixels of one image."""
     max_held_bytes: int
-    """Pixels of one client's slices that wait for the rest of their frames."""
+    """Pixels and attributes of one client's slices that wait for the rest of their frames, and pixels of its gated
+    frames that wait for the engine."""
     max_images_per_s: float
     """Above it the server reads no faster, so that the client's own sending waits."""
     max_slices: int

@@ -48,3 +48,12 @@ class Close:
 
 Message = Config | Header | Text | Waveform | Close | Any
 """`Any` is an `ismrmrd.Image`, which is untyped."""
+
+
+_LONGEST_QUOTE = 80
+
+
+def quoted(text: str) -> str:
+    """A peer's words in a line of ours: short, on one line, and nothing in them that is not printed."""
+    shown = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return f"'{shown if len(shown) <= _LONGEST_QUOTE else f'{shown[:_LONGEST_QUOTE]}...'}'"

@@ -19,6 +19,7 @@ send-mrd cine.nii.gz -o mask.nii.gz
 send-mrd cine.nii.gz --fps 22 --repeat 10
 send-mrd dicom/ --series 5 -o mask.nii.gz --port 9002
 send-mrd cine.nii.gz --fresh-slices 1 --fps 22 --repeat 10
+send-mrd cine.nii.gz --no-nul
 """
 
 _POSITIVE = FiniteRange(min=0, min_open=True)
@@ -31,6 +32,11 @@ _POSITIVE = FiniteRange(min=0, min_open=True)
 @click.option("--host", default="127.0.0.1", help="Address of the server.")
 @click.option("--port", default=PORT, type=click.IntRange(1, 65535), help="Port of the server.")
 @click.option("--config", default=CONFIG, help="Configuration to ask for.")
+@click.option(
+    "--nul/--no-nul",
+    default=True,
+    help="End the XML header in a NUL, as scanners and most clients do, or not, as newer descriptions of MRD have it.",
+)
 @click.option("--fps", type=_POSITIVE, help="Frames a second. [default: a frame goes out when the last is answered]")
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine.")
 @click.option(
@@ -47,6 +53,7 @@ def send_mrd(
     host: str,
     port: int,
     config: str,
+    nul: bool,
     fps: float | None,
     repeat: int,
     fresh_slices: int | None,
@@ -72,7 +79,9 @@ def send_mrd(
     depth = cine.geometry.shape[scanner_axes(cine.geometry)[2]]
     if fresh_slices is not None and fresh_slices > depth:
         raise BadInputError(f"--fresh-slices is {fresh_slices}, and {cine_path} has {depth} slices.")
-    client = ReplayClient(Address(host, port), config=config, fps=fps, timeout_s=timeout_s, fresh_slices=fresh_slices)
+    client = ReplayClient(
+        Address(host, port), config=config, nul=nul, fps=fps, timeout_s=timeout_s, fresh_slices=fresh_slices
+    )
     with progress_bar() as progress:
         task = progress.add_task("replaying", total=cine.image.shape[3] * repeat)
         result = client.replay(cine, passes=repeat, on_answer=lambda: progress.advance(task))

@@ -23,6 +23,7 @@ from cinert.trust.opening import open_signed, trust_option
 
 SERVE_EXAMPLES = """
 serve-mrd bundle
+serve-mrd bundle --slices 10
 serve-mrd bundle --slices 3 --igtl 18944
 serve-mrd bundle --host 0.0.0.0 --port 9002 --device cuda:0
 serve-mrd bundle --queue 40
@@ -34,7 +35,7 @@ _PORTS = click.IntRange(0, 65535)
 _POSITIVE = FiniteRange(min=0, min_open=True)
 
 
-@command("serve-mrd", examples=SERVE_EXAMPLES)
+@command("serve-mrd", examples=SERVE_EXAMPLES, service=True)
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is open to the network.")
 @click.option("--port", default=PORT, type=_PORTS, help="Port to listen on; 0 takes a free one.")
@@ -50,14 +51,18 @@ _POSITIVE = FiniteRange(min=0, min_open=True)
     help="Viewers are told `stale` without a new mask for so long, or where a slice of the stack is older.",
 )
 @click.option(
-    "--slices", type=click.IntRange(min=1), help="2D images in a frame. [default: what the client's header says]"
+    "--slices",
+    type=click.IntRange(min=1),
+    help="2D images in a frame, for clients whose header does not say, such as converters from DICOM. [default: what"
+    " the client's header says]",
 )
 @click.option(
     "--queue",
     default=1,
     type=click.IntRange(min=1),
-    help="Frames that may wait; the oldest is dropped for a newer one. 1 is for live images; a gated cine, whose frames"
-    " are all complete at the end of the scan, takes as many as it has phases.",
+    help="Frames that may wait; the oldest is dropped for a newer one. 1 is for live images. Frames of a gated cine,"
+    " all complete at the end of the scan, wait beside them; a stored one that is sent moment by moment, faster than it"
+    " is segmented, takes as many as it has phases.",
 )
 @click.option(
     "--fresh-slices",
@@ -72,7 +77,12 @@ _POSITIVE = FiniteRange(min=0, min_open=True)
     "--max-slices", default=64, type=click.IntRange(min=1), help="Slices in a frame that a client may ask for."
 )
 @click.option("--max-image-mib", default=16.0, type=_POSITIVE, help="Pixels of one image.")
-@click.option("--max-held-mib", default=256.0, type=_POSITIVE, help="Pixels of one client that wait for their frames.")
+@click.option(
+    "--max-held-mib",
+    default=256.0,
+    type=_POSITIVE,
+    help="Pixels and attributes of one client that wait for their frames.",
+)
 @click.option("--max-text-kib", default=1024.0, type=_POSITIVE, help="XML header, text, or attributes of an image.")
 @click.option(
     "--max-images-per-s", default=2000.0, type=_POSITIVE, help="A client that sends faster is read no faster."

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,7 +91,7 @@ class Session:
         self._publish = publish
         self._reader = MessageReader(connection, service.limits)
         self._writer = MessageWriter(connection, service.limits)
-        self._outbox = Outbox(service.queue)
+        self._outbox = Outbox(service.queue, service.limits.max_held_bytes)
         self._answering: threading.Thread | None = None
         self._given_up = ""
 
@@ -134,7 +134,10 @@ class Session:
     def _slices(self, header: Header) -> int:
         slices = self._service.slices or header.slices
         if slices is None:
-            raise PeerError("the XML header has no encodingLimits of slices, and the server was given no --slices")
+            raise PeerError(
+                "the XML header has no encodingLimits of slices, and the server was given no --slices: serve-mrd"
+                " --slices N says how many slices a frame has"
+            )
         if slices > self._service.limits.max_slices:
             raise PeerError(f"{slices} slices in a frame; {self._service.limits.max_slices} are allowed")
         return slices
@@ -142,12 +145,25 @@ class Session:
     def _gatherer(self, slices: int) -> Gatherer | SliceGatherer:
         held, fresh = self._service.limits.max_held_bytes, self._service.fresh_slices
         if fresh is None:
-            return Gatherer(slices, held)
+            return Gatherer(slices, held, by_order=True)
         if fresh > slices:
             raise PeerError(f"a stack of {slices} slices, and this server answers {fresh} fresh ones at a time")
         return SliceGatherer(slices, fresh, held)
 
     def _receive(self, gatherer: Gatherer | SliceGatherer) -> None:
+        try:
+            self._receive_until_close(gatherer)
+        except PeerError:
+            # Whatever was begun gets its answer before the refusal.
+            self._put_all(gatherer.finish())
+            raise
+        self._put_all(gatherer.finish())
+
+    def _put_all(self, events: Iterable[Gathered | Drop]) -> None:
+        for event in events:
+            self._outbox.put(event)
+
+    def _receive_until_close(self, gatherer: Gatherer | SliceGatherer) -> None:
         pace = Pace(self._service.limits.max_images_per_s)
         parameters = True
         while True:
@@ -155,7 +171,7 @@ class Session:
             pace.wait()
             match message:
                 case Close():
-                    break
+                    return
                 case Text():
                     # A text before the images carries parameters; later ones are words.
                     if parameters and (unused := check_parameters(message.text)):
@@ -167,10 +183,7 @@ class Session:
                 case image:
                     parameters = False
                     self.tally.images += 1
-                    for event in gatherer.add(image, time.perf_counter_ns()):
-                        self._outbox.put(event)
-        for drop in gatherer.finish():
-            self._outbox.put(drop)
+                    self._put_all(gatherer.add(image, time.perf_counter_ns()))
 
     def _answer_all(self) -> None:
         try:
@@ -198,7 +211,8 @@ class Session:
         if isinstance(item, Gathered) and answer.mask is not None:
             self._writer.send(*mask_images(item, answer, bundle=self._service.bundle))
         else:
-            self._writer.send(declaration(Drop(item.key, answer.reason, item.slices), answer.state))
+            drop = item if isinstance(item, Drop) else item.dropped(answer.told)
+            self._writer.send(declaration(drop, answer.state))
         self.tally.count(answer)
 
     def _hang_up(self, why: str) -> None:

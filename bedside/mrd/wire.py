@@ -1,6 +1,8 @@
 """MRD messages on a socket: sizes and times are checked here, contents are parsed and written by `ismrmrd`.
 
-Message ids, sizes and their order are those of the MRD specification (ismrmrd.readthedocs.io, "MRD messages").
+Message ids, sizes and their order are those of the MRD specification (ismrmrd.readthedocs.io, "MRD messages"). A text
+ends at its first NUL, or where its length says: older descriptions end header, config text and text in a NUL, newer
+ones do not, and both are sent.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ import struct
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+from xml.etree import ElementTree
 
 import ismrmrd
+from ismrmrd.serialization import ConfigFile, ConfigText
 from ismrmrd.serialization import ISMRMRDMessageID as MessageId
 
 from bedside.mrd.limits import Limits
-from bedside.mrd.messages import Close, Config, DisconnectedError, Header, Message, PeerError, Text, Waveform
+from bedside.mrd.messages import Close, Config, DisconnectedError, Header, Message, PeerError, Text, Waveform, quoted
 
 T = TypeVar("T")
 
 CONFIG_FILE_BYTES = 1024
+_NOT_SERVED = (MessageId.ACQUISITION, MessageId.NDARRAY)
 _LINGER_S = 1.0
 _LONGEST_S = 1e6
 """poll(2) takes 32 bits of milliseconds."""
@@ -67,8 +72,7 @@ class MessageReader:
         if number == MessageId.IMAGE:
             return self._image()
         if number == MessageId.CONFIG_FILE:
-            name = bytes(self._exactly(CONFIG_FILE_BYTES)).split(b"\0", 1)[0]
-            return Config(_decoded(name, "the config file name"), text=False)
+            return Config(_decoded(self._exactly(CONFIG_FILE_BYTES), "the config file name"), text=False)
         if number == MessageId.CONFIG_TEXT:
             return Config(self._text("the config text"), text=True)
         if number == MessageId.HEADER:
@@ -79,7 +83,7 @@ class MessageReader:
             return self._waveform()
         if number == MessageId.CLOSE:
             return Close()
-        kind = MessageId(number).name.lower() if number in set(MessageId) else "unknown"
+        kind = MessageId(number).name.lower() if number in _NOT_SERVED else "unknown"
         raise PeerError(f"message {number} ({kind}) is not served here; images are")
 
     def _image(self) -> Any:
@@ -94,13 +98,16 @@ class MessageReader:
                 f"an image of {' x '.join(map(str, head.matrix_size))} pixels and {head.channels} channels has"
                 f" {size} bytes; 1 to {self._limits.max_image_bytes} are allowed"
             )
-        length_bytes = self._exactly(8)
-        (length,) = struct.unpack("<Q", length_bytes)
-        attributes = self._limited(length, _ATTRIBUTES)
-        _without_entities(_decoded(attributes, _ATTRIBUTES), _ATTRIBUTES)
-        parts = iter((length_bytes, attributes, self._exactly(size)))
+        (length,) = struct.unpack("<Q", self._exactly(8))
+        text = _decoded(self._limited(length, _ATTRIBUTES), _ATTRIBUTES)
+        _without_entities(text, _ATTRIBUTES)
+        attributes = text.encode()
+        parts = iter((struct.pack("<Q", len(attributes)), attributes, self._exactly(size)))
         return _parsed(
-            "an image", lambda: ismrmrd.Image.deserialize_from_with_header(head_bytes, lambda _: next(parts))
+            "an image",
+            text,
+            "its attributes are no ismrmrdMeta",
+            lambda: ismrmrd.Image.deserialize_from_with_header(head_bytes, lambda _: next(parts)),
         )
 
     def _waveform(self) -> Waveform:
@@ -132,7 +139,7 @@ class MessageReader:
             except TimeoutError:
                 raise PeerError(overdue or f"half a message after {self._limits.stall_s:g} s") from None
             except OSError as error:
-                raise DisconnectedError(str(error)) from error
+                raise DisconnectedError(_in_words(error)) from error
             if count == 0:
                 raise DisconnectedError("the connection ended" + (" in the middle of a message" if not overdue else ""))
             done += count
@@ -140,12 +147,19 @@ class MessageReader:
 
 
 class MessageWriter:
-    """Writes messages to a connected socket, each whole or not at all; used from one thread at a time."""
+    """Writes messages to a connected socket, each whole or not at all; used from one thread at a time.
 
-    def __init__(self, connection: socket.socket, limits: Limits) -> None:
+    Args:
+        connection: to the peer.
+        limits: for the peer's patience.
+        nul: end header, config text and texts in a NUL.
+    """
+
+    def __init__(self, connection: socket.socket, limits: Limits, *, nul: bool = False) -> None:
         connection.setblocking(False)
         self._socket = connection
         self._limits = limits
+        self._nul = nul
         self._buffer = bytearray()
         self._serializer = ismrmrd.ProtocolSerializer(self)
 
@@ -156,7 +170,13 @@ class MessageWriter:
             DisconnectedError: the peer is gone, or takes nothing for longer than the limit.
         """
         for message in messages:
-            self._serializer.serialize(message)
+            if isinstance(message, ismrmrd.xsd.ismrmrdHeader):
+                self.write(text_message(MessageId.HEADER, message.toXML(), nul=self._nul))
+            elif isinstance(message, str) and not isinstance(message, ConfigFile):
+                number = MessageId.CONFIG_TEXT if isinstance(message, ConfigText) else MessageId.TEXT
+                self.write(text_message(number, message, nul=self._nul))
+            else:
+                self._serializer.serialize(message)
         self.flush()
 
     def close(self) -> None:
@@ -195,7 +215,13 @@ class MessageWriter:
         except TimeoutError:
             raise DisconnectedError(f"the peer took no data for {self._limits.stall_s:g} s") from None
         except OSError as error:
-            raise DisconnectedError(str(error)) from error
+            raise DisconnectedError(_in_words(error)) from error
+
+
+def text_message(number: int, text: str, *, nul: bool) -> bytes:
+    """The bytes of a header, config text or text, with its message number."""
+    data = text.encode() + (b"\0" if nul else b"")
+    return struct.pack("<HI", number, len(data)) + data
 
 
 def _wait(connection: socket.socket, event: int, deadline: float) -> None:
@@ -208,21 +234,36 @@ def _wait(connection: socket.socket, event: int, deadline: float) -> None:
         raise TimeoutError
 
 
+def _in_words(error: OSError) -> str:
+    return error.strerror or "the connection broke"
+
+
 def _header(text: str) -> Header:
     _without_entities(text, "the XML header")
-    document = _parsed("the XML header", lambda: ismrmrd.xsd.CreateFromDocument(text))
-    limits = document.encoding[0].encodingLimits if document.encoding else None
-    if limits is None or limits.slice is None:
+    limits = _parsed("the XML header", text, "it is no ismrmrdHeader of the MRD schema", lambda: _slice_limits(text))
+    if limits is None:
         return Header(None)
-    first, last = limits.slice.minimum, limits.slice.maximum
+    first, last = limits
     if not isinstance(first, int) or not isinstance(last, int) or last < first:
-        raise PeerError(f"the XML header has slices {first!r} to {last!r}")
+        raise PeerError(f"the XML header has slices {_shown(first)} to {_shown(last)}")
     return Header(last - first + 1)
 
 
+def _slice_limits(text: str) -> tuple[Any, Any] | None:
+    """First and last slice by the first encoding, whatever stands there; None where nothing does."""
+    document = ismrmrd.xsd.CreateFromDocument(text)
+    limits = document.encoding[0].encodingLimits if document.encoding else None
+    return None if limits is None or limits.slice is None else (limits.slice.minimum, limits.slice.maximum)
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "nothing" if value is None else quoted(str(value))
+
+
 def _decoded(data: bytes | bytearray, what: str) -> str:
+    """A text up to its first NUL, without a byte order mark; what follows the NUL need not even be text."""
     try:
-        return data.decode("utf-8")
+        return data.split(b"\0", 1)[0].decode("utf-8-sig")
     except UnicodeDecodeError:
         raise PeerError(f"{what} is not UTF-8") from None
 
@@ -232,10 +273,25 @@ def _without_entities(text: str, what: str) -> None:
         raise PeerError(f"{what} declares a document type or entities, which are not read")
 
 
-def _parsed(what: str, parse: Callable[[], T]) -> T:
+def _parsed(what: str, text: str, otherwise: str, parse: Callable[[], T]) -> T:
+    """Parse what a peer sent, `text` in it; whatever the parser raises ends this session and no other.
+
+    A parser's words are for whoever wrote it: the peer is told where the text stops being XML, else `otherwise`.
+    """
     try:
         return parse()
     except Exception as error:
-        # Whatever a parser raises on what a peer sent ends this session and no other.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PeerError(f"{what} cannot be read: {reason}") from error
+        raise PeerError(f"{what} cannot be read: {_xml_fault(text) or otherwise}") from error
+
+
+def _xml_fault(text: str) -> str:
+    if not text.strip():
+        return "it is empty"
+    try:
+        ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        return f"it is no XML from line {line}, column {column + 1} on"
+    except ValueError:
+        return "it is no XML"
+    return ""

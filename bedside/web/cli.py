@@ -25,7 +25,7 @@ PORT = 8080
 _POSITIVE = FiniteRange(min=0, min_open=True)
 
 
-@command("view-cine", examples=EXAMPLES)
+@command("view-cine", examples=EXAMPLES, service=True)
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("cine_path", metavar="CINE", type=click.Path(path_type=Path))
 @series_option()
@@ -80,7 +80,13 @@ def view_cine(
         source=f"replay of {cine_path.resolve().name} at {fps:.1f} frames/s",
     )
     with (
-        PipelineRunners(bundle, device=device, threads=threads, budget_ms=budget_ms) as runners,
+        PipelineRunners(
+            bundle,
+            device=device,
+            threads=threads,
+            budget_ms=budget_ms,
+            log=lambda line: console.print(line, markup=False),
+        ) as runners,
         WebView(host, port, facts) as page,
     ):
         console.print(f"showing {facts.source} on {page.url}", markup=False)

@@ -87,7 +87,7 @@ def told(shown: Shown) -> dict[str, Any]:
     return {
         "number": shown.number,
         "state": answer.state,
-        "reason": answer.reason[:_MAX_REASON],
+        "reason": answer.told[:_MAX_REASON],
         "quality": answer.quality if answer.quality is None else round(answer.quality, 3),
         "total_ms": round(answer.total_ms, 2),
         "arrived_s": shown.arrived_s,

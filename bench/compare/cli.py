@@ -11,7 +11,7 @@ import click
 
 from cinert.backends import BACKENDS
 from cinert.backends.base import PRECISIONS
-from cinert.cli import FiniteRange, command, console, data_option, reserved, seed_option
+from cinert.cli import FiniteRange, claim_run, command, console, data_option, reserved, seed_option
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_output_file
 
@@ -167,6 +167,7 @@ def bench_compare(
         fps=fps,
         frames=frames,
     )
+    claim_run(output)
     setting = prepare(
         output,
         data,

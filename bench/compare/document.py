@@ -63,6 +63,7 @@ def comparison_document(
             **setting.identity(),
             "device": device_name(setting.fingerprint()),
             "lut_of_here": setting.lut_is_of_here,
+            "lut_busy": setting.lut is not None and setting.lut.busy,
             "data_folder": setting.data_folder.name,
             "patients": {"train": len(setting.data.seen), "held_out": len(setting.held_out)},
         },
@@ -189,6 +190,8 @@ def _latency(folder: Path) -> dict[str, Any] | None:
         "frame_to_mask_fps": frames["throughput_fps"],
         "estimate_ms": None if estimate is None else estimate["ms"],
         "in_time": verify["budget_met"] and verify["fps_met"],
+        # A run that an earlier release began has measurements that say nothing of it.
+        "others": frames.get("others"),
     }
 
 
@@ -227,4 +230,11 @@ def _search(job: Job) -> dict[str, Any] | None:
         "epochs": read_json(folder / PLAN, "the plan")["epochs"],
         "minutes": spent["seconds"] / 60,
         "cpu_minutes": spent["cpu_seconds"] / 60,
+        "entropy": _entropy(job.folder / ARCH),
     }
+
+
+def _entropy(path: Path) -> dict[str, float] | None:
+    """Of the choices that a network was decoded from; None where nothing was relaxed, or nothing is said of it."""
+    found: dict[str, float] | None = load_arch(path).provenance.get("entropy") if path.exists() else None
+    return found

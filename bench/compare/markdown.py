@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.compare.document import SCORES, entries, is_measured
+from cinert.quiet import BUSY
+from search.undecided import undecided_words
 
 _NONE = "-"
 Entry = Mapping[str, Any]
@@ -30,8 +32,9 @@ def to_markdown(document: Entry, *, picture: str) -> str:
         "",
         "Ours: engine host to host, back to back; frames/s with two frames in flight. *In time*: frame to mask, with"
         f" localiser, preprocessing and inverse mapping, stays within {document['setting']['budget_ms']:g} ms at p99"
-        f" without a miss and sustains {document['setting']['fps']:g} frames/s. GFLOP: convolutions on one volume, two"
-        f" for a multiply-add. {_memory_words(networks)}",
+        f" without a miss and sustains {document['setting']['fps']:g} frames/s. *Others*: CPU cores that other programs"
+        " used meanwhile, on average and in the worst second, with a ! where they may have disturbed it. GFLOP:"
+        f" convolutions on one volume, two for a multiply-add. {_memory_words(networks)}",
         "",
         *_cost_table(networks),
         "",
@@ -39,6 +42,7 @@ def to_markdown(document: Entry, *, picture: str) -> str:
         "",
         *_given_table(networks),
         *_same_words(networks),
+        *_undecided_lines(networks),
     ]
     if missing := [entry for entry in entries(document) if entry["state"] != "finished"]:
         lines += ["", "## Not in the tables", ""]
@@ -55,6 +59,8 @@ def _facts(document: Entry) -> list[str]:
     clock = "of wall-clock time" if setting["clock"] == "wall" else "of CPU time per thread"
     lut = setting["lut"]
     prices = "no LUT" if lut is None else f"LUT {lut}{'' if setting['lut_of_here'] else ', of another device'}"
+    if setting["lut_busy"]:
+        prices += f", {BUSY}: it was taken with --allow-busy"
     return [
         f"- Ours: {setting['device']}; space {setting['space'].split()[0]}; {prices}; budget {setting['budget_ms']:g}"
         f" ms; {setting['frames']} frames timed.",
@@ -75,6 +81,16 @@ def _same_words(networks: Sequence[Entry]) -> list[str]:
     return ["", *(f"{title} is the same network as {first}." for title, first in same)] if same else []
 
 
+def _undecided_lines(networks: Sequence[Entry]) -> list[str]:
+    """Of networks that a relaxed search decoded from choices near a coin toss."""
+    lines = []
+    for entry in networks:
+        search = entry["ours"]["search"] or {}
+        if (words := undecided_words(search.get("entropy") or {})) is not None:
+            lines += ["", f"{entry['title']}: {words}"]
+    return lines
+
+
 def _dice_table(networks: Sequence[Entry]) -> list[str]:
     names = [name.upper() if name != "mean" else name for name in SCORES]
     header = ["network", *(f"ours: {name}" for name in names), *(f"paper: {name}" for name in names)]
@@ -90,7 +106,7 @@ def _spread(dice: Entry | None, name: str) -> str:
 
 
 def _cost_table(networks: Sequence[Entry]) -> list[str]:
-    header = ["network", "ours: p50 ms", "p99 ms", "frames/s", "in time", "M parameters", "GFLOP", "MiB"]
+    header = ["network", "ours: p50 ms", "p99 ms", "frames/s", "in time", "others", "M parameters", "GFLOP", "MiB"]
     header += ["paper: ms", "paper: frames/s"]
     rows = []
     for entry in networks:
@@ -103,6 +119,7 @@ def _cost_table(networks: Sequence[Entry]) -> list[str]:
                 number(latency, lambda found: f"{found['p99_ms']:.2f}"),
                 number(latency, lambda found: f"{found['throughput_fps']:.1f}"),
                 number(latency, lambda found: "yes" if found["in_time"] else "no"),
+                number(None if latency is None else latency["others"], others_figures),
                 number(ours["parameters"], lambda found: f"{found / 1e6:.2f}"),
                 number(ours["flops"], lambda found: f"{found / 1e9:.1f}"),
                 number(memory, lambda found: f"{found['engine_mib']:.0f}"),
@@ -111,6 +128,12 @@ def _cost_table(networks: Sequence[Entry]) -> list[str]:
             ]
         )
     return table(header, rows)
+
+
+def others_figures(others: Entry) -> str:
+    """CPU cores that other programs used, with a mark where that may have disturbed the measurement."""
+    mark = " !" if others["disturbing"] else ""
+    return f"{others['cpu_cores']:.1f}, {others['worst_cpu_cores']:.1f}{mark}"
 
 
 def _memory_words(networks: Sequence[Entry]) -> str:

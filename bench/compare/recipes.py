@@ -14,6 +14,7 @@ from search.genetic import require_genes
 from search.halving import HalvingSettings
 from search.longest import require_paths
 from search.methods import METHODS, Decoder, Proposer, reads_paths
+from search.mixed_cell import require_ops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +89,12 @@ class Searched:
         return name if self.budgets == 1 else f"{name}-best-of-{self.budgets}"
 
     def require_fit(self, space: Space) -> None:
-        """Refuse a space without so many paths.
+        """Refuse a space without so many paths, or with an op that the supernet does not compute.
 
         Raises:
-            BadInputError: naming both numbers.
+            BadInputError: naming both numbers, or the op.
         """
+        require_ops(space)
         require_paths(space, self.paths)
         if self.chosen_decoder == "genetic":
             require_genes(self.paths)

@@ -197,7 +197,15 @@ def _measure(job: Job, show: Show) -> None:
     bundle, pipeline = _open(job)
     here, source = setting.fingerprint(), synthetic_frames()
     reference = find_reference(bundle, None, here, allow_foreign=False)
-    plan = Plan(mode="burst", frames=terms.frames, budget_ms=terms.budget_ms, fps=terms.fps, idle_s=0.0, warmup=_WARMUP)
+    plan = Plan(
+        mode="burst",
+        frames=terms.frames,
+        budget_ms=terms.budget_ms,
+        fps=terms.fps,
+        idle_s=0.0,
+        warmup=_WARMUP,
+        threads=setting.threads,
+    )
     with pipeline:
         measurement = measure(
             pipeline,

@@ -15,7 +15,7 @@ def comparison_table(document: Mapping[str, Any]) -> Table:
     """A row per network: Dice, latency and throughput of ours, then the paper's own."""
     table = Table(title=f"{document['source']}, and ours", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("network", no_wrap=True)
-    for name in ("Dice", "p50 ms", "p99 ms", "fps", "in time", "paper:\nDice", "paper:\nms", "paper:\nfps"):
+    for name in ("Dice", "p50 ms", "p99 ms", "fps", "in time\n(others)", "paper:\nDice", "paper:\nms", "paper:\nfps"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in document["networks"]:
         ours, paper = entry["ours"], entry["paper"]
@@ -31,12 +31,14 @@ def comparison_table(document: Mapping[str, Any]) -> Table:
             number(paper, lambda found: f"{found['latency_ms']:g}"),
             number(paper, lambda found: f"{found['throughput_fps']:g}"),
         )
-    table.caption = f"the paper's: {document['paper_conditions']}"
+    table.caption = f"others: CPU cores that other programs used meanwhile; the paper's: {document['paper_conditions']}"
     return table
 
 
 def _verdict(entry: Mapping[str, Any]) -> str:
-    """Whether it is in time, or why that is not known."""
+    """Whether it is in time, with the cores that others used meanwhile, or why that is not known."""
     if entry["state"] == "finished":
-        return "yes" if entry["ours"]["latency"]["in_time"] else "no"
+        latency = entry["ours"]["latency"]
+        others = latency["others"]
+        return ("yes" if latency["in_time"] else "no") + ("" if others is None else f" ({others['cpu_cores']:.1f})")
     return "open" if entry["state"] == "unfinished" else str(entry["state"])

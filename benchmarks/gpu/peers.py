@@ -28,7 +28,7 @@ from cinert.environment import default_threads
 from cinert.errors import CineRTError
 from cinert.files import write_json
 from cinert.onnx import network_model
-from cinert.quiet import MachineWatch
+from cinert.quiet import BUSY, MachineWatch
 from cinert.sampling import random_arch
 from cinert.spaces import load_space
 from cinert.timing import Clock, Protocol, anchor_floor, measure_interleaved, summarise
@@ -178,8 +178,9 @@ def main() -> None:
         rows.append({"seed": seed, "architecture": arch.digest, "peers": found})
         for name, figures in found.items():
             told = f"{figures['p50_ms']:9.3f} ms" if "p50_ms" in figures else f"not run: {figures['reason']}"
-            print(f"{seed}  {name:36s} {told}")
-    write_json(words.output, {"space": words.space, "device": words.device, "networks": rows})
+            print(f"{seed}  {name:36s} {told}{f' {BUSY}' if words.allow_busy else ''}")
+    told = {"space": words.space, "device": words.device, "busy": words.allow_busy, "networks": rows}
+    write_json(words.output, told)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import click
 
 from cinert.cli import command, console, progress_bar, seed_option
 from cinert.data.phantom import MAX_PATIENTS, write_phantom
+from cinert.files import check_writable
 
 
 @command(
@@ -28,6 +29,7 @@ def make_phantom(out: Path, patients: int, seed: int) -> None:
     Each patient has a 4D cine, and ED and ES frames with labels. Volumes and ejection fractions follow ACDC's range.
     OUT is replaced if it holds an earlier phantom, and left alone if it holds anything else.
     """
+    check_writable(out)
     with progress_bar() as bar:
         task = bar.add_task("making patients", total=patients)
         write_phantom(

@@ -41,7 +41,7 @@ def open_device(index: int = 0, implementation: str | None = None) -> Device:
     if not names:
         raise BackendUnavailableError(
             "the GPU cannot be used: neither pycuda nor cuda-core is installed.",
-            hint="pip install 'cinert[trt]' brings cuda-core, 'cinert[pycuda]' pycuda.",
+            hint="pip install cuda-core cuda-bindings; pip install pycuda takes a C++ compiler and CUDA headers.",
         )
     module, attribute = _IMPLEMENTATIONS[names[0]].split(":")
     try:

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from cinert.architecture import InputGrid
-from cinert.cli import reserve
+from cinert.cli import claim_run, reserve
 from cinert.errors import BadInputError
 from cinert.ushape.space import UShapeSpace
 from search.cli_options import bar_of, read_patients_of, say_what_was_clipped
@@ -104,7 +104,8 @@ def search_ushapes(space: UShapeSpace, lut: Lut, *, device: torch.device, proces
         **{field: value for field, value in named.items() if value is not None},
     )
     reserve(str(device), "compute", wait=told["wait"])
-    say(f"Searching space {space.name} by {USHAPE_METHOD} for {lut.device_name} (LUT {lut.id}), computing on {device}.")
+    claim_run(told["output"])
+    say(f"Searching space {space.name} by {USHAPE_METHOD} for {lut.title} (LUT {lut.id}), computing on {device}.")
     with bar_of(ALONE) as bar:
         folds = {
             number: read_patients_of(bar, told["data"], grid_of(space, number), ALONE).fold(told["fold"])

@@ -184,7 +184,7 @@ class OneShotSearch:
             network, self.weights.of(arch), (images.contiguous(memory_format=_CHANNELS_LAST),)
         )
         loss: Tensor = self._loss(logits, labels[:, None])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights.parameters(), 12.0)
         self.optimizer.step()
         self.average.update(self.weights)

@@ -167,9 +167,7 @@ def run_oneshot(
         provenance=_provenance(best, len(scored_all), data, settings, budget_ms),
     )
     _save_inherited(folder / INHERITED, search, arch, data, identity)
-    title = (
-        f"{space.name}: {(arch.estimate or {})['ms']:.1f} ms estimated on {lut.device_name}, budget {budget_ms:g} ms"
-    )
+    title = f"{space.name}: {(arch.estimate or {})['ms']:.1f} ms estimated on {lut.title}, budget {budget_ms:g} ms"
     draw_ushape(folder / PICTURE, arch, title=title)
     save_arch(folder / ARCH, arch)
     return OneShotResult(arch=arch, scored=scored_all, folder=folder, resumed_at=resumed_at)

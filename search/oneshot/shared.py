@@ -9,6 +9,8 @@ called with slices of the shared weights, so that what is trained is what will b
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +48,12 @@ class SharedWeights(nn.Module):
                 for place in range(space.positions(way, level)):
                     channels = _channels_in(space, way, level, place), space.largest.widths[level]
                     for name in space.blocks[level]:
-                        block = make_block(name, *channels)
+                        block: nn.Sequential = make_block(name, *channels)
                         key = _key(way, level, place, name)
                         if _begins_dense(name):
                             self.blocks[_key(way, level, place, _DENSE)] = make_block("conv", *channels)
                             # The layers behind it, which keep their numbers.
-                            block = block[len(_FIRST) :]
+                            block = cast("nn.Sequential", block[len(_FIRST) :])
                         self.blocks[key] = block
         self._names: dict[str, list[tuple[str, torch.Size]]] = {}
 
@@ -67,7 +69,7 @@ class SharedWeights(nn.Module):
         shared = dict(self.named_parameters())
         return {name: self._slice(shared, arch, name, shape) for name, shape in self._names[arch.digest]}
 
-    def _slice(self, shared: dict[str, Tensor], arch: UShapeArch, name: str, shape: torch.Size) -> Tensor:
+    def _slice(self, shared: Mapping[str, Tensor], arch: UShapeArch, name: str, shape: torch.Size) -> Tensor:
         found = _BLOCK.fullmatch(name)
         if found is None:
             return narrowed(shared[f"frame.{name.removeprefix('body.')}"], shape)

@@ -43,6 +43,8 @@ class Fake:
         if (image == 13).any():
             self.parent.broken = self.breaks
             raise ValueError("13")
+        if (image == 14).any():
+            raise BadInputError("the frame has 14 corners.")
         if out is not None:
             out[:] = image > 0
         times = {"localise_ms": 1.0, "preprocess_ms": 2.0, "engine_ms": 3.0, "inverse_ms": 4.0, "quality_ms": 0.0}
@@ -120,6 +122,15 @@ def test_a_frame_that_fails_is_answered_and_the_engine_tried() -> None:
     assert mask.all()
     # The frame that failed, noise to try the engine, the next frame.
     assert log[WARMUP_FRAMES + 1 :] == ["fork", "bind", "segment", "segment", "segment"]
+
+
+def test_what_is_wrong_with_a_frame_is_told_in_its_own_words() -> None:
+    served = Served(lambda: Fake([]))
+    served.ours.recv()
+    error, _ = served.segment(14)
+    served.end()
+
+    assert (type(error), error.message) == (BadInputError, "the frame has 14 corners.")
 
 
 def test_an_engine_that_fails_on_noise_too_ends_its_process() -> None:

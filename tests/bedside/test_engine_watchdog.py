@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bedside import watchdog
-from bedside.engine_process import EngineGoneError
+from bedside.engine_process import EngineGoneError, EngineLoadError
 from bedside.frames import Answer, Frame
 from bedside.pipeline_runner import PipelineRunners
 from bedside.watchdog import Watchdog
@@ -198,6 +198,35 @@ class TestBackOff:
                 dog.engine()
 
         assert len(started) == 4
+
+    @pytest.mark.parametrize(
+        ("error", "told", "logged"),
+        [
+            (
+                EngineLoadError("the engine cannot be loaded: KeyError: 'bias'."),
+                "cannot be loaded;",
+                "KeyError: 'bias'",
+            ),
+            (OSError(12, "Cannot allocate memory"), "cannot be started, Cannot allocate memory;", "Errno 12"),
+        ],
+    )
+    def test_clients_are_told_no_words_of_an_engine(self, monkeypatch, lines, error, told: str, logged: str) -> None:
+        monkeypatch.setattr(watchdog, "DELAYS_S", (0.0, 0.0))
+        started = []
+
+        def start() -> Dying:
+            started.append(Dying(ready=True))
+            if len(started) > 1:
+                raise error
+            return started[-1]
+
+        with Watchdog(start, hang_s=60, log=lines.append) as dog:
+            started[0].ended.set()
+            wait_for(lambda: any("given up" in line for line in lines))
+            with pytest.raises(EngineGoneError, match=f"^{told} it was given up after 2 tries"):
+                dog.engine()
+
+        assert any(logged in line for line in lines)
 
     def test_begins_anew_when_an_engine_lasted(self, monkeypatch, lines) -> None:
         monkeypatch.setattr(watchdog, "DELAYS_S", (0.0, 600.0))

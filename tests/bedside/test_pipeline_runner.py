@@ -126,6 +126,18 @@ def test_a_frame_that_cannot_be_segmented_is_answered_and_the_next_is_served(run
     assert runners.outages == ()
 
 
+def test_an_error_in_its_own_words_is_for_the_log_and_logged_once(ort_bundle: Path, stream) -> None:
+    lines = []
+    with open_runners(ort_bundle, log=lines.append) as runners:
+        runner = runners.open()
+        answers = [runner.submit(dataclasses.replace(stream[0], image=stream[0].image[:-1])) for _ in range(3)]
+
+    assert {answer.told for answer in answers} == {"the engine failed on this frame, the server's log says why"}
+    assert [answer.raised for answer in answers] == [True] * 3
+    (line,) = lines
+    assert line == f"engine: failed on a frame: {answers[0].reason}"
+
+
 def test_pixels_that_are_objects_are_refused(runners, stream) -> None:
     frame = stream[0]
     answer = runners.open().submit(dataclasses.replace(frame, image=frame.image.astype(object)))

@@ -114,7 +114,7 @@ def bundle(bundle_folder):
 def make_lut(made_up_lut, tmp_path, tiny_arch):
     """Write a LUT in which every part costs the same."""
 
-    def make(*, part_ms=1.0, relative_error_90=0.1, anchor_ms=None, **binding) -> Path:
+    def make(*, part_ms=1.0, relative_error_90=0.1, anchor_ms=None, protocol=None, **binding) -> Path:
         lut = made_up_lut(
             tiny_arch.space, lambda key: part_ms, constant_ms=0.0, overlap=1.0, relative_error_90=relative_error_90
         )
@@ -123,7 +123,7 @@ def make_lut(made_up_lut, tmp_path, tiny_arch):
         lut = dataclasses.replace(
             lut,
             fingerprint={**lut.fingerprint, **binding},
-            protocol={} if anchor_ms is None else {"anchor_ms": anchor_ms},
+            protocol={**({} if anchor_ms is None else {"anchor_ms": anchor_ms}), **(protocol or {})},
             rows=tuple(Row(key=price.key, timing=timing) for price in lut.prices.parts.values()),
         )
         save_lut(tmp_path / "lut.json", lut)

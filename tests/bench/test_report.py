@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from PIL import Image
 
@@ -102,7 +103,7 @@ def test_a_failed_verdict_is_shown_and_fails_nothing(run_folder, form):
     text = read(run_folder, form)
     headline = "verdicts failed: frame to mask within 0.001 ms (burst, 8 frames)"
     assert headline in text
-    assert headline in run(run_folder, "--format", form).output
+    assert headline in " ".join(run(run_folder, "--format", form).output.split())
     assert text.index("FAILED") < text.index("The network")
     assert text.count("FAILED") >= 2
     assert re.search(r"the engine gives PyTorch's logits\W+PASSED\W+relative difference", text)
@@ -207,6 +208,100 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, words, says):
     assert says in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_a_lut_that_was_taken_busy_is_called_so_in_text_and_captions(run_folder, form):
+    assert "BUSY" not in read(run_folder, form)
+    document = json.loads((run_folder / "lut.json").read_text())
+    document["protocol"]["tolerant"] = True
+    (run_folder / "lut.json").write_text(json.dumps(document))
+    text = read(run_folder, form)
+    part = text.split("What each part costs on the device")[-1]
+    assert "BUSY: taken with --allow-busy, beside whatever else used the machine." in part
+    assert "(BUSY machine (--allow-busy))" in part
+    assert "quiet machine" not in part
+
+
+def test_an_estimate_by_a_busy_lut_is_called_so(run_folder):
+    arch = run_folder / "arch.yaml"
+    document = yaml.safe_load(arch.read_text())
+    figures = dict.fromkeys(("ms", "low_ms", "high_ms", "p50_ms", "p99_ms", "throughput_fps"), 12.0)
+    document["estimate"] = {**figures, "lut": "0" * 16, "device": "Some CPU", "busy": True}
+    document["provenance"] = {**document["provenance"], "budget_ms": 50.0}
+    arch.write_text(yaml.safe_dump(document))
+    text = read(run_folder)
+    assert "12.00 ms of 50 ms, by a BUSY LUT" in text
+    assert "Some CPU. BUSY: taken with --allow-busy" in text
+    verify = run_folder / "verify.json"
+    document = json.loads(verify.read_text())
+    document["estimate"] = {**figures, "low_ms": 11.0, "high_ms": 13.0}
+    document["lut"] = {"origin": "lut", "id": "0" * 16, "device": "Some CPU", "differences": [], "busy": True}
+    verify.write_text(json.dumps(document))
+    assert "by a LUT that was taken BUSY" in read(run_folder)
+
+
+def test_the_rate_is_that_of_the_stream_that_is_named(run_folder):
+    assert "22 frames/s with two frames in flight" in read(run_folder)
+    document = json.loads((run_folder / "verify.json").read_text())
+    frames = document["frame_to_mask"]
+    for part in (document["measured"], frames):
+        part["mode"] = "paced"
+    frames["latency_ms"] = [1000.0 * number for number in range(8)]
+    # As a release before wrote it, which held two frames in flight against the rate.
+    del document["rate"]
+    document["fps_met"] = True
+    (run_folder / "verify.json").write_text(json.dumps(document))
+    text = read(run_folder, "md")
+    (row,) = [line for line in text.splitlines() if line.startswith("| 22 frames/s in the paced stream")]
+    assert "FAILED" in row
+    assert "1.09 of 22 frames/s in the paced stream, its last mask 7000 ms after the frame was due" in row
+
+
+def test_an_estimate_with_a_wide_interval_is_not_judged_whatever_a_release_before_said(run_folder):
+    document = json.loads((run_folder / "verify.json").read_text())
+    estimate = {"ms": 10.0, "low_ms": 2.9, "high_ms": 17.1, "p50_ms": 10.0, "p99_ms": 12.0, "throughput_fps": 90.0}
+    document |= {"estimate": estimate, "within_interval": True, "lut": {"id": "0" * 16, "device": "Some CPU"}}
+    (run_folder / "verify.json").write_text(json.dumps(document))
+    text = read(run_folder, "md")
+    (row,) = [line for line in text.splitlines() if line.startswith("| engine within the estimate's interval")]
+    assert "NOT JUDGED" in row
+    assert "± 71%, wider than the ± 25% up to which it is judged" in row
+
+
+def test_what_other_programs_used_stands_beside_every_verdict_on_latency(run_folder):
+    document = json.loads((run_folder / "verify.json").read_text())
+    others = {"cpu_cores": 0.4, "worst_cpu_cores": 0.4, "of_cores": 2, "disturbing": True}
+    for part in ("measured", "frame_to_mask", "rate"):
+        document[part]["others"] = others
+    told = {"budget_met": True, "misses": 0, "others": others, "frame_to_mask": document["frame_to_mask"]}
+    figures = dict.fromkeys(("ms", "low_ms", "high_ms", "p50_ms", "p99_ms", "throughput_fps"), 10.0)
+    document |= {"served": told, "co_load": told, "estimate": figures}
+    (run_folder / "verify.json").write_text(json.dumps(document))
+    rows = [line for line in read(run_folder, "md").splitlines() if line.endswith("| `verify.json` |")]
+    rows = rows or [line for line in read(run_folder, "md").splitlines() if line.endswith("| verify.json |")]
+    assert len(rows) == 5
+    assert all("other programs used 0.4 of 2 CPU cores" in row for row in rows)
+
+
+@pytest.mark.parametrize(("alpha", "told"), [(0.95, True), (0.9, False)])
+def test_a_search_that_did_not_decide_is_told(run_folder, monkeypatch, alpha, told):
+    arch = run_folder / "arch.yaml"
+    document = yaml.safe_load(arch.read_text())
+    document["provenance"] = {**document["provenance"], "entropy": {"alpha": alpha, "beta": 0.3}}
+    arch.write_text(yaml.safe_dump(document))
+    identity = {"epochs": 4, "seed": 0, "fold": 0, "data": "0" * 16}
+    lut = {"id": "0" * 16, "device": "Some CPU", "file": "lut.json"}
+    config = {"weight_patients": ["a"], "arch_patients": ["b"], "identity": identity, "lut": lut, "budget_ms": 50}
+    (run_folder / "config.json").write_text(json.dumps({**config, "space": document["space"]}))
+    curves = {"weight_loss": [(1, 2.0), (2, 1.0)], "alpha_entropy": [(2, 0.99)]}
+    monkeypatch.setattr("search.run_log.read_scalars", lambda *_: curves)
+    words = "The search did not decide: the entropy of its choices is alpha 0.95 at its end"
+    assert (words in read(run_folder)) == told
+    # Where the architecture's file, of a release before, does not say it, the curves do.
+    del document["provenance"]["entropy"]
+    arch.write_text(yaml.safe_dump(document))
+    assert "the entropy of its choices is alpha 0.99 at its end" in read(run_folder)
 
 
 def test_training_is_told(run_folder):

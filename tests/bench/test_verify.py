@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ ESTIMATE = {"ms": 10.0, "low_ms": 9.0, "high_ms": 11.0, "throughput_fps": 100.0}
 
 
 def plan(mode="burst"):
-    return Plan(mode=mode, frames=500, budget_ms=50.0, fps=22.0, idle_s=2.0, warmup=0)
+    return Plan(mode=mode, frames=500, budget_ms=50.0, fps=22.0, idle_s=2.0, warmup=0, threads=2)
 
 
 def measurement(engine_ms=10.0, frame_ms=20.0, *, late=0, fps=60.0, mode="burst", in_mode_ms=None):
@@ -77,6 +79,50 @@ def test_a_low_rate_is_told_but_fails_nothing():
     verdict = judge(measurement(fps=20.0), plan(), ESTIMATE)
     assert not verdict.fps_met
     assert verdict.failures == []
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "met"),
+    [(20.0, True), (45.0, True), (90.0, True), (91.0, False), (20_000.0, False)],
+)
+def test_the_rate_of_a_paced_stream_is_judged_in_that_stream(last_ms, met):
+    """At 22 frames/s one is due every 45.5 ms: more than one that waits at the end has been left behind."""
+    paced = measurement(mode="paced", fps=60.0)
+    # Falling behind steadily; two frames in flight would keep up.
+    paced.frame_to_mask.latency_ms[:] = np.linspace(20.0, last_ms, 500).tolist()
+    assert judge(paced, plan("paced"), None).fps_met is met
+    assert judge(paced, plan("cold"), None).fps_met is True
+
+
+def test_an_interval_that_is_too_wide_is_not_judged_and_fails_nothing():
+    for share, within in ((0.25, False), (0.26, None), (0.71, None), (1.5, None)):
+        estimate = {**ESTIMATE, "low_ms": max(0.0, 10 - 10 * share), "high_ms": 10 + 10 * share}
+        for quiet in (10.0, 40.0):
+            verdict = judge(measurement(quiet), plan(), estimate)
+            assert verdict.within_interval is (within if quiet > 10 or within is None else True), share
+            assert verdict.failures == [] or (quiet > 10 and within is False)
+
+
+BUSY_MACHINE = {"cpu_cores": 1.04, "worst_cpu_cores": 1.96, "of_cores": 2, "disturbing": True}
+
+
+def test_a_budget_that_fails_on_a_loaded_machine_names_the_load():
+    loaded = dataclasses.replace(measurement(late=3), frame_others=BUSY_MACHINE)
+    (line,) = judge(loaded, plan(), ESTIMATE).failures
+    assert line.endswith(
+        "3 of 500 frames are late; other programs used 1.0 of 2 CPU cores, 2.0 in the worst second, so measure again on"
+        " the quiet machine"
+    )
+    quiet = dataclasses.replace(measurement(late=3), frame_others={**BUSY_MACHINE, "disturbing": False})
+    for each in (quiet, measurement(late=3)):
+        assert judge(each, plan(), ESTIMATE).failures[0].endswith("3 of 500 frames are late")
+
+
+def test_an_estimate_that_is_missed_on_a_loaded_machine_names_the_load_too():
+    loaded = dataclasses.replace(measurement(40.0), engine_others=BUSY_MACHINE)
+    (line,) = judge(loaded, plan(), ESTIMATE).failures
+    assert "outside the estimate's interval" in line
+    assert "other programs used 1.0 of 2 CPU cores" in line
 
 
 def test_the_estimate_is_held_against_the_quiet_machine():
@@ -180,7 +226,7 @@ def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
 
         return advance
 
-    short = Plan(mode="burst", frames=3, budget_ms=50.0, fps=22.0, idle_s=0.0, warmup=3)
+    short = Plan(mode="burst", frames=3, budget_ms=50.0, fps=22.0, idle_s=0.0, warmup=3, threads=1)
     measured = measure(FramePipeline(CountingRunner(), spec), source, short, clock=WallClock(), progress=progress)
     assert measured.stages_p99_ms == measured.stages_p50_ms
     assert measured.stages_p50_ms == {"localise": 0.5, "preprocess": 1.0, "engine": 2.0, "inverse": 3.0, "quality": 0.0}
@@ -190,7 +236,7 @@ def test_warm_up_counts_nowhere_and_the_second_lane_is_closed(monkeypatch):
     # Every bar reaches its end.
     assert len(stages) == 4
     assert all(done == total for done, total in stages.values())
-    paced = Plan(mode="paced", frames=2, budget_ms=50.0, fps=500.0, idle_s=0.0, warmup=0)
+    paced = Plan(mode="paced", frames=2, budget_ms=50.0, fps=500.0, idle_s=0.0, warmup=0, threads=1)
     measured = measure(FramePipeline(CountingRunner(), spec), source, paced, clock=WallClock(), progress=progress)
     assert (measured.engine.mode, measured.engine_burst.mode) == ("paced", "burst")
     assert len(measured.engine_burst.latency_ms) > len(measured.engine.latency_ms)

@@ -6,7 +6,7 @@ from cinert.backends import get_backend
 from cinert.environment import binding_differences, fingerprint
 from cinert.gpu_state import _open, gpu_state, throttle_reasons
 
-pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed (pip install 'cinert[trt]')")
+pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed (pip install nvidia-ml-py)")
 
 
 @pytest.fixture

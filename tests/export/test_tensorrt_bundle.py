@@ -33,7 +33,7 @@ def assert_refused(result, code, *words):
 
 @pytest.fixture(autouse=True)
 def needs_rtx():
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install 'cinert[rtx]')")
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install tensorrt-rtx)")
 
 
 @pytest.fixture

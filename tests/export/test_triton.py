@@ -26,7 +26,7 @@ def run(*arguments: object) -> Result:
 
 def parse(text: str):
     module = pytest.importorskip(
-        "tritonclient.grpc.model_config_pb2", reason="tritonclient is not installed (pip install 'cinert[dev]')"
+        "tritonclient.grpc.model_config_pb2", reason="tritonclient is not installed (make install)"
     )
     return text_format.Parse(text, module.ModelConfig()), module
 

@@ -123,4 +123,31 @@ def test_what_was_begun_on_a_busy_machine_is_not_gone_on_with_as_if_it_had_been_
     assert run("--allow-busy", quiet_windows=0).exit_code != 0
     result = run(quiet_windows=10**6)
     assert result.exit_code == 2
-    assert "was begun with other settings: protocol" in result.stderr
+    assert "was begun with other settings: protocol.tolerant True there, False now. Hint: " in result.stderr
+    assert "{" not in result.stderr
+
+
+def test_allow_busy_after_a_run_that_was_refused_begins_afresh_as_that_run_advised(run, tmp_path):
+    folder = tmp_path / "run"
+    refused = run(quiet_windows=0)
+    assert refused.exit_code == 3
+    assert "--allow-busy measures anyway" in refused.stderr
+    before = visits(folder)
+    result = run("--allow-busy", quiet_windows=0)
+    assert result.exit_code == 0, result.output
+    assert "was begun without --allow-busy; with it the measurement begins afresh" in result.stderr
+    # Three passes at most, and none of the samples of before.
+    lut = load_lut(folder / "lut.json")
+    assert lut.protocol["tolerant"] is True
+    assert max(len(row) for row in before.values()) > 3
+    assert all(row.timing["n"] <= 3 for row in lut.rows)
+
+
+def test_allow_busy_after_another_measurement_is_refused_by_what_differs(run, content, tmp_path):
+    assert run(quiet_windows=0).exit_code == 3
+    before = content(tmp_path / "run")
+    result = run("--allow-busy", "--seed", 3, quiet_windows=0)
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert "was begun with other settings: seed 0 there, 3 now. Hint: " in line
+    assert content(tmp_path / "run") == before

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from optuna.trial import TrialState
 
 from cinert.arch import load_arch, save_arch
+from cinert.claim import Claim
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
 from search import sweep_run, sweep_trial
-from search.claim import Claim
 from search.draw_sweep import LOOKS
 from search.methods import METHODS, TRAINED
 from search.sweep import Plan, SweepSettings, suggest_plan
@@ -56,7 +56,12 @@ def quick(monkeypatch, tmp_path, tiny, lut, fold):
                 raise error("out of memory\nhere")
             archive = tiny_arch(tiny, number)
             archive(folder)
-            return TrialResult(dice=0.5 + plan.budget_ms / 100, ms=plan.budget_ms - 1, budget_met=number != 2)
+            return TrialResult(
+                dice=0.5 + plan.budget_ms / 100,
+                ms=plan.budget_ms - 1,
+                budget_met=number != 2,
+                undecided=("alpha", "beta") if number == 4 else (),
+            )
 
         monkeypatch.setattr(sweep_run, "run_trial", trial)
         record = run_sweep(
@@ -91,6 +96,7 @@ def test_one_failed_trial_loses_nothing(quick, repository):
     assert tried == [0, 1, 2, 3, 4, 5]
     assert states(record) == ["complete", "failed", "complete", "failed", "complete", "complete"]
     assert record["trials"][1]["reason"] == "RuntimeError: out of memory here"
+    assert [trial.get("undecided") for trial in record["trials"]] == [None] * 4 + [["alpha", "beta"], None]
     assert {"method", "paths", "budget_ms", "seed"} <= record["trials"][1].keys()
 
 
@@ -275,6 +281,8 @@ def test_the_command_searches_trains_and_reports(tmp_path, lut_path, patients):
         (["--budget-ms", "0.1:20"], "no network of tiny stays within 0.1 ms"),
         (["--storage", "nonsense://x"], "cannot use the storage nonsense://x"),
         (["-o", "/proc/nowhere"], "cannot write /proc/nowhere"),
+        (["--data", "nowhere"], "there is no data folder nowhere"),
+        (["--data", "nowhere", "--storage", "sqlite:///trials.db"], "there is no data folder nowhere"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_path, patients, arguments, message):
@@ -282,7 +290,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_pat
     result = invoke(*sweep_words(lut_path, patients), *arguments)
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.iterdir())
 
 
 def test_candidates_of_a_sweep_are_trained_in_its_batches(tmp_path, monkeypatch, tiny, lut, fold):

@@ -89,6 +89,9 @@ class _TensorRtFamily(Backend):
         files: dict[str, bytes] = {}
         targets = self._targets(device)
         for target in targets:
+            # All of them first: a build takes minutes.
+            check_supported(self.flavour, target, precision)
+        for target in targets:
             plan = self._build(typed.data, model.name, precision, target)
             audit_network(plan.layers, precision, declared)
             files[plan_suffix(target)] = plan.data
@@ -126,7 +129,6 @@ class _TensorRtFamily(Backend):
         return (gpu_facts(_index(device)).compute_capability,)
 
     def _build(self, onnx: bytes, name: str, precision: Precision, target: str) -> Plan:
-        check_supported(target, precision)
         by_name = bool(known_capabilities(load(self.flavour)))
         if self.capabilities and not by_name:
             # Refuses, saying that this library builds for its own GPU alone.

@@ -8,14 +8,17 @@ from typing import Any
 
 from cinert.backends.base import Precision
 from cinert.backends.tensorrt.collection import no_collection
-from cinert.backends.tensorrt.flavour import Flavour, known_capabilities, load
+from cinert.backends.tensorrt.flavour import RTX, Flavour, known_capabilities, load
 from cinert.errors import BadInputError
 
 _NODE = re.compile(r"\[ONNX Layer: (?P<node>[^\]]+)\]")
 _OPERATION = re.compile(r"operation '(?P<node>[^']+)'|node (?P<other>[^\s.]+)\.")
 _MEMORY = re.compile(r"workspace|out of memory|memory pool|insufficient memory", re.IGNORECASE)
-# Since compute capability 8.0, which is where these two arrived.
+_AMPERE = 8.0
+"""Compute capability at which the next two arrived."""
 _NEEDS_AMPERE = {"tf32", "bf16"}
+_HALF_ALONE = "--precision fp16: below compute capability 8.0 TensorRT-RTX has 3D convolutions in no other."
+"""In fp32 it has none there (1.7.1), and int8 leaves some of a network in fp32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +98,7 @@ def build_plan(
     layers = _layers(network)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _build_error(flavour, name, capability, log)
+        raise _build_error(flavour, name, capability, precision, log)
     timings = bytes(config.get_timing_cache().serialize()) if keeps_timings else None
     return Plan(bytes(plan), layers, timings)
 
@@ -129,20 +132,21 @@ def _capability(flavour: Flavour, trt: Any, capability: str, precision: Precisio
         raise BadInputError(
             f"compute capability {capability!r} is unknown to {flavour.title}.", hint=f"it knows {', '.join(known)}."
         )
-    check_supported(capability, precision)
+    check_supported(flavour, capability, precision)
     return getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
 
 
-def check_supported(capability: str, precision: Precision) -> None:
+def check_supported(flavour: Flavour, capability: str, precision: Precision) -> None:
     """Refuse a precision that a GPU does not have.
 
     Raises:
         BadInputError: naming both.
     """
-    if precision in _NEEDS_AMPERE and float(capability) < 8.0:
+    if precision in _NEEDS_AMPERE and float(capability) < _AMPERE:
         raise BadInputError(
-            f"precision {precision} is not supported by a GPU of compute capability {capability}, 8.0 is the first.",
-            hint="fp32 or fp16.",
+            f"precision {precision} is not supported by a GPU of compute capability {capability}, {_AMPERE} is the"
+            " first.",
+            hint=_HALF_ALONE if flavour is RTX else "fp32 or fp16.",
         )
 
 
@@ -180,12 +184,16 @@ def _parser_error(parser: Any) -> str:
     return f"op {error.node_operator()} (ONNX node {error.node_name() or error.node()}): {reason}."
 
 
-def _build_error(flavour: Flavour, name: str, capability: str | None, log: Any) -> BadInputError:
+def _build_error(flavour: Flavour, name: str, capability: str | None, precision: Precision, log: Any) -> BadInputError:
     reason = log.errors[0] if log.errors else "it does not say why"
     where = "" if capability is None else f" for compute capability {capability}"
     node = next(filter(None, map(_OPERATION.search, log.errors)), None)
     at = f" (layer {node['node'] or node['other']})" if node else ""
-    hint = "raise --workspace-mib." if any(_MEMORY.search(text) for text in log.errors) else _REFUSED
+    hint = _REFUSED
+    if any(_MEMORY.search(text) for text in log.errors):
+        hint = "raise --workspace-mib."
+    elif flavour is RTX and precision != "fp16" and capability is not None and float(capability) < _AMPERE:
+        hint = _HALF_ALONE
     return BadInputError(f"{flavour.title} cannot build {name}{where}{at}: {reason.strip()}", hint=hint)
 
 

@@ -19,7 +19,8 @@ class Flavour:
     module: str
     title: str
     oldest: tuple[int, int]
-    extra: str
+    packages: str
+    """What pip is asked for: the packages of the extra in setup.cfg, because CineRT itself is on no index."""
     index_note: str
     """Where the package comes from, for people whose installation failed."""
     builds_without_gpu: bool
@@ -32,7 +33,7 @@ TENSORRT = Flavour(
     module="tensorrt",
     title="TensorRT",
     oldest=(10, 12),
-    extra="trt",
+    packages="tensorrt cuda-core cuda-bindings nvidia-ml-py",
     index_note="its libraries come from NVIDIA's own index (pypi.nvidia.com), which has to be reached",
     builds_without_gpu=False,
     compiles_on_load=False,
@@ -42,7 +43,7 @@ RTX = Flavour(
     module="tensorrt_rtx",
     title="TensorRT-RTX",
     oldest=(1, 2),
-    extra="rtx",
+    packages="tensorrt-rtx cuda-core cuda-bindings nvidia-ml-py",
     index_note="its wheels are on PyPI",
     builds_without_gpu=True,
     compiles_on_load=True,
@@ -62,7 +63,7 @@ def load(flavour: Flavour) -> Any:
     """
     if not is_installed(flavour):
         raise BackendUnavailableError(
-            f"the package {flavour.module.replace('_', '-')} is not installed (pip install 'cinert[{flavour.extra}]';"
+            f"the package {flavour.module.replace('_', '-')} is not installed (pip install {flavour.packages};"
             f" {flavour.index_note})"
         )
     try:
@@ -70,8 +71,8 @@ def load(flavour: Flavour) -> Any:
     except ModuleNotFoundError as error:
         # What is left where the package itself came from PyPI, and its libraries did not come.
         raise BackendUnavailableError(
-            f"{flavour.title} is half installed ({error}; {flavour.index_note}; then install"
-            f" 'cinert[{flavour.extra}]' again)"
+            f"{flavour.title} is half installed ({error}; {flavour.index_note}; then pip install --force-reinstall"
+            f" {flavour.module.replace('_', '-')})"
         ) from error
     # A TensorRT whose libraries do not load raises ImportError, OSError, or what its own loader thinks of.
     except Exception as error:

@@ -105,6 +105,9 @@ def test_directions_in_the_attributes_win() -> None:
         (lambda images: setattr(images[1], "field_of_view", (1, 1, 1)), "another direction or field of view"),
         (lambda images: setattr(images[1], "position", (9, 0, images[1].position[2])), "shifted"),
         (lambda images: setattr(images[0], "field_of_view", (1e9, 18, 7)), "voxels of"),
+        (lambda images: [setattr(each, "field_of_view", (0.016, 0.018, 0.007)) for each in images], "0.002 x 0.003"),
+        (lambda images: [setattr(each, "field_of_view", (720, 18, 7)) for each in images], "a grid of 720 x 18 x 7 mm"),
+        (lambda images: [setattr(each, "position", (0, 0, 200 * each.slice)) for each in images], "3 x 200 mm"),
     ],
 )
 def test_what_is_no_stack_is_said(spoil, reason: str) -> None:
@@ -113,3 +116,8 @@ def test_what_is_no_stack_is_said(spoil, reason: str) -> None:
 
     with pytest.raises(GeometryError, match=reason):
         sorted_stack(images)
+
+
+def test_a_stack_of_2_m_is_said() -> None:
+    with pytest.raises(GeometryError, match="a grid of 16 x 18 x 2000 mm"):
+        sorted_stack(stack(Geometry((8, 6, 40), np.diag([-2.0, -3.0, 50.0, 1.0]))))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from rich.console import Console
 
 from bench.compare.document import comparison_document, pareto_front
 from bench.compare.markdown import to_markdown
@@ -12,7 +13,6 @@ from bench.compare.stages import Job
 from bench.compare.suites import NETWORKS, SUITES, random_networks
 from bench.compare.tables import comparison_table
 from cinert.arch import save_arch
-from cinert.cli import Console
 from cinert.files import write_json
 from cinert.sampling import random_arch
 from cinert.sizes import network_sizes
@@ -81,7 +81,13 @@ def test_the_document_by_hand(document, coarse):
     assert (unet["ours"]["parameters"], unet["ours"]["flops"]) == (sizes.parameters, sizes.flops)
     zeng = entry_of(document, "zeng2020-n2")
     assert zeng["ours"]["dice"]["mean"]["std"] == 0.0
-    assert zeng["ours"]["search"] == {"name": "zeng2020-n2", "epochs": 31, "minutes": 10.0, "cpu_minutes": 19.0}
+    assert zeng["ours"]["search"] == {
+        "name": "zeng2020-n2",
+        "epochs": 31,
+        "minutes": 10.0,
+        "cpu_minutes": 19.0,
+        "entropy": None,
+    }
     assert entry_of(document, "unet2d-d3-16")["reason"] == "weights: the training diverged."
     assert entry_of(document, "unet2d-d3-16")["state"] == "failed"
     assert entry_of(document, "unet3d-d4-32")["state"] == "not run"
@@ -110,7 +116,7 @@ def test_the_page_by_hand(document):
         " | 0.805 ± 0.059 | 0.790 ± 0.034 | 0.886 ± 0.029 | 0.827 ± 0.033 |"
     )
     assert dice in page
-    assert "| Zeng 2020 (n=2) | 40.00 | 60.00 | 20.0 | no | - | - | 12 | 45 | 22.2 |" in page
+    assert "| Zeng 2020 (n=2) | 40.00 | 60.00 | 20.0 | no | 0.1, 1.3 ! | - | - | 12 | 45 | 22.2 |" in page
     how = "`nas-search --method zeng2020 --decoder longest --paths 2`"
     assert f"| Zeng 2020 (n=2) | {how} | 31 | 10.0 | 19.0 | 7 | 20.0 | 39.5 |" in page
     assert "| U-net 2D (D3, IF=16) | - | - | - | - | 0.564 ± 0.071 |" in page
@@ -155,6 +161,39 @@ def test_nothing_measured_needs_no_picture(make_setting):
 def test_a_lut_of_elsewhere_is_named(make_document):
     assert "of another device" in to_markdown(make_document(lut_is_of_here=False), picture="p.png")
     assert "no LUT" in to_markdown(make_document(lut=None, lut_is_of_here=False), picture="p.png")
+
+
+def test_a_busy_lut_is_named(make_document, lut):
+    busy = dataclasses.replace(lut, protocol={"tolerant": True})
+    assert "BUSY: it was taken with --allow-busy" in to_markdown(make_document(lut=busy), picture="p.png")
+    assert "BUSY" not in to_markdown(make_document(), picture="p.png")
+
+
+def test_what_others_used_stands_beside_whether_it_is_in_time(document, capsys):
+    assert entry_of(document, "zeng2020-n2")["ours"]["latency"]["others"]["worst_cpu_cores"] == 1.3
+    Console(width=80).print(comparison_table(document))
+    assert "no (0.1)" in capsys.readouterr().out
+    # Measured by a release that did not look.
+    entry_of(document, "zeng2020-n2")["ours"]["latency"]["others"] = None
+    assert "| 20.0 | no | - |" in to_markdown(document, picture="p.png")
+
+
+def test_a_search_that_did_not_decide_is_told(make_setting, write_results):
+    setting = make_setting()
+    job = Job(name="zeng2020-n2", recipe=NETWORKS["zeng2020-n2"], setting=setting)
+    write_results(job.folder, [("a", (0.9, 0.9, 0.9))], p50_ms=40.0, throughput_fps=20)
+    search = setting.folder / "searches" / "zeng2020-n2"
+    search.mkdir(parents=True)
+    write_json(search / "spent.json", {"seconds": 600.0, "cpu_seconds": 1140.0})
+    write_json(search / "plan.json", {"epochs": 31})
+    for beta, told in ((0.97, True), (0.5, False)):
+        entropy = {"alpha": 0.42, "beta": beta}
+        arch = dataclasses.replace(random_arch(setting.space, 1, paths=1), provenance={"entropy": entropy})
+        save_arch(job.folder / "arch.yaml", arch)
+        document = comparison_document(SUITE, setting, {job.name: job}, {}, ())
+        assert entry_of(document, job.name)["ours"]["search"]["entropy"] == entropy
+        page = to_markdown(document, picture="p.png")
+        assert ("Zeng 2020 (n=2): the search did not decide: the entropy of its choices is beta 0.97" in page) == told
 
 
 def test_the_picture_is_drawn_with_and_without_random_networks(make_document, tmp_path):

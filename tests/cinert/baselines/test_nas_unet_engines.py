@@ -38,7 +38,7 @@ def test_every_back_end_agrees_with_pytorch(arch, name):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorrt_rtx_builds_it(arch, precision, record_property):
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install 'cinert[rtx]')")
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install tensorrt-rtx)")
     backend = TensorRtRtxBackend(capabilities=("8.6",))
     plan = backend.compile(network_model(arch), precision=precision, threads=1).files["sm86.plan"]
     assert plan.startswith(b"vtrt")

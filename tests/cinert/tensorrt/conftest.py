@@ -234,7 +234,7 @@ def gpu_of(monkeypatch):
 @pytest.fixture
 def rtx():
     """The real TensorRT-RTX back end, which builds without a GPU."""
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install 'cinert[rtx]')")
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install tensorrt-rtx)")
     return lambda *capabilities, **options: TensorRtRtxBackend(capabilities=capabilities or ("8.6",), **options)
 
 

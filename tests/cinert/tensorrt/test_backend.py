@@ -179,7 +179,7 @@ class TestLoading:
 
 def test_no_driver_is_a_line_and_not_a_crash(run_python):
     """In a process of its own, because a lean run time ends it by a segmentation fault."""
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install 'cinert[rtx]')")
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install tensorrt-rtx)")
     program = """
 import cinert.device_memory.driver as driver
 driver.LIBRARY = "libcuda-that-is-not-there.so.1"

@@ -12,6 +12,7 @@ from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from cinert.spaces import load_space
 from cinert.typed import TypedOnnx
+from latency.noise_ranges import with_noise_ranges
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,24 @@ def test_what_parses_and_does_not_build_is_one_line(rtx, conv_model):
     ) as error:
         rtx("7.5").compile(conv_model, precision="fp32", threads=1)
     assert "\n" not in str(error.value)
+    assert "--precision fp16" in error.value.hint
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "int8"])
+def test_what_is_advised_below_compute_capability_8_builds(rtx, precision):
+    """A searched network; int8 keeps its first convolution in fp32."""
+    model = network_model(random_arch(load_space("demo"), 0))
+    with pytest.raises(BadInputError, match=r"compute capability 7\.5") as error:
+        rtx("7.5").compile(with_noise_ranges(model) if precision == "int8" else model, precision=precision, threads=1)
+    assert error.value.hint.startswith("--precision fp16: ")
+    assert "fp32" not in error.value.hint
+    assert list(rtx("7.5").compile(model, precision="fp16", threads=1).files) == ["sm75.plan"]
+
+
+def test_all_capabilities_are_looked_at_before_one_is_built_for(rtx, conv_model, monkeypatch):
+    monkeypatch.setattr("cinert.backends.tensorrt.backend.build_plan", lambda *_, **__: pytest.fail("built"))
+    with pytest.raises(BadInputError, match=r"compute capability 7\.5"):
+        rtx("8.6", "7.5").compile(conv_model, precision="bf16", threads=1)
 
 
 def test_mixed_types_are_refused(rtx, make_model):
