@@ -11,11 +11,7 @@ import click
 from rich.markup import escape
 
 from cinert.arch import SEARCHED_SCHEMAS, searched_from_dict
-<<<<<<< HEAD
-from cinert.cli import command, console
-=======
 from cinert.cli import command, print_verdict
->>>>>>> main
 from cinert.environment import binding_differences
 from cinert.errors import BadInputError
 from cinert.files import check_writable, read_json

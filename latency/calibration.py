@@ -126,11 +126,6 @@ class Calibration:
         )
 
 
-def group_of(kind: str) -> str:
-    """Group of a kind of part."""
-    return GROUPS[kind] if kind in GROUPS else USHAPE_GROUPS[kind]
-
-
 def group_ms(parts: Iterable[tuple[str, float]], constant_ms: float) -> dict[str, float]:
     """Sum milliseconds by group.
 

@@ -27,10 +27,7 @@ from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file
-<<<<<<< HEAD
-=======
 from cinert.quiet import busy_sentence
->>>>>>> main
 from cinert.spaces import PRESETS, AnySpace, load_any_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
@@ -179,12 +176,9 @@ def bench_ops(
         for job_backend, job_precision, _ in jobs
     ]
     reserve(device_of(backend, device), "measure", wait=wait)
-<<<<<<< HEAD
-=======
     # Two devices may be measured at one time, and their tables have one name where nothing else is said.
     for *_, path in jobs:
         claim_file(path)
->>>>>>> main
     number = networks or networks_by_default(space, chosen)
     for setup, (job_backend, _, path) in zip(setups, jobs, strict=True):
         job_backend.cuda_graph = cuda_graph
