@@ -16,7 +16,7 @@ from bedside.summary import write_summary
 from bedside.volumes import function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle
-from cinert.cli import FiniteRange, command, console, engine_options, progress_bar, series_option, share
+from cinert.cli import FiniteRange, command, console, engine_options, progress_bar, say_notes, series_option, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
 from cinert.device_lock import device_of
@@ -108,6 +108,7 @@ def segment_cine(
 
         archive = SegArchive(dicom_seg, cine_path, series)
     cine = open_cine(cine_path, series)
+    say_notes([*cine.notes, *(archive.notes if archive else ())])
     share(device_of(get_backend(bundle.backend), device))
     threads = threads or default_threads()
     with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as progress:

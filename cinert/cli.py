@@ -6,7 +6,7 @@ import contextlib
 import errno
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -106,6 +106,12 @@ def command(name: str, *, examples: str, service: bool = False) -> Callable[[Cal
 def _print_error(text: str) -> None:
     """One line in a log; in a terminal, which would divide words at its edge, wrapped between them."""
     errors.print(text, markup=False, soft_wrap=not errors.is_terminal)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Say on stderr what the user should know of an input that was read, a line each; none of it is an error."""
+    for note in notes:
+        _print_error(f"Note: {note}")
 
 
 def data_option() -> Decorator:

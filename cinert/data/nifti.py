@@ -84,12 +84,14 @@ class Cine(NamedTuple):
         geometry: of one phase.
         header: nibabel's, of the file; `write_mask` takes it, so that a mask keeps the cine's time step and codes.
         time_step_ms: time from one phase to the next; None where the file does not say.
+        notes: what the user should know of how it was read, a sentence each.
     """
 
     image: NDArray[np.float32]
     geometry: Geometry
     header: Any
     time_step_ms: float | None
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path, *, volume: int | None = None) -> tuple[NDArray[np.float32], Geometry]:
