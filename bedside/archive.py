@@ -21,10 +21,10 @@ from pydicom.uid import generate_uid
 from bedside.archive_source import add_patient_and_study, plain_images, repeatable
 from bedside.overlay_style import CLASS_COLOURS
 from cinert import __version__
-from cinert.data.dicom_files import READ_ERRORS, quiet_pydicom, read_header, reason_of
+from cinert.data.dicom_files import read_header
 from cinert.data.dicom_header import Header
 from cinert.data.dicom_series import read_stack
-from cinert.data.dicom_values import number_or_text, text_of
+from cinert.data.dicom_values import READ_ERRORS, number_or_text, quiet_pydicom, reason_of, value_of
 from cinert.data.nifti import CLASSES
 from cinert.errors import BadInputError
 from cinert.files import atomic_folder, check_writable
@@ -198,10 +198,15 @@ def _segmentation(
 
 
 def _read(header: Header) -> Dataset:
+    """A header whose `_NEEDED` are there, each with one value."""
     dataset = read_header(header.path)
-    if missing := [name for name in _NEEDED if not text_of(dataset, name)]:
-        raise BadInputError(
-            f"{header.path} has no {missing[0]}, which a DICOM SEG has to repeat.",
-            hint="export the series again, or leave --dicom-seg out.",
-        )
+    for name in _NEEDED:
+        value = value_of(dataset, name)
+        if not isinstance(value, str) or "\\" in value:
+            has = f"no {name}" if value is None else f"the {name} {value}"
+            raise BadInputError(
+                f"{header.path} has {has}, which a DICOM SEG has to repeat.",
+                hint="export the series again, or leave --dicom-seg out.",
+            )
+        dataset.add_new(name, "UI", value)
     return dataset

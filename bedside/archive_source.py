@@ -19,10 +19,9 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DA, TM, validate_value
 
-from cinert.data.dicom_files import READ_ERRORS
 from cinert.data.dicom_header import Header
 from cinert.data.dicom_stack import Stack
-from cinert.data.dicom_values import number_or_text
+from cinert.data.dicom_values import READ_ERRORS, number_or_text
 
 # Type 2 in DICOM: an image may leave them empty, and some exports leave them out.
 _MAY_BE_EMPTY = (
@@ -96,7 +95,8 @@ def add_patient_and_study(segmentation: Any, known: Dataset, images: Sequence[Da
         known: what `repeatable` kept of the first image.
         images: headers of the images.
     """
-    known.SOPClassUID = MRImageStorage  # for highdicom's table of attributes
+    # For highdicom's table of attributes. An element of its own: `known` shares the others with the first image.
+    known.add_new("SOPClassUID", "UI", MRImageStorage)
     segmentation.copy_patient_and_study_information(known)
     if "SpecificCharacterSet" in known:
         segmentation.SpecificCharacterSet = known.SpecificCharacterSet
@@ -200,7 +200,7 @@ def _allowed(vr: str, value: Any) -> Any:
         validate_value(vr, text, RAISE)
         TM(text)
         return text
-    validate_value(vr, value if vr in ("DS", "IS") else text, RAISE)
+    validate_value(vr, text, RAISE)
     return value
 
 

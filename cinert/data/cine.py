@@ -8,6 +8,7 @@ from pathlib import Path
 from pydicom.misc import is_dicom
 
 from cinert.data.dicom import read_dicom_cine
+from cinert.data.dicom_files import ends_as_image
 from cinert.data.nifti import Cine, read_cine
 from cinert.errors import BadInputError
 
@@ -24,7 +25,7 @@ def open_cine(path: Path, series: Sequence[str] = ()) -> Cine:
     """
     if path.is_dir():
         return read_dicom_cine(path, series)
-    if path.is_file() and is_dicom(path):
+    if path.is_file() and (is_dicom(path) or ends_as_image(path)):
         raise BadInputError(
             f"{path} is one image of a DICOM series.", hint=f"give the folder of the series, {path.parent}."
         )

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-import warnings
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from pydicom import Dataset, dcmread
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from cinert.data.dicom_values import READ_ERRORS, reason_of, text_of
 from cinert.errors import BadInputError
-
-# What pydicom and its decoders raise on files that are cut short, or whose values are not what their tags allow.
-READ_ERRORS = (
-    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError,
-    ArithmeticError, MemoryError, AssertionError, struct.error, zlib.error,
-)  # fmt: skip
 
 _IMAGE_SUFFIXES = {".dcm", ".ima", ".dicom"}
 # A copy or download that was interrupted, and what was packed file by file.
@@ -78,7 +70,7 @@ def find_images(folder: Path, tags: Sequence[str | int]) -> tuple[list[ImageFile
         else:
             strangers.append(BrokenFile(path, "empty" if path.stat().st_size == 0 else "no DICOM"))
     patterns = {_pattern(image.path.name) for image in images}
-    broken += [file for file in strangers if _ends_as_image(file.path) or _pattern(file.path.name) in patterns]
+    broken += [file for file in strangers if ends_as_image(file.path) or _pattern(file.path.name) in patterns]
     return images, broken
 
 
@@ -111,7 +103,7 @@ def read_header(path: Path, tags: Sequence[str | int] | None = None) -> Dataset:
     Raises:
         READ_ERRORS: it cannot be read. A file that is no DICOM may give a dataset without any attribute.
     """
-    wanted = None if tags is None else [*tags, "SOPClassUID", "Rows", "Columns"]
+    wanted = None if tags is None else [Tag(tag) for tag in (*tags, "SOPClassUID", "Rows", "Columns")]
     return dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
 
 
@@ -129,19 +121,6 @@ def read_whole(path: Path) -> Dataset:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings from the user: values are judged where they are used, and reported as one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def reason_of(error: BaseException) -> str:
-    """What a library said, as the end of a sentence."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -176,14 +155,15 @@ def _reason_unread(path: Path, error: BaseException) -> str:
 def _is_no_image(dataset: Dataset) -> bool:
     """Whether a dataset says that it is something else than an image."""
     # The file meta information first: it is whole where the file was cut within its header.
-    uid = UID(str(dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID") or ""))
+    uid = UID(text_of(dataset.file_meta, "MediaStorageSOPClassUID") or text_of(dataset, "SOPClassUID"))
     if uid.name == str(uid):
         # Unknown: a private class, or nothing said. Private objects without pixels are no images either.
         return bool(uid) and "Rows" not in dataset
     return "Image" not in uid.name
 
 
-def _ends_as_image(path: Path) -> bool:
+def ends_as_image(path: Path) -> bool:
+    """Whether a name ends as those of DICOM images do, also where a copy was not finished."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _UNFINISHED_SUFFIXES:
         suffixes.pop()

@@ -93,15 +93,15 @@ def read_image_header(image: ImageFile) -> Header:
     if max(abs(across[0] - 1), abs(across[1] - 1), abs(across[2])) > 1e-3:
         raise BadInputError(f"{path} has an ImageOrientationPatient that is not two perpendicular unit vectors.")
     _refuse_high_bit(dataset, path)
-    stated = {name: number_of(dataset, name, path) for name in ("CardiacNumberOfImages", "NumberOfTemporalPositions")}
+    stated = {name: _if_number(dataset, name) for name in ("CardiacNumberOfImages", "NumberOfTemporalPositions")}
     return Header(
         path=path,
         size=(int(rows), int(columns)),
         spacing_mm=(row_mm, column_mm),
         position_mm=(x, y, z),
         orientation=(a, b, c, d, e, f),
-        location_mm=number_of(dataset, "SliceLocation", path),
-        slice_step_mm=number_of(dataset, "SpacingBetweenSlices", path) or number_of(dataset, "SliceThickness", path),
+        location_mm=_if_number(dataset, "SliceLocation"),
+        slice_step_mm=_if_number(dataset, "SpacingBetweenSlices") or _if_number(dataset, "SliceThickness"),
         inverted=_is_inverted(dataset, path),
         contrast={
             "ImageType": "\\".join(image_type_of(dataset)),
@@ -109,11 +109,11 @@ def read_image_header(image: ImageFile) -> Header:
         },
         patient=text_of(dataset, "PatientID"),
         frame_of_reference=text_of(dataset, "FrameOfReferenceUID"),
-        beat_ms=number_of(dataset, "NominalInterval", path),
+        beat_ms=_if_number(dataset, "NominalInterval"),
         trigger_ms=number_of(dataset, "TriggerTime", path),
         temporal_position=number_of(dataset, "TemporalPositionIdentifier", path),
         instance=number_of(dataset, "InstanceNumber", path),
-        acquisition=number_of(dataset, "AcquisitionNumber", path),
+        acquisition=_if_number(dataset, "AcquisitionNumber"),
         acquired_s=_seconds(text_of(dataset, "AcquisitionTime")),
         stated_phases={name: value for name, value in stated.items() if value is not None},
     )
@@ -147,6 +147,12 @@ def _refuse_high_bit(dataset: Dataset, path: Path) -> None:
             " can be read.",
             hint="convert it, e.g. with gdcmconv --raw.",
         )
+
+
+def _if_number(dataset: Dataset, tag: str) -> float | None:
+    """A number that nothing but a check hangs on; None where there is none."""
+    value = number_or_text(dataset, tag)
+    return value if isinstance(value, float) else None
 
 
 def _seconds(time: str) -> float | None:

@@ -160,12 +160,12 @@ def _refuse_uneven(slices: Slices, clock: str, folder: Path) -> None:
     for number, images in enumerate(slices, start=1):
         times = [image.trigger_ms or 0.0 for image in images]
         steps = np.diff(times)
-        if len(steps) > 1 and steps.min() < _SMALLEST_STEP * np.median(steps):
+        if len(steps) > 1 and steps.min() < _SMALLEST_STEP * steps.mean():
             pair = int(np.argmin(steps))
             raise BadInputError(
                 f"slice {number} of {len(slices)} in {folder} has uneven TriggerTimes: {times[pair]:g} and"
-                f" {times[pair + 1]:g} ms in {images[pair].path.name} and {images[pair + 1].path.name}, others"
-                f" {np.median(steps):.3g} ms apart.",
+                f" {times[pair + 1]:g} ms in {images[pair].path.name} and {images[pair + 1].path.name}, with phases"
+                f" {steps.mean():.3g} ms apart.",
                 hint="are two acquisitions mixed?",
             )
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels import pixel_array
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import pixel_array
 
-from cinert.data.dicom_files import READ_ERRORS, quiet_pydicom, read_whole, reason_of
+from cinert.data.dicom_files import read_whole
 from cinert.data.dicom_stack import Stack
+from cinert.data.dicom_values import READ_ERRORS, quiet_pydicom, reason_of
 from cinert.errors import BadInputError
 from cinert.files import sha256_of
 

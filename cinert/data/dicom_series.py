@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cinert.data.dicom_files import ImageFile, find_images, quiet_pydicom, refuse_broken
+from cinert.data.dicom_files import ImageFile, find_images, refuse_broken
 from cinert.data.dicom_header import TAGS, Header, read_image_header
 from cinert.data.dicom_kind import TAGS as KIND_TAGS
 from cinert.data.dicom_kind import counted, why_no_slice
 from cinert.data.dicom_stack import SAME_SLICE_MM, Stack, sort_stack
-from cinert.data.dicom_values import text_of
+from cinert.data.dicom_values import quiet_pydicom, text_of
 from cinert.errors import BadInputError
 
 

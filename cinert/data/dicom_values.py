@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from cinert.data.dicom_files import READ_ERRORS
 from cinert.errors import BadInputError
+
+# What pydicom and its decoders raise on files that are cut short, or whose values are not what their tags allow.
+READ_ERRORS = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RuntimeError,
+    ArithmeticError, MemoryError, AssertionError, struct.error, zlib.error, BytesLengthException, InvalidDicomError,
+)  # fmt: skip
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's warnings from the user: values are judged where they are used, and reported as one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library said, as the end of a sentence."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def value_of(dataset: Dataset, tag: str) -> Any:
@@ -19,7 +43,7 @@ def value_of(dataset: Dataset, tag: str) -> Any:
     except READ_ERRORS:
         raw = dataset.get_item(tag)
         stored = None if raw is None else raw.value
-        value = stored.decode("latin-1").strip(" \0") if isinstance(stored, bytes) else stored
+        value = stored.decode("ascii", "backslashreplace").strip(" \0") if isinstance(stored, bytes) else stored
     return None if value == "" else value
 
 

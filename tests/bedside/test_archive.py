@@ -134,6 +134,7 @@ def test_a_real_series(make_bundle, shared: Path, tmp_path: Path) -> None:
     result = run(make_bundle("ort"), folder, "-o", tmp_path / "mask.nii.gz", "--dicom-seg", tmp_path / "seg")
 
     assert result.exit_code == 0, result.output
+    assert "Note: the DICOM masks" not in result.output
     mask = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
     for phase, path in enumerate(sorted((tmp_path / "seg").iterdir())):
         seg = highdicom.seg.segread(path)
