@@ -84,7 +84,25 @@ def plain_images(stack: Stack, phase: int, images: Sequence[Dataset], known: Dat
     """
     step_mm = float(np.linalg.norm(stack.affine[:3, 2]))
     headers = [slices[phase] for slices in stack.images]
-    return [_plain(header, image, images[0], known, step_mm) for header, image in zip(headers, images, strict=True)]
+    # Scanners round what they write: highdicom compares directions and sizes to the last digit.
+    shared = _item(
+        SOPClassUID=MRImageStorage,
+        StudyInstanceUID=images[0].StudyInstanceUID,
+        SeriesInstanceUID=images[0].SeriesInstanceUID,
+        FrameOfReferenceUID=images[0].FrameOfReferenceUID,
+        Modality="MR",
+        Rows=headers[0].size[0],
+        Columns=headers[0].size[1],
+        PixelSpacing=list(headers[0].spacing_mm),
+        ImageOrientationPatient=list(headers[0].orientation),
+        SliceThickness=_thickness_mm(images[0]) or step_mm,
+        SpacingBetweenSlices=step_mm,
+        **dict.fromkeys(_MAY_BE_EMPTY, ""),
+    )
+    for name in _ACQUIRED_WITH:
+        if name in known:
+            shared.add(known[name])
+    return [_plain(header, image, shared) for header, image in zip(headers, images, strict=True)]
 
 
 def add_patient_and_study(segmentation: Any, known: Dataset, images: Sequence[Dataset]) -> None:
@@ -118,28 +136,15 @@ def add_patient_and_study(segmentation: Any, known: Dataset, images: Sequence[Da
     segmentation.walk(name_class)
 
 
-def _plain(header: Header, image: Dataset, first: Dataset, known: Dataset, step_mm: float) -> Dataset:
-    thickness = number_or_text(image, "SliceThickness")
-    plain = _item(
-        SOPClassUID=MRImageStorage,
-        SOPInstanceUID=image.SOPInstanceUID,
-        StudyInstanceUID=first.StudyInstanceUID,
-        SeriesInstanceUID=first.SeriesInstanceUID,
-        FrameOfReferenceUID=first.FrameOfReferenceUID,
-        Modality="MR",
-        Rows=header.size[0],
-        Columns=header.size[1],
-        PixelSpacing=list(header.spacing_mm),
-        ImagePositionPatient=list(header.position_mm),
-        ImageOrientationPatient=list(header.orientation),
-        SliceThickness=thickness if isinstance(thickness, float) and thickness > 0 else step_mm,
-        SpacingBetweenSlices=step_mm,
-        **dict.fromkeys(_MAY_BE_EMPTY, ""),
-    )
-    for name in _ACQUIRED_WITH:
-        if name in known:
-            plain.add(known[name])
+def _plain(header: Header, image: Dataset, shared: Dataset) -> Dataset:
+    plain = _item(SOPInstanceUID=image.SOPInstanceUID, ImagePositionPatient=list(header.position_mm))
+    plain.update(shared)
     return plain
+
+
+def _thickness_mm(image: Dataset) -> float | None:
+    thickness = number_or_text(image, "SliceThickness")
+    return thickness if isinstance(thickness, float) and thickness > 0 else None
 
 
 def _item(**values: Any) -> Dataset:

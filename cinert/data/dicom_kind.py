@@ -33,7 +33,7 @@ _WORDS = {
     "projection": r"PROJECTION.*|MIP|MINIP|M[AI][XN] IP",
     "localiser": r"LOCALI[ZS]ER|SCOUT|SURVEY",
     "difference": r".*SUBTRACT.*|SUB",
-    "sum or mean": r".*ADDITION|MEAN|AVERAGE|STD|STDDEV",
+    "sum": r".*ADDITION",
     "mosaic": r"MOSAIC",
     "screenshot": r"SCREEN ?SAVE",
 }

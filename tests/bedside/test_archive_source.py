@@ -224,6 +224,35 @@ def test_the_scanner_is_named(images, archived):
     assert segs[0].Manufacturer == "CineRT"
 
 
+def test_directions_that_were_rounded_apart(images, archived):
+    def change(dataset, k, t):
+        dataset.ImageOrientationPatient = [1, 0.0004 * k, 0, 0, 1, 0]
+        dataset.PixelSpacing = [f"{1.25 + 0.0001 * k:.4f}", "1.5"]
+
+    images(change)
+    archived()
+
+
+def test_directions_of_three_digits(images, archived):
+    def change(dataset, k, t):
+        dataset.ImageOrientationPatient = [0.707, 0.707, 0, -0.707, 0.707, 0]
+
+    images(change)
+    archived()
+
+
+def test_a_single_slice(write_dicom, folder, tmp_path):
+    def change(dataset, k, t):
+        dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = STUDY, FRAME_OF_REFERENCE
+
+    write_dicom(folder, IMAGE[:, :, :1], AFFINE, change=change)
+    SegArchive(tmp_path / "seg", folder).write(MASK[:, :, :1], bundle="c" * 64)
+
+    volume = highdicom.seg.segread(tmp_path / "seg" / "phase-001.dcm").get_volume(combine_segments=True)
+    np.testing.assert_array_equal(volume.array[0].T, MASK[:, :, 0, 0])
+    assert volume.spacing == pytest.approx((8, 1.25, 1.5))
+
+
 class TestJoined:
     """Each image is found under its own study and series; a series of masks is of one study and frame of reference."""
 

@@ -219,3 +219,47 @@ class TestDicom:
         chosen = run(bundle, tmp_path / "exam", "--series", 6, "-o", tmp_path / "mask.nii.gz")
         assert chosen.exit_code == 0, chosen.output
         assert nib.load(tmp_path / "mask.nii.gz").shape == (*image.shape[:2], 4, image.shape[3])
+
+    def test_with_phase_images_in_its_series_gives_the_mask_without_them(
+        self, make_bundle, write_dicom, ball, tmp_path: Path
+    ) -> None:
+        bundle = make_bundle("ort")
+        image, affine = ball
+        noise = np.random.default_rng(0).integers(0, 4095, image.shape).astype(np.int16)
+
+        def numbered(first: int, component: str):
+            def change(dataset, k, t):
+                del dataset.TriggerTime
+                dataset.InstanceNumber = 2 * (k * image.shape[3] + t) + first
+                dataset.ImageType = ["ORIGINAL", "PRIMARY", component]
+
+            return change
+
+        series = write_dicom(tmp_path / "plain", image, affine, change=numbered(0, "M"))
+        write_dicom(tmp_path / "mixed" / "m", image, affine, series=series, change=numbered(0, "M"))
+        write_dicom(tmp_path / "mixed" / "p", noise, affine, series=series, change=numbered(1, "P"))
+
+        results = {
+            name: run(bundle, tmp_path / name, "-o", tmp_path / f"{name}.nii.gz", "--threads", 1)
+            for name in ("plain", "mixed")
+        }
+
+        assert {result.exit_code for result in results.values()} == {0}, results
+        note = f"Note: 54 of 108 images in {tmp_path / 'mixed'} are left out: 54 phase (ImageType P)."
+        assert note in results["mixed"].output
+        assert "left out" not in results["plain"].output
+        plain, mixed = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("plain", "mixed"))
+        assert plain.any()
+        np.testing.assert_array_equal(plain, mixed)
+
+    def test_whose_last_slice_cannot_be_read_gets_no_mask(
+        self, ort_bundle: Path, write_dicom, ball, tmp_path: Path
+    ) -> None:
+        write_dicom(tmp_path / "dicom", *ball)
+        for path in sorted((tmp_path / "dicom").iterdir())[-6:]:
+            path.write_bytes(b"")
+
+        result = run(ort_bundle, tmp_path / "dicom", "-o", tmp_path / "mask.nii.gz")
+
+        assert_refused(result, 2, "6 files that ought to be DICOM images", "I0048.dcm (empty)")
+        assert not (tmp_path / "mask.nii.gz").exists()
