@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from bedside.archive_source import add_patient_and_study, plain_images, repeatable
-from bedside.overlay_style import CLASS_COLOURS
 from cinert import __version__
+from cinert.colours import CLASS_COLOURS
 from cinert.data.dicom_files import read_header
 from cinert.data.dicom_header import Header
 from cinert.data.dicom_series import read_stack
@@ -31,6 +31,9 @@ from cinert.files import atomic_folder, check_writable
 
 SERIES_STEP = 1000
 """From the number of the images' series to that of the masks."""
+
+_RESEARCH = "RV, myocardium and LV; research software, not for diagnostic use"
+_UNSURE = "UNSURE, not to be relied on; research software, no diagnosis"
 
 # SNOMED CT concepts as TCIA and 3D Slicer name these structures.
 _TYPES: dict[str, Code] = {
@@ -83,12 +86,14 @@ class SegArchive:
             self._series = {_study_and_frame(images): generate_uid() for images in self.phases}
             self._rehearse(cine)
 
-    def write(self, mask: NDArray[np.uint8], *, bundle: str) -> None:
+    def write(self, mask: NDArray[np.uint8], *, bundle: str, network: str = "", unsure: str = "") -> None:
         """Write `phase-001.dcm` and so on, whole or not at all.
 
         Args:
             mask: (x, y, z, t), the axes of `cinert.data.dicom.read_dicom_cine`: column, row, slice, phase.
             bundle: digest of the bundle that made the mask.
+            network: whom it was trained on, in words, and
+            unsure: why the masks are not to be relied on; each is written where it is not empty.
 
         Raises:
             BadInputError: the folder cannot be written.
@@ -96,11 +101,12 @@ class SegArchive:
         """
         if mask.shape[2:] != (len(self.phases[0]), len(self.phases)):
             raise ValueError(f"a mask of shape {mask.shape} does not belong to images of {len(self.phases)} phases")
+        notes = {"bundle": bundle, "network": network, "unsure": unsure}
         with atomic_folder(self.folder) as partial, quiet_pydicom():
             for phase in range(len(self.phases)):
-                self._segmentation(phase, mask[..., phase], bundle).save_as(partial / f"phase-{phase + 1:03d}.dcm")
+                self._segmentation(phase, mask[..., phase], notes).save_as(partial / f"phase-{phase + 1:03d}.dcm")
 
-    def _segmentation(self, phase: int, mask: NDArray[np.uint8], bundle: str) -> Any:
+    def _segmentation(self, phase: int, mask: NDArray[np.uint8], notes: Mapping[str, str]) -> Any:
         images, known = self.phases[phase], self._known[phase]
         segmentation = _segmentation(
             mask,
@@ -108,7 +114,7 @@ class SegArchive:
             self._series[_study_and_frame(images)],
             series_number=_series_number(images[0]),
             number=phase + 1,
-            bundle=bundle,
+            notes=notes,
         )
         add_patient_and_study(segmentation, known, images)
         return segmentation
@@ -134,7 +140,7 @@ class SegArchive:
         empty = np.zeros((columns, rows, len(self._stack.images)), dtype=np.uint8)
         try:
             for phase in range(len(self.phases)):
-                self._segmentation(phase, empty, "0" * 64).save_as(io.BytesIO(), enforce_file_format=True)
+                self._segmentation(phase, empty, {"bundle": "0" * 64}).save_as(io.BytesIO(), enforce_file_format=True)
         except READ_ERRORS as error:
             raise BadInputError(
                 f"the images in {cine} cannot be repeated in a DICOM SEG: {reason_of(error)}.",
@@ -153,15 +159,22 @@ def _series_number(image: Dataset) -> int:
 
 
 def _segmentation(
-    mask: NDArray[np.uint8], sources: list[Dataset], series: str, *, series_number: int, number: int, bundle: str
+    mask: NDArray[np.uint8],
+    sources: list[Dataset],
+    series: str,
+    *,
+    series_number: int,
+    number: int,
+    notes: Mapping[str, str],
 ) -> Any:
     import highdicom as hd  # noqa: PLC0415 - slow to import, and only archives need it
 
+    unsure = bool(notes.get("unsure"))
     algorithm = hd.AlgorithmIdentificationSequence(
         name="CineRT",
         family=codes.DCM.ArtificialIntelligence,
         version=__version__,
-        parameters={"bundle": bundle},
+        parameters={name: words for name, words in notes.items() if words},
     )
     segments = [
         hd.seg.SegmentDescription(
@@ -188,10 +201,10 @@ def _segmentation(
         manufacturer="CineRT",
         manufacturer_model_name="CineRT",
         software_versions=__version__,
-        device_serial_number=bundle[:16],
-        series_description=f"CineRT mask, phase {number}",
+        device_serial_number=notes["bundle"][:16],
+        series_description=f"CineRT mask, phase {number}" + (", UNSURE" if unsure else ""),
         content_label="HEART",
-        content_description="RV, myocardium and LV; research software, not for diagnostic use",
+        content_description=_UNSURE if unsure else _RESEARCH,
         # A phase in which nothing was found is said to be empty, not left out.
         omit_empty_frames=bool(mask.any()),
     )

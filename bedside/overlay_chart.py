@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bedside.overlay_canvas import Canvas
-from bedside.overlay_style import CLASS_COLOURS, Box
+from bedside.overlay_style import Box
+from cinert.colours import CLASS_COLOURS
 
 VENTRICLES = ("lv", "rv")
 _AXIS = 34
@@ -30,10 +31,23 @@ class Story:
     """As `bedside.volumes.function` gives it."""
     time_step_ms: float | None
     """From one phase to the next; None where the cine does not say."""
+    unsure: str = ""
+    """Why the whole is not to be relied on; empty if it is."""
+    unsure_phases: Sequence[str] = ()
+    """The same of each phase; none where no phase was judged."""
 
     def is_late(self, phase: int) -> bool:
         """Whether the frame took longer than the budget."""
         return self.latency_ms[phase] > self.budget_ms
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether the whole, or any phase, is not to be relied on."""
+        return bool(self.unsure) or any(self.unsure_phases)
+
+    def doubt(self, phase: int) -> str:
+        """Why a phase, or the whole that it belongs to, is not to be relied on; empty if it is."""
+        return (self.unsure_phases[phase] if self.unsure_phases else "") or self.unsure
 
     def ejection_words(self, ventricle: str) -> str:
         """`EF 55 %`, or why there is none."""

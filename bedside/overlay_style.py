@@ -1,4 +1,4 @@
-"""Colours and type of the pictures: on a dark monitor in the room, and on paper."""
+"""Themes and type of the pictures: on a dark monitor in the room, and on paper."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from PIL import ImageFont
 
-Colour = tuple[int, int, int]
+from cinert.colours import Colour
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
-
-# Okabe and Ito's palette, told apart with every colour vision; they differ in lightness too.
-CLASS_COLOURS: dict[str, Colour] = {"rv": (86, 180, 233), "myo": (240, 228, 66), "lv": (213, 94, 0)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from bedside.volumes import frame_volumes_ml
 from bench.clinical import clinical_indices
 from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
 from cinert.data.patients import Patient, load_frame
+from cinert.data.phantom_mark import is_phantom
+from cinert.provenance import counted, kind
 
 SCHEMA, VERSION = "cinert.accuracy", 1
 
@@ -36,6 +38,8 @@ class FrameAccuracy:
     """Share of the labelled voxels that lie in the crop; what is outside cannot be found."""
     latency_ms: float
     """Frame in to mask out."""
+    phantom: bool = False
+    """Whether `make-phantom` drew the patient: a phantom's Dice is no patient's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +51,23 @@ class Summary:
     hd95_mean_mm: Scores
     hd95_std_mm: Scores
     patients: int
+    """Phantoms included."""
+    phantoms: int
 
     @property
     def mean_dice(self) -> float:
         """Mean over classes of the mean over patients."""
         return statistics.fmean(self.dice_mean.values())
+
+    @property
+    def who(self) -> str:
+        """What was scored, in words: `5 phantoms`."""
+        return counted(self.patients - self.phantoms, self.phantoms)
+
+    @property
+    def kind(self) -> str:
+        """What they are called together: `phantoms`."""
+        return kind(self.patients - self.phantoms, self.phantoms)
 
     @property
     def mean_hd95_mm(self) -> float:
@@ -74,6 +90,7 @@ def score_patients(
     """
     scored = []
     for patient in patients:
+        phantom = is_phantom(patient)
         for frame in patient.frames:
             image, label, geometry = load_frame(frame)
             result = pipeline.bind(geometry).segment(image)
@@ -87,6 +104,7 @@ def score_patients(
                     predicted_ml=frame_volumes_ml(result.mask, geometry),
                     kept_share=pipeline.kept_share(label),
                     latency_ms=result.total_ms,
+                    phantom=phantom,
                 )
             )
             on_frame()
@@ -107,6 +125,7 @@ def summarise(frames: Sequence[FrameAccuracy]) -> Summary:
         hd95_mean_mm=mean_scores(hd95),
         hd95_std_mm=std_scores(hd95),
         patients=len(ids),
+        phantoms=len({frame.patient_id for frame in frames if frame.phantom}),
     )
 
 
@@ -138,6 +157,7 @@ def accuracy_document(
                 "id": frame.patient_id,
                 "frame": frame.frame,
                 "phase": frame.phase,
+                "phantom": frame.phantom,
                 "dice": frame.score.dice,
                 "hd95_mm": frame.score.hd95_mm,
                 "volumes_ml": {"reference": dict(frame.reference_ml), "predicted": dict(frame.predicted_ml)},
@@ -153,6 +173,7 @@ def accuracy_document(
         "std": {"dice": summary.dice_std, "hd95_mm": summary.hd95_std_mm},
         "clinical": clinical_indices(frames).to_dict(),
         "n_patients": summary.patients,
+        "n_phantoms": summary.phantoms,
         "classes": CLASS_LABELS,
         "seen_patients": None if seen is None else list(seen),
         "fingerprint": dict(fingerprint),

@@ -87,15 +87,13 @@ def evaluate_bundle(
     console.print(accuracy_table(frames, seen or []))
     summary = summarise(frames)
     clinical = clinical_indices(frames)
-    console.print(clinical_table(clinical))
+    console.print(clinical_table(clinical, summary.kind))
     for line in clinical_remarks(clinical):
         console.print(line, markup=False)
     if plot is not None:
-        save_bland_altman(
-            plot, clinical, title=f"{folder}: {summary.patients} patients, fold {'all' if fold is None else fold}"
-        )
+        save_bland_altman(plot, clinical, title=f"{folder}: {summary.who}, fold {'all' if fold is None else fold}")
     console.print(
-        f"mean Dice {summary.mean_dice:.3f}, mean HD95 {summary.mean_hd95_mm:.1f} mm; wrote"
+        f"mean Dice {summary.mean_dice:.3f} on {summary.who}, mean HD95 {summary.mean_hd95_mm:.1f} mm; wrote"
         f" {' and '.join(str(path) for path in (output, plot) if path)}",
         markup=False,
     )

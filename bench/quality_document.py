@@ -18,14 +18,14 @@ SCHEMA, VERSION = "cinert.robustness", 1
 
 
 def calibration_record(
-    samples: Sequence[MaskSample], aim: Aim, patients: Sequence[Mapping[str, str]], *, seed: int
+    samples: Sequence[MaskSample], aim: Aim, patients: Sequence[Mapping[str, Any]], *, seed: int
 ) -> dict[str, Any]:
     """`calibration` of quality.json.
 
     Args:
         samples: that the score was fitted to.
         aim: what it is to find.
-        patients: {id, digest} of those that the samples are of.
+        patients: {id, digest, phantom} of those that the samples are of.
         seed: of the sweep.
     """
     clean = [sample for sample in samples if sample.corruption == CLEAN]
@@ -48,6 +48,7 @@ def robustness_document(
     unseen: Mapping[str, float | None] | None,
     fold: int | None,
     seed: int,
+    phantoms: int,
     bundle: Mapping[str, Any],
     fingerprint: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def robustness_document(
         unseen: AUROC per corruption by scores that were not fitted to it; None where it was not asked for.
         fold: that was held out; None for every patient.
         seed: of the sweep.
+        phantoms: how many of the patients `make-phantom` drew.
         bundle: {folder, digest, arch_digest}.
         fingerprint: of the device that ran the engine.
     """
@@ -74,6 +76,7 @@ def robustness_document(
         "catch": aim.catch,
         "judged_by": judged_by,
         "n_patients": len({sample.patient_id for sample in clean}),
+        "n_phantoms": phantoms,
         "frames": len(clean),
         "previous": dict(Counter(sample.previous for sample in clean)),
         "corruptions": {name: {"words": c.words, "strength": c.meaning} for name, c in CORRUPTIONS.items()},
@@ -98,9 +101,9 @@ def robustness_document(
     }
 
 
-def strength_table(scored: Sequence[ScoredMask]) -> Table:
-    """A row per corruption and strength."""
-    table = Table(title="Dice and quality score, means over frames", box=box.SIMPLE_HEAD, padding=0)
+def strength_table(scored: Sequence[ScoredMask], who: str) -> Table:
+    """A row per corruption and strength; `who` was scored, e.g. `5 phantoms`."""
+    table = Table(title=f"Dice and quality score on {who}, means over frames", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("corruption", no_wrap=True)
     for name in ("strength", "RV", "MYO", "LV", "mean", "score", "unsure"):
         table.add_column(name, justify="right", no_wrap=True)

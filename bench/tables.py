@@ -20,7 +20,9 @@ _CHECKED = {"export": "at export", "here": "here"}
 
 def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Table:
     """A row per frame, then mean and spread over patients; a star marks patients that the weights saw."""
-    table = Table(title="Dice, and HD95 in mm, on the original grid", box=box.SIMPLE_HEAD, padding=0)
+    summary = summarise(frames)
+    title = f"Dice of {summary.who}, and HD95 in mm, on the original grid"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     for name in ("patient", "frame"):
         table.add_column(name, no_wrap=True)
     for name in (*CLASS_LABELS, "mean", *(f"{name} mm" for name in CLASS_LABELS), "in view"):
@@ -33,7 +35,6 @@ def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Tabl
             f"{frame.kept_share:.1%}",
         )
     table.add_section()
-    summary = summarise(frames)
     mean = _figures(summary.dice_mean, summary.hd95_mean_mm, f"{summary.mean_dice:.3f}")
     table.add_row("mean", f"of {summary.patients}", *mean, style="bold")
     table.add_row("std", "", *_figures(summary.dice_std, summary.hd95_std_mm, ""))
@@ -50,9 +51,9 @@ def _figures(dice: Scores, hd95_mm: Scores, mean_dice: str) -> list[str]:
     ]
 
 
-def clinical_table(clinical: Clinical) -> Table:
-    """A row per index: bias, limits of agreement, mean absolute error and correlation over patients."""
-    table = Table(title="Predicted minus reference, over patients", box=box.SIMPLE_HEAD, padding=0)
+def clinical_table(clinical: Clinical, who: str = "patients") -> Table:
+    """A row per index: bias, limits of agreement, mean absolute error and correlation over patients, or phantoms."""
+    table = Table(title=f"Predicted minus reference, over {who}", box=box.SIMPLE_HEAD, padding=0)
     for name in ("index", "n", "bias", "95 % limits", "mean |error|", "r"):
         table.add_column(name, justify="left" if name == "index" else "right", no_wrap=True)
     for name, words in INDICES.items():

@@ -53,6 +53,7 @@ def summarise_folds(results: Sequence[TrainingResult]) -> dict[str, Any]:
         ],
         **_mean_and_std(means),
         "patients": {"n": len(patients), **_mean_and_std(patients)},
+        "phantoms": sum(metrics["phantoms"]["validation"] for metrics in folds),
     }
 
 

@@ -18,10 +18,11 @@ from cinert.architecture import Architecture
 from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.provenance import merge_records
 from cinert.resume import refuse_other_settings
 from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
-from search.data import FoldData, merge_records, patients_of
+from search.data import FoldData, labelled_classes, patients_of
 from search.draw_curves import draw_training
 from search.ranks import ALONE, Ranks
 from search.run_log import RunLog
@@ -139,7 +140,7 @@ def run_training(
             record["learning_rate"] = training.learning_rate
             if data.validation and (training.finished or record["epoch"] % validate_every == 0):
                 record["dice"] = mean_dice(training.validate())
-                shown = f"training, Dice {record['dice']['mean']:.3f}"
+                shown = f"training, Dice of {data.kind(data.validation)} {record['dice']['mean']:.3f}"
             history["epochs"].append(record)
             history["seconds"] += time.monotonic() - start
             history["cpu_seconds"] += time.process_time() - cpu_start
@@ -152,7 +153,7 @@ def run_training(
                 on_epoch(training.next_epoch)
     metrics = _metrics(training, data, identity, history)
     if ranks.is_main:
-        draw_training(folder / CURVE, history["epochs"])
+        draw_training(folder / CURVE, history["epochs"], who=data.kind(data.validation))
         write_json(folder / METRICS, metrics)
         # Last, so that weights stand for a training that is complete.
         _save_weights(folder / WEIGHTS, training, data, identity)
@@ -189,6 +190,7 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
         "cpu_seconds": round(history["cpu_seconds"], 2),
         "kept_share": {"mean": float(np.mean(kept)), "worst": float(min(kept))},
         "patients": {"train": len(data.seen), "validation": len(patients_of(data.validation))},
+        "phantoms": {"train": data.count(data.train)[1], "validation": data.count(data.validation)[1]},
         "epochs": history["epochs"],
         "validation": {
             "mean": mean_dice(frames) if frames else None,
@@ -211,6 +213,7 @@ def _save_weights(path: Path, training: Training, data: FoldData, identity: dict
             arch.provenance.get("seen_patients", []), [record.to_dict() for record in data.seen]
         ),
         "classes": list(CLASSES),
+        "labelled": labelled_classes(data.train),
         "provenance": {
             "method": "train-arch",
             "settings": identity,

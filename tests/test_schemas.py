@@ -46,7 +46,7 @@ WRITTEN = (
     "verify",
     "weights",
 )
-SHARED = ("estimate", "fingerprint")
+SHARED = ("estimate", "fingerprint", "provenance")
 """Parts that other schemas refer to."""
 ELSEWHERE = ("audit-line", "comparison", "folds", "sweep")
 """Checked beside the code that writes them."""

@@ -89,7 +89,9 @@ def send_mrd(
     if result.refused:
         raise BadInputError(f"the MRD server at {Address(host, port)} said: {result.refused}.")
     masks = len(result.answered) - len(result.reasons)
-    console.print(f"{len(result.answered)} frames answered, {masks} with a mask", markup=False)
+    unsure = sum(state == "unsure" for state in result.answered.values())
+    doubt = f", {unsure} of them unsure: not to be relied on" if unsure else ""
+    console.print(f"{len(result.answered)} frames answered, {masks} with a mask{doubt}", markup=False)
     if result.round_trip_ms:
         p50, p99 = np.percentile(result.round_trip_ms, [50, 99])
         console.print(f"first byte out to mask in: p50 {p50:.1f} ms, p99 {p99:.1f} ms", markup=False)

@@ -66,6 +66,10 @@ def comparison_document(
             "lut_busy": setting.lut is not None and setting.lut.busy,
             "data_folder": setting.data_folder.name,
             "patients": {"train": len(setting.data.seen), "held_out": len(setting.held_out)},
+            "phantoms": {
+                "train": sum(record.phantom is True for record in setting.data.seen),
+                "held_out": sum(patient.id in setting.data.phantoms for patient in setting.held_out),
+            },
         },
         "networks": rows,
         "random": drawn,
@@ -84,6 +88,13 @@ def is_measured(entry: Mapping[str, Any]) -> bool:
     """Whether a network has both a Dice and a latency, and so a point in the picture."""
     ours = entry["ours"]
     return ours["dice"] is not None and ours["latency"] is not None
+
+
+def held_out(document: Mapping[str, Any]) -> tuple[int, int]:
+    """How many patients, and how many phantoms, were scored; releases of before did not tell them apart."""
+    setting = document["setting"]
+    phantoms = setting.get("phantoms", {"held_out": 0})["held_out"]
+    return setting["patients"]["held_out"] - phantoms, phantoms
 
 
 def entries(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -217,6 +217,12 @@ class GridMap:
             raise ValueError(f"a mask of shape {mask_DHW.shape} does not lie on the grid {self.spec.shape_DHW}")
         return self._placed(mask_DHW.astype(np.uint8)[np.ix_(*self._nearest)], None)
 
+    @property
+    def field_of_view(self) -> tuple[slice, slice, slice]:
+        """The part of the stored volume that the network sees, by stored axis; masks are background outside."""
+        by_axis = dict(zip(self._orientation.stored_axis, self._seen, strict=True))
+        return by_axis[0], by_axis[1], by_axis[2]
+
     def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
         """Share of the labelled voxels that lie inside the field of view; 1 if nothing is labelled."""
         self._expect(label_stored)

@@ -14,11 +14,12 @@ from bedside.overlay import MIN_TILE_PX, TILE_PX, draw_frame
 from bedside.overlay_canvas import Canvas
 from bedside.overlay_chart import Story, ticks
 from bedside.overlay_file import MAX_BYTES, write_overlay
-from bedside.overlay_style import CLASS_COLOURS, MONITOR
+from bedside.overlay_style import MONITOR
 from bedside.overlay_tile import tile
 from bedside.overlay_view import LEVELS, MAX_SLICES, heart_view, level_view
 from bedside.summary import draw_summary, write_summary
 from bedside.volumes import function
+from cinert.colours import CLASS_COLOURS
 from cinert.data.nifti import Cine, Geometry
 
 deterministic = settings(derandomize=True, deadline=None, database=None)

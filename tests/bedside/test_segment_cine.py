@@ -74,6 +74,56 @@ def test_the_report_adds_up(make_bundle, cine, tmp_path: Path) -> None:
     assert document["function"]["lv"]["ef_percent"] == pytest.approx(100 * (1 - (20 / 26) ** 3), abs=8)
 
 
+class TestWhatCannotBeAHeart:
+    def test_is_unsure_everywhere_and_ends_with_1(self, nonsense_bundle: Path, cine, tmp_path: Path) -> None:
+        path, truth = cine
+        outputs = ["--report", tmp_path / "cine.json", "--plot", tmp_path / "page.png", "--overlay", tmp_path / "o.gif"]
+
+        result = run(nonsense_bundle, path, "-o", tmp_path / "mask.nii.gz", *outputs)
+
+        assert result.exit_code == 1, result.output
+        assert "segment-cine: the masks are unsure, not plausible: 6 of 6 phases" in result.output
+        assert "UNSURE, not plausible" in result.output
+        document = json.loads((tmp_path / "cine.json").read_text())
+        assert "MYO was not found" in document["unsure"]
+        assert {frame["unsure"] for frame in document["frames"]} == {
+            "not plausible: RV was not found; MYO was not found"
+        }
+        assert np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj).shape == truth.shape
+        assert (tmp_path / "page.png").is_file()
+        assert (tmp_path / "o.gif").is_file()
+
+    def test_is_taken_by_force_and_stays_unsure(self, nonsense_bundle: Path, cine, tmp_path: Path) -> None:
+        report = tmp_path / "cine.json"
+        result = run(nonsense_bundle, cine[0], "-o", tmp_path / "mask.nii.gz", "--report", report, "--force")
+
+        assert result.exit_code == 0, result.output
+        assert "UNSURE, not plausible" in result.output
+        assert json.loads(report.read_text())["unsure"]
+
+    def test_and_what_can_is_not(self, make_bundle, cine, tmp_path: Path) -> None:
+        result = run(make_bundle("ort"), cine[0], "-o", tmp_path / "mask.nii.gz", "--report", tmp_path / "cine.json")
+
+        assert result.exit_code == 0, result.output
+        assert "UNSURE" not in result.output
+        assert json.loads((tmp_path / "cine.json").read_text())["unsure"] == ""
+
+
+def test_the_first_line_says_whom_the_network_saw(nonsense_bundle: Path, cine, tmp_path: Path) -> None:
+    manifest = json.loads((nonsense_bundle / "manifest.json").read_text())
+    seen = [{"id": f"patient{number}", "digest": f"{number:064x}", "phantom": True} for number in range(5)]
+    counted = {"patients": 0, "phantoms": 5, "unknown": 0, "classes": None}
+    (nonsense_bundle / "manifest.json").write_text(
+        json.dumps({**manifest, "seen_patients": seen, "provenance": counted})
+    )
+    report = tmp_path / "cine.json"
+
+    result = run(nonsense_bundle, cine[0], "-o", tmp_path / "mask.nii.gz", "--report", report, "--force")
+
+    assert result.output.splitlines()[0].endswith("trained on 5 phantoms, on no patient")
+    assert json.loads(report.read_text())["provenance"] == counted
+
+
 def test_the_overlay_has_a_frame_for_each_phase(make_bundle, cine, tmp_path: Path) -> None:
     path, truth = cine
     overlay = tmp_path / "overlay.gif"
