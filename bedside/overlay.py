@@ -83,7 +83,7 @@ def legend(canvas: Canvas, at: tuple[float, float], values_ml: Mapping[str, floa
 
 def banner(canvas: Canvas, box: Box, doubt: str) -> None:
     """Say in words, on a colour of their own, that what is shown is not to be relied on, and why."""
-    canvas.box(box, fill=canvas.theme.late, radius=4)
+    canvas.box(box, fill=canvas.theme.unsure, radius=4)
     room = box[2] - box[0] - 20
     words = canvas.fitted(f"UNSURE, not to be relied on. {doubt[:1].upper()}{doubt[1:]}", room, size=13)
     canvas.text((box[0] + 10, (box[1] + box[3]) / 2), words, size=13, fill=canvas.theme.paper)

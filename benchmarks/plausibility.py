@@ -202,10 +202,8 @@ def _say(document: dict[str, Any]) -> None:
         words = (
             "" if cine is None else f"; cine: {share(cine)} phases, {'unsure' if cine['cine_is_unsure'] else 'SURE'}"
         )
-        print(
-            f"{figures['arch']} trained on phantoms, Dice {figures['mean_dice']:.2f}: {share(figures['frames'])} frames,"
-            f" {share(figures['patients'])} patients{words}"
-        )
+        print(f"{figures['arch']} trained on phantoms, mean Dice {figures['mean_dice']:.2f} on real hearts:")
+        print(f"  {share(figures['frames'])} frames, {share(figures['patients'])} patients{words}")
     networks = document["untrained"].values()
     print(f"untrained: every mask of {sum(n['alarms'] == n['masks'] for n in networks)} of {len(networks)} networks")
 

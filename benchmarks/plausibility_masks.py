@@ -86,7 +86,7 @@ def read_truths(data: Path) -> list[Truth]:
 
 def mask_of(bundle: Bundle, images: Sequence[Image]) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Masks and the gate's reasons, of images in the order of a cine where they lie on one grid."""
-    with FramePipeline.from_bundle(bundle) as pipeline:
+    with FramePipeline.from_bundle(bundle, threads=1) as pipeline:
         bound: Geometry | None = None
         for image, geometry in images:
             if bound is None or not bound.same_grid(geometry):
@@ -102,7 +102,7 @@ def out_of_fold(bundle: Bundle, truths: Sequence[Truth], *, corrupted: bool) -> 
     patients = {truth.patient_id: truth.patient for truth in truths}
     seen = set(seen_among(list(patients.values()), records, on_patient=lambda: None))
     judged = []
-    with FramePipeline.from_bundle(bundle) as pipeline:
+    with FramePipeline.from_bundle(bundle, threads=1) as pipeline:
         for truth in truths:
             if truth.patient_id in seen:
                 continue
@@ -130,7 +130,7 @@ def untrained(images: Sequence[Image]) -> Iterator[tuple[str, list[str]]]:
     for name, arch in _architectures():
         for seed in SEEDS:
             torch.manual_seed(seed)
-            engine = backend.compile(network_model(arch, build_network(arch).eval()))
+            engine = backend.compile(network_model(arch, build_network(arch).eval()), threads=1)
             runner = backend.load(engine, device="cpu", threads=1)
             with FramePipeline(runner, spec_of(arch), gate=PlausibilityGate()) as pipeline:
                 reasons = [pipeline.bind(geometry).segment(image).implausible for image, geometry in images]
