@@ -15,7 +15,7 @@ from bedside.pipeline import FramePipeline
 from bedside.plausibility import implausible_cine
 from bedside.quality import doubts
 from bedside.summary import write_summary
-from bedside.volumes import function, volumes_ml
+from bedside.volumes import ejection_words, function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle
 from cinert.cli import FiniteRange, command, console, engine_options, progress_bar, say_notes, series_option, share
@@ -98,9 +98,9 @@ def segment_cine(
 ) -> None:
     """Segment a cine frame by frame, as it would arrive, and say how long each frame took.
 
-    CINE is a 4D NIfTI file, or the folder of a DICOM series. The mask is a NIfTI on the cine's grid; classes are
-    0 background, 1 RV, 2 MYO, 3 LV. Latency is frame in to mask out: preprocessing, engine and the way back to the
-    stored grid. A missed budget is shown; it is no error here.
+    CINE is a NIfTI file, 4D or of one phase, or the folder of a DICOM series. The mask is a NIfTI on the cine's grid;
+    classes are 0 background, 1 RV, 2 MYO, 3 LV. Latency is frame in to mask out: preprocessing, engine and the way back
+    to the stored grid. A missed budget is shown; it is no error here.
 
     Masks that cannot be a heart are `unsure`: page, overlay and report say why, no DICOM Segmentation is written, and
     the exit code is 1 (docs/quality.md). --force takes them.
@@ -168,7 +168,8 @@ def segment_cine(
 def _source(cine_path: Path, cine: Cine) -> str:
     x, y, z, phases = cine.image.shape
     step = "" if cine.time_step_ms is None else f", {cine.time_step_ms:.1f} ms apart"
-    return f"{cine_path.resolve().name}: {x} x {y} x {z} voxels, {phases} phases{step}"
+    counted = "one phase" if phases == 1 else f"{phases} phases"
+    return f"{cine_path.resolve().name}: {x} x {y} x {z} voxels, {counted}{step}"
 
 
 def _check_outputs(cine_path: Path, outputs: dict[str, tuple[Path | None, tuple[str, ...]]]) -> None:
@@ -219,7 +220,8 @@ def _document(
 def _print(document: dict[str, Any], device: str) -> None:
     latency, heart, frames = document["latency"], document["function"], document["frames"]
     console.print(
-        f"{latency['frames']} frames on {device}, after {latency['warmup_frames']} warm-up frames that are not counted",
+        f"{latency['frames']} {'frame' if latency['frames'] == 1 else 'frames'} on {device}, after"
+        f" {latency['warmup_frames']} warm-up frames that are not counted",
         markup=False,
     )
     table = Table("frame in to mask out", "ms", box=None, pad_edge=False)
@@ -241,9 +243,14 @@ def _print(document: dict[str, Any], device: str) -> None:
         for phase, reason in unsure.items():
             console.print(f"  phase {phase}: {reason}", markup=False)
     for name in ("lv", "rv"):
-        side, ef = heart[name], heart[name]["ef_percent"]
-        lost = [str(phase + 1) for phase, ml in enumerate(document["volumes_ml"][name]) if ml == 0]
-        fraction = f"no EF, not found in phase {', '.join(lost)}" if ef is None else f"EF {ef:.0f} %"
-        console.print(f"{name.upper()}  EDV {side['edv_ml']:.0f} ml  ESV {side['esv_ml']:.0f} ml  {fraction}")
+        side, phases_ml = heart[name], document["volumes_ml"][name]
+        lost = [str(phase + 1) for phase, ml in enumerate(phases_ml) if ml == 0]
+        fraction = ejection_words(name, heart, document["volumes_ml"])
+        if lost and side["ef_percent"] is None:
+            fraction += f" in phase {', '.join(lost)}"
+        figures = f"EDV {side['edv_ml']:.0f} ml  ESV {side['esv_ml']:.0f} ml"
+        if len(phases_ml) == 1:
+            fraction, figures = "no EF, one phase", "not found" if lost else f"{side['edv_ml']:.0f} ml"
+        console.print(f"{name.upper()}  {figures}  {fraction}")
     if document["unsure"]:
         console.print(f"UNSURE, {document['unsure']}", markup=False)

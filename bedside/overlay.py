@@ -117,6 +117,6 @@ def _panel(canvas: Canvas, story: Story, phase: int, box: tuple[int, int, int, i
     for number, name in enumerate(VENTRICLES):
         side, y = story.function[name], split + 12 + 20 * number
         canvas.text((left, y), f"{name.upper()}  {story.ejection_words(name)}", size=15, fill=CLASS_COLOURS[name])
-        figures = f"ED {side['edv_ml']:.0f} ml, ES {side['esv_ml']:.0f} ml"
+        figures = f"ED {side['edv_ml']:.0f} ml, ES {side['esv_ml']:.0f} ml" if story.beats else ""
         canvas.text((right, y), figures, size=13, fill=canvas.theme.dim, anchor="rm")
     latency_strip(canvas, (left, split + 52, right, bottom), story, now=phase)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bedside.overlay_canvas import Canvas
 from bedside.overlay_style import Box
+from bedside.volumes import ejection_words
 from cinert.colours import CLASS_COLOURS
 
 VENTRICLES = ("lv", "rv")
@@ -49,10 +50,14 @@ class Story:
         """Why a phase, or the whole that it belongs to, is not to be relied on; empty if it is."""
         return (self.unsure_phases[phase] if self.unsure_phases else "") or self.unsure
 
+    @property
+    def beats(self) -> bool:
+        """Whether there is more than one phase, and so an end of diastole and of systole."""
+        return len(self.latency_ms) > 1
+
     def ejection_words(self, ventricle: str) -> str:
         """`EF 55 %`, or why there is none."""
-        percent = self.function[ventricle]["ef_percent"]
-        return "no EF, not found" if percent is None else f"EF {percent:.0f} %"
+        return ejection_words(ventricle, self.function, self.volumes_ml)
 
 
 def ticks(high: float, most: int = 4) -> list[float]:
@@ -75,7 +80,8 @@ def volume_chart(canvas: Canvas, box: Box, story: Story, *, now: int | None = No
         return left + phase * step, bottom - (bottom - top) * value / highest
 
     _x_axis(canvas, left, step, bottom, story)
-    _mark_phases(canvas, left, step, (top, bottom), story)
+    if story.beats:
+        _mark_phases(canvas, left, step, (top, bottom), story)
     ends = {}
     for name in VENTRICLES:
         points = [place(phase, value) for phase, value in enumerate(story.volumes_ml[name])]

@@ -67,7 +67,10 @@ def draw_summary(view: View, story: Story, *, source: str) -> Image.Image:
     if story.has_doubts:
         banner(canvas, (_PAD, _HEADER, _WIDTH - _PAD, head - 8), _doubt(story))
     tiles = []
-    for number, (words, key) in enumerate((("End diastole", "ed_phase"), ("End systole", "es_phase"))):
+    ends = (
+        (("End diastole", "ed_phase"), ("End systole", "es_phase")) if story.beats else (("The only one", "ed_phase"),)
+    )
+    for number, (words, key) in enumerate(ends):
         phase, top = story.function[key], head + number * (row + _GAP)
         when = "" if story.time_step_ms is None else f", {phase * story.time_step_ms:.0f} ms"
         canvas.text((_PAD, top + _ROW_HEAD / 2), f"{words}: phase {phase + 1}{when}", size=15)
@@ -109,11 +112,14 @@ def _figures(canvas: Canvas, story: Story, place: tuple[float, float, float]) ->
     for name in VENTRICLES:
         canvas.text((columns[name], y), name.upper(), size=15, anchor="rm")
         canvas.box((columns[name] - 26, y + 11, columns[name], y + 15), fill=CLASS_COLOURS[name])
-    for words, key in (("EDV, ml", "edv_ml"), ("ESV, ml", "esv_ml"), ("SV, ml", "sv_ml"), ("EF, %", "ef_percent")):
+    ends = (("EDV, ml", "edv_ml"), ("ESV, ml", "esv_ml"), ("SV, ml", "sv_ml"), ("EF, %", "ef_percent"))
+    for words, key in ends if story.beats else (("volume, ml", "edv_ml"),):
         y += 30
         canvas.text((left, y), words, size=15, fill=canvas.theme.dim)
         for name in VENTRICLES:
             value = story.function[name][key]
+            if key == "sv_ml" and story.function[name]["ef_percent"] is None:
+                value = None  # nor is it a volume that was ejected
             canvas.text((columns[name], y), "-" if value is None else f"{value:.0f}", size=17, anchor="rm")
     y += 30
     canvas.text((left, y), "MYO mass, g", size=15, fill=canvas.theme.dim)
@@ -122,7 +128,7 @@ def _figures(canvas: Canvas, story: Story, place: tuple[float, float, float]) ->
     for name in VENTRICLES:
         if story.function[name]["ef_percent"] is None:
             y += 24
-            canvas.text((left, y), f"{name.upper()}: {story.ejection_words(name)} in ED or ES", size=13)
+            canvas.text((left, y), f"{name.upper()}: {story.ejection_words(name)}", size=13)
     median = np.median(story.latency_ms)
     canvas.text((left, y + 30), "frame to mask, p50", size=15, fill=canvas.theme.dim)
     canvas.text((right, y + 30), f"{median:.1f} ms", size=15, anchor="rm")

@@ -6,7 +6,6 @@ patient counts once.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_m
 from cinert.data.patients import Patient, load_frame
 from cinert.data.phantom_mark import is_phantom
 from cinert.provenance import counted, kind
+from cinert.scores import Score, mean_of
 
 SCHEMA, VERSION = "cinert.accuracy", 1
 
@@ -55,9 +55,9 @@ class Summary:
     phantoms: int
 
     @property
-    def mean_dice(self) -> float:
+    def mean_dice(self) -> Score:
         """Mean over classes of the mean over patients."""
-        return statistics.fmean(self.dice_mean.values())
+        return mean_of(self.dice_mean.values())
 
     @property
     def who(self) -> str:
@@ -70,9 +70,9 @@ class Summary:
         return kind(self.patients - self.phantoms, self.phantoms)
 
     @property
-    def mean_hd95_mm(self) -> float:
+    def mean_hd95_mm(self) -> Score:
         """As `mean_dice`."""
-        return statistics.fmean(self.hd95_mean_mm.values())
+        return mean_of(self.hd95_mean_mm.values())
 
 
 def score_patients(
@@ -112,7 +112,10 @@ def score_patients(
 
 
 def summarise(frames: Sequence[FrameAccuracy]) -> Summary:
-    """Average over the frames of each patient, then over patients; nothing is left out."""
+    """Average over the frames of each patient, then over patients.
+
+    A class that is in neither labels nor mask of a frame leaves its mean; nothing else is left out.
+    """
     ids = dict.fromkeys(frame.patient_id for frame in frames)
     dice, hd95 = [], []
     for patient_id in ids:

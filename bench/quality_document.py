@@ -13,6 +13,7 @@ from bench.corruptions import CORRUPTIONS
 from bench.quality_fit import Aim
 from bench.quality_worth import ScoredMask, by_strength, reliability, worth
 from bench.robustness import CLEAN, MaskSample
+from cinert.scores import in_digits
 
 SCHEMA, VERSION = "cinert.robustness", 1
 
@@ -116,7 +117,7 @@ def strength_table(scored: Sequence[ScoredMask], who: str) -> Table:
         table.add_row(
             shown if first else "",
             "" if shown == CLEAN else f"{row['strength']:g} {CORRUPTIONS[shown].unit}",
-            *(f"{row['dice'][name]:.3f}" for name in ("rv", "myo", "lv")),
+            *(in_digits(row["dice"][name]) for name in ("rv", "myo", "lv")),
             f"{row['mean_dice']:.3f}",
             f"{row['score']:.3f}",
             f"{row['unsure']:.0%}",

@@ -9,6 +9,7 @@ from bench.report_document import Block, Paragraph, code, pairs, strong
 from bench.report_records import Records
 from bench.report_run import Document, Run
 from cinert.provenance import counted, kind
+from cinert.scores import in_digits
 
 
 def curves_section(run: Run, records: Records) -> list[Block]:
@@ -67,8 +68,8 @@ def _training(run: Run, metrics: Document | None) -> list[Block]:
     held_out = patients["validation"] - phantoms["validation"], phantoms["validation"]
     dice = "nobody was held out"
     if validation is not None:
-        dice = ", ".join(f"{name.upper()} {validation[name]:.3f}" for name in CLASS_LABELS)
-        dice += f", mean {validation['mean']:.3f}"
+        dice = ", ".join(f"{name.upper()} {in_digits(validation[name])}" for name in CLASS_LABELS)
+        dice += f", mean {in_digits(validation['mean'])}"
     return [
         pairs(
             [

@@ -13,6 +13,7 @@ from bench.accuracy import FrameAccuracy, summarise
 from bench.clinical import INDICES, Clinical
 from bench.metrics import CLASS_LABELS, Scores
 from bench.verdicts import VERDICT
+from cinert.scores import in_digits
 
 _INPUTS = {"random": "random inputs", "frames": "real frames"}
 _CHECKED = {"export": "at export", "here": "here"}
@@ -31,11 +32,11 @@ def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Tabl
         table.add_row(
             frame.patient_id + (" *" if frame.patient_id in seen else ""),
             f"{frame.frame} {frame.phase}",
-            *_figures(frame.score.dice, frame.score.hd95_mm, f"{frame.score.mean_dice:.3f}"),
+            *_figures(frame.score.dice, frame.score.hd95_mm, in_digits(frame.score.mean_dice)),
             f"{frame.kept_share:.1%}",
         )
     table.add_section()
-    mean = _figures(summary.dice_mean, summary.hd95_mean_mm, f"{summary.mean_dice:.3f}")
+    mean = _figures(summary.dice_mean, summary.hd95_mean_mm, in_digits(summary.mean_dice))
     table.add_row("mean", f"of {summary.patients}", *mean, style="bold")
     table.add_row("std", "", *_figures(summary.dice_std, summary.hd95_std_mm, ""))
     if seen:
@@ -45,9 +46,9 @@ def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Tabl
 
 def _figures(dice: Scores, hd95_mm: Scores, mean_dice: str) -> list[str]:
     return [
-        *(f"{dice[name]:.3f}" for name in CLASS_LABELS),
+        *(in_digits(dice[name]) for name in CLASS_LABELS),
         mean_dice,
-        *(f"{hd95_mm[name]:.1f}" for name in CLASS_LABELS),
+        *(in_digits(hd95_mm[name], 1) for name in CLASS_LABELS),
     ]
 
 
@@ -75,7 +76,8 @@ def clinical_remarks(clinical: Clinical) -> list[str]:
     if clinical.without_both_phases:
         lines.append(f"no ED and ES frame, so no indices: {', '.join(clinical.without_both_phases)}")
     lines += [
-        f"{INDICES[name].partition(',')[0]} is not defined, the ventricle vanishes: {', '.join(row.undefined)}"
+        f"{INDICES[name].partition(',')[0]} is not defined, the ventricle vanishes or is larger at ES:"
+        f" {', '.join(row.undefined)}"
         for name, row in clinical.agreement.items()
         if row.undefined
     ]

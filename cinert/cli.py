@@ -16,6 +16,7 @@ from rich.markup import escape
 from cinert import __version__
 from cinert.claim import CLAIM, CannotLockError, claimed
 from cinert.consoles import console, errors, print_verdict
+from cinert.data import remarks
 from cinert.device_lock import DeviceLock, Use, hold_device
 from cinert.errors import CineRTError, ExitCode
 from cinert.progress import doing, heartbeat, progress_bar, stage_bars
@@ -75,6 +76,7 @@ def command(name: str, *, examples: str, service: bool = False) -> Callable[[Cal
     def decorate(function: Callable[P, R]) -> click.Command:
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            remarks.begin()
             try:
                 with contextlib.nullcontext() if service else heartbeat(name):
                     return function(*args, **kwargs)

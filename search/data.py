@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cinert.architecture import InputGrid
 from cinert.data.dataset import Sample
-from cinert.data.folds import split
+from cinert.data.folds import fold_count, split_patients
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
+from cinert.data.nifti_file import content_files
 from cinert.data.patients import Patient
 from cinert.data.phantom_mark import is_phantom
 from cinert.errors import BadInputError
@@ -90,16 +91,21 @@ class LoadedPatients:
     phantoms: frozenset[str] = frozenset()
     """Those that `make-phantom` drew."""
 
+    @property
+    def folds(self) -> int:
+        """How many there are."""
+        return fold_count(self.patients.values())
+
     def fold(self, fold: int | None) -> FoldData:
         """Split them.
 
         Args:
-            fold: 0..4, or None to hold nobody out.
+            fold: counted from 0, or None to hold nobody out.
 
         Raises:
             BadInputError: too few patients.
         """
-        parts = split(self.patients, fold)
+        parts = split_patients(self.patients.values(), fold)
         of = {id_: [sample for sample in self.samples if sample.patient_id == id_] for id_ in self.patients}
         return FoldData(
             fold=fold,
@@ -160,9 +166,10 @@ def load_patients(
 
 def _hash(path: Path) -> str:
     try:
-        return sha256_of_file(path)
+        hashes = [sha256_of_file(file) for file in content_files(path)]
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}.") from error
+        raise BadInputError(f"cannot read {error.filename or path}: {error.strerror}.") from error
+    return hashes[0] if len(hashes) == 1 else sha256_of("".join(hashes).encode())
 
 
 def load_fold(

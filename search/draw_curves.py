@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cinert.colours import hexadecimal
 from cinert.files import atomic_path
+from cinert.scores import Score
 from cinert.space import CLASSES
 from search.draw import PATH_COLOURS
 
@@ -50,9 +51,11 @@ def _draw_one(axes: Axes, curve: Curve, label: str) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _draw_dice(axes: Axes, scores: Sequence[tuple[int, Mapping[str, float]]], who: str) -> None:
+def _draw_dice(axes: Axes, scores: Sequence[tuple[int, Mapping[str, Score]]], who: str) -> None:
     for name in CLASSES[1:]:
-        curve = [(epoch, dice[name]) for epoch, dice in scores]
+        curve = _known(scores, name)
+        if not curve:
+            continue  # a structure that nobody who was held out shows
         label = f"{name.upper()} {curve[-1][1]:.3f}"
         axes.plot(
             *_split(curve),
@@ -65,11 +68,15 @@ def _draw_dice(axes: Axes, scores: Sequence[tuple[int, Mapping[str, float]]], wh
             label=label,
             path_effects=_RIM,
         )
-    mean = [(epoch, dice["mean"]) for epoch, dice in scores]
-    axes.plot(*_split(mean), color=INK, lw=2, label=f"mean {mean[-1][1]:.3f}")
+    if mean := _known(scores, "mean"):
+        axes.plot(*_split(mean), color=INK, lw=2, label=f"mean {mean[-1][1]:.3f}")
     axes.set_ylabel(f"Dice, held-out\n{who},\nnetwork's grid")
     axes.set_ylim(0, 1)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, title="last", title_fontsize=9)
+
+
+def _known(scores: Sequence[tuple[int, Mapping[str, Score]]], name: str) -> Curve:
+    return [(epoch, score) for epoch, dice in scores if (score := dice[name]) is not None]
 
 
 def draw_search(path: Path, curves: Mapping[str, Curve], *, budget_ms: float | None = None) -> None:

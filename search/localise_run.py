@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cinert.bundle_manifest import LOCALISER
-from cinert.data.folds import split
+from cinert.data.folds import split_patients
 from cinert.data.layouts import read_patients
 from cinert.data.patients import patient_digest
 from cinert.data.phantom_mark import is_phantom
@@ -53,7 +53,7 @@ def ensure_localiser(
     """
     path = folder / LOCALISER
     patients = {patient.id: patient for patient in read_patients(data)}
-    train = [patients[id_] for id_ in sorted(split(patients, fold).train)]
+    train = [patients[id_] for id_ in sorted(split_patients(patients.values(), fold).train)]
     seen = [
         PatientRecord(id=patient.id, digest=patient_digest(patient), phantom=is_phantom(patient)) for patient in train
     ]

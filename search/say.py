@@ -12,6 +12,7 @@ from cinert.architecture import Architecture
 from cinert.cli import console, print_verdict
 from cinert.provenance import counted, kind
 from cinert.quiet import BUSY
+from cinert.scores import in_digits
 from search.table import print_table
 from search.undecided import COIN_TOSS, undecided_words
 
@@ -103,11 +104,11 @@ def report_training(result: TrainingResult, epochs: int) -> None:
     if mean is None:
         say("No patient was held out, so there is no validation Dice.")
     else:
-        classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
+        classes = ", ".join(f"{name.upper()} {in_digits(mean[name])}" for name in ("rv", "myo", "lv"))
         held_out, phantoms = (result.metrics[key]["validation"] for key in ("patients", "phantoms"))
         say(
             f"Dice on {counted(held_out - phantoms, phantoms)}, held out, network grid: {classes},"
-            f" mean {mean['mean']:.3f}."
+            f" mean {in_digits(mean['mean'])}."
         )
     say(f"Wrote {result.folder / 'weights.safetensors'}. Next: export-engine {result.folder / 'arch.yaml'}")
 
@@ -118,12 +119,12 @@ def report_folds(summary: dict[str, Any], folder: Path) -> None:
     phantoms = summary["phantoms"]
     who = kind(summary["patients"]["n"] - phantoms, phantoms)
     rows = [
-        [str(one["fold"]), str(one["patients"]["validation"]), *(f"{one['dice'][name]:.3f}" for name in names)]
+        [str(one["fold"]), str(one["patients"]["validation"]), *(in_digits(one["dice"][name]) for name in names)]
         for one in summary["folds"]
     ]
     held_out = str(summary["patients"]["n"])
-    rows.append(["mean", held_out, *(f"{summary['mean'][name]:.3f}" for name in names)])
-    rows.append(["std", "", *(f"{summary['std'][name]:.3f}" for name in names)])
+    rows.append(["mean", held_out, *(in_digits(summary["mean"][name]) for name in names)])
+    rows.append(["std", "", *(in_digits(summary["std"][name]) for name in names)])
     print_table(
         f"Dice on held-out {who}, network grid",
         ["fold", who, "RV", "MYO", "LV", "mean"],

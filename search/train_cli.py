@@ -12,7 +12,7 @@ from cinert.arch import load_arch
 from cinert.architecture import Architecture
 from cinert.bundle_manifest import LOCALISER
 from cinert.cli import FiniteRange, claim_run, command, data_option, parse_fold, reserve, seed_option, wait_option
-from cinert.data.folds import FOLDS
+from cinert.errors import BadInputError
 from cinert.files import check_writable
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
 from search.say import report_folds, report_training, warn_of_seen
@@ -52,7 +52,7 @@ def _parse_folds(text: str) -> int | str | None:
     metavar="0..4|all|each",
     callback=lambda _ctx, _param, value: _parse_folds(value),
     help="Fold whose patients are held out (5 folds by patient), 'all' to use every patient, or 'each' to train and"
-    " score all five folds, in RUN/fold-0 to RUN/fold-4.",
+    " score all folds, in RUN/fold-0 to RUN/fold-4.",
 )
 @click.option("--epochs", default=300, type=click.IntRange(min=1), help="Passes over the training frames.")
 @seed_option()
@@ -108,15 +108,20 @@ def train_arch(
         folder = arch_path.parent if output is None else output
         check_writable(folder / "weights.safetensors")
         reserve(str(where), "compute", wait=wait)
-        several = [fold_folder(folder, number) for number in range(FOLDS)] if fold == EACH else []
-        ranks.from_main(lambda: claim_run(folder, *several))
+        ranks.from_main(lambda: claim_run(folder))
         settings = TrainingSettings(**told)
         how = LocaliserSettings(steps=localiser_steps, seed=settings.seed) if localiser else None
         with bar_of(ranks) as bar:
             loaded = read_patients_of(bar, data, arch.grid, ranks)
             say_what_was_clipped(loaded.samples)
+            if fold == EACH and loaded.folds < 2:
+                raise BadInputError(
+                    f"--fold each trains on each of several folds, and {data} brings one of its own.",
+                    hint="say --fold 0.",
+                )
             if fold == EACH:
-                trainings = [(into, loaded.fold(number)) for number, into in enumerate(several)]
+                trainings = [(fold_folder(folder, number), loaded.fold(number)) for number in range(loaded.folds)]
+                ranks.from_main(lambda: claim_run(*(into for into, _ in trainings)))
             else:
                 assert not isinstance(fold, str)
                 trainings = [(folder, loaded.fold(fold))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
 from cinert.provenance import merge_records
 from cinert.resume import refuse_other_settings
+from cinert.scores import in_digits
 from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import FoldData, labelled_classes, patients_of
 from search.draw_curves import draw_training
 from search.ranks import ALONE, Ranks
 from search.run_log import RunLog
+from search.scores import mean_dice
 from search.training import Training, TrainingSettings, read_training
 
 WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
@@ -140,13 +142,13 @@ def run_training(
             record["learning_rate"] = training.learning_rate
             if data.validation and (training.finished or record["epoch"] % validate_every == 0):
                 record["dice"] = mean_dice(training.validate())
-                shown = f"training, Dice of {data.kind(data.validation)} {record['dice']['mean']:.3f}"
+                shown = f"training, Dice of {data.kind(data.validation)} {in_digits(record['dice']['mean'])}"
             history["epochs"].append(record)
             history["seconds"] += time.monotonic() - start
             history["cpu_seconds"] += time.process_time() - cpu_start
             if ranks.is_main:
                 training.save(folder / CHECKPOINT, identity, history)
-            scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items()}
+            scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items() if value is not None}
             rates = {"loss": record["loss"], "learning_rate": record["learning_rate"]}
             log.metrics(training.next_epoch - 1, {**rates, **scalars})
             if on_epoch is not None:
@@ -166,12 +168,6 @@ def _continued(folder: Path, arch: Architecture, identity: dict[str, Any]) -> Ch
     if not (folder / ARCH).exists():
         save_arch(folder / ARCH, arch)
     return begun
-
-
-def mean_dice(frames: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Mean over frames of the Dice of each class, and their mean."""
-    means = np.asarray(frames).mean(axis=0)
-    return {**{name: float(value) for name, value in zip(FOREGROUND, means, strict=True)}, "mean": float(means.mean())}
 
 
 def _metrics(training: Training, data: FoldData, identity: dict[str, Any], history: dict[str, Any]) -> dict[str, Any]:

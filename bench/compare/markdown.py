@@ -104,7 +104,9 @@ def _dice_table(networks: Sequence[Entry]) -> list[str]:
 
 
 def _spread(dice: Entry | None, name: str) -> str:
-    return _NONE if dice is None else f"{dice[name]['mean']:.3f} ± {dice[name]['std']:.3f}"
+    if dice is None or dice[name]["mean"] is None:
+        return _NONE
+    return f"{dice[name]['mean']:.3f} ± {dice[name]['std']:.3f}"
 
 
 def _cost_table(networks: Sequence[Entry]) -> list[str]:

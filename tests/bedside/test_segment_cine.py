@@ -161,12 +161,23 @@ class TestBadInput:
     def bundle(self, make_bundle) -> Path:
         return make_bundle("ort")
 
-    def test_a_3d_file(self, bundle: Path, tmp_path: Path) -> None:
-        nib.save(nib.Nifti1Image(np.zeros((8, 8, 4), np.int16), np.eye(4)), tmp_path / "volume.nii.gz")
+    @pytest.mark.parametrize(
+        ("shape", "affine", "words"),
+        [
+            ((8, 8), np.eye(4), "is 2D"),
+            ((8, 8, 4, 2, 3), np.eye(4), "is 5D"),
+            ((64, 64, 4, 2), np.diag([2e-3, 2e-3, 8e-3, 1]), "voxels of 0.002 x 0.002 x 0.008 mm"),
+            ((64, 64, 40, 2), np.diag([2.0, 2.0, 50.0, 1]), "a grid of 128 x 128 x 2000 mm"),
+            ((5, 128, 128, 8), np.diag([1.4, 1.4, 9.0, 1]), "a grid of 7 x 179.2 x 1152 mm"),
+        ],
+        ids=["slice", "two times", "metres", "2 m", "time first"],
+    )
+    def test_a_file_that_is_no_cine(self, bundle: Path, tmp_path: Path, shape, affine, words: str) -> None:
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), affine), tmp_path / "volume.nii.gz")
 
         result = run(bundle, tmp_path / "volume.nii.gz", "-o", tmp_path / "mask.nii.gz")
 
-        assert_refused(result, 2, "volume.nii.gz is 3D")
+        assert_refused(result, 2, "volume.nii.gz", words)
         assert not (tmp_path / "mask.nii.gz").exists()
 
     def test_a_truncated_file(self, bundle: Path, cine, tmp_path: Path) -> None:

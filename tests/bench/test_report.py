@@ -114,6 +114,19 @@ def test_a_failed_verdict_is_shown_and_fails_nothing(run_folder, form):
     assert f"{verify['frame_to_mask']['p99_ms']:.2f}" in text
 
 
+def test_a_class_without_a_score_is_a_dash(run_folder):
+    path = run_folder / "accuracy.json"
+    document = json.loads(path.read_text())
+    for item in [*document["patients"], document["mean"], document["std"]]:
+        item["dice"]["rv"] = item["hd95_mm"]["rv"] = None
+    path.write_text(json.dumps(document))
+    text = read(run_folder, "md")
+    assert "RV -, MYO" in text
+    assert "| RV | neither in labels nor in masks |" in text
+    first = document["patients"][0]
+    assert re.search(rf"\| {first['id']} \| 1 ED \| - \| {first['dice']['myo']:.3f} \|", text)
+
+
 def test_the_worst_come_first(run_folder):
     document = json.loads((run_folder / "accuracy.json").read_text())
     first, *others = document["patients"]
