@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -101,6 +102,13 @@ class Network(Segmenter):
             vertices = {scale: self._met(met) for scale, met in arriving.items()}
         logits: Tensor = self.head(vertices[0].joined(self.concatenate))
         return logits
+
+    def side_outputs(self) -> list[nn.Module]:
+        """What the last vertex of each scale sends to the finer one, before it is enlarged there."""
+        last = {edge.source: edge for edge in self.arch.edges if edge.kind == "ep"}
+        coarsest = max(last, default=0)
+        cells = [cast("Cell", self.cells[edge_name(last[scale])]) for scale in range(1, coarsest)]
+        return [cell.before_upsampling() for cell in cells]
 
     def _met(self, vertices: list[_Vertex]) -> _Vertex:
         if len(vertices) == 1:

@@ -15,7 +15,7 @@ from cinert.cli import FiniteRange, claim_run, command, data_option, parse_fold,
 from cinert.errors import BadInputError
 from cinert.files import check_writable
 from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
-from search.say import report_folds, report_training, warn_of_seen
+from search.say import report_folds, report_training, say, warn_of_seen
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,13 @@ def _parse_folds(text: str) -> int | str | None:
 @device_option()
 @amp_option()
 @click.option(
+    "--deep-supervision",
+    default=0.0,
+    metavar="WEIGHT",
+    type=FiniteRange(min=0),
+    help="Weight of a loss at each coarser level on the way up, in training alone; 0: none. 0.3 was good.",
+)
+@click.option(
     "--localiser/--no-localiser",
     default=True,
     help="Train the small network that finds the heart; without it crops are centred on the image.",
@@ -110,6 +117,7 @@ def train_arch(
         reserve(str(where), "compute", wait=wait)
         ranks.from_main(lambda: claim_run(folder))
         settings = TrainingSettings(**told)
+        _say_what_has_no_effect(arch, settings)
         how = LocaliserSettings(steps=localiser_steps, seed=settings.seed) if localiser else None
         with bar_of(ranks) as bar:
             loaded = read_patients_of(bar, data, arch.grid, ranks)
@@ -151,6 +159,17 @@ def train_arch(
             if ranks.is_main:
                 write_folds(folder, summary)
             report_folds(summary, folder)
+
+
+def _say_what_has_no_effect(arch: Architecture, settings: TrainingSettings) -> None:
+    """Say so when a switch finds nothing to act on in the network."""
+    from cinert.network import build_network
+
+    if settings.deep_supervision and not build_network(arch).side_outputs():
+        say(
+            f"Note: {arch.source} has no level between its coarsest and its finest on the way up:"
+            " --deep-supervision has no effect."
+        )
 
 
 def _prepare(

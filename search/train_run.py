@@ -38,6 +38,8 @@ WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
     "training.png",
 )
 FOREGROUND = CLASSES[1:]
+# What a training was that began before these settings existed.
+_BEFORE_SWITCHES = {"deep_supervision": 0.0}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def prepare_training(folder: Path, arch: Architecture, identity: dict[str, Any],
         shutil.rmtree(folder / "tensorboard" / "training", ignore_errors=True)
     elif (folder / CHECKPOINT).exists():
         begun = read_training(folder / CHECKPOINT)
-        refuse_other_settings(folder, begun.values.get("identity", {}), identity)
+        refuse_other_settings(folder, {**_BEFORE_SWITCHES, **begun.values.get("identity", {})}, identity)
         return begun
     return None
 

@@ -1,5 +1,6 @@
 """Two gloo processes learn what one learns on the same batches, and a process that fails takes the others with it."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from torch.distributed import TCPStore
 
 from cinert.arch import load_arch, save_arch
+from cinert.baselines.kinds import design
 from cinert.errors import CineRTError
 from cinert.sampling import random_arch
 from search.checkpoint import load_checkpoint
@@ -27,6 +29,7 @@ from search.training import TrainingSettings
 CPU = torch.device("cpu")
 # Of 10 frames, so that the last batch leaves the second process without any.
 TRAINING = TrainingSettings(epochs=2, batch_size=3)
+SUPERVISED = dataclasses.replace(TRAINING, deep_supervision=0.3)
 SEARCHES = {
     # SGD, because Adam makes a step of the rounding of a gradient that is almost zero.
     "full": SearchSettings(epochs=4, batch_size=3, latency_weight=0.1, arch_optimizer="sgd"),
@@ -57,10 +60,10 @@ from search.run import run_search
 from search.train_run import run_training
 with joined("cpu") as (ranks, device):
     folder = Path(given["folder"])
-    run_training(
-        given["arch"], given["fold"], given["training"], folder=folder / "training", device=device, validate_every=1,
-        ranks=ranks,
-    )
+    for name, (arch, settings) in given["trainings"].items():
+        run_training(
+            arch, given["fold"], settings, folder=folder / name, device=device, validate_every=1, ranks=ranks
+        )
     for name, settings in given["searches"].items():
         found = run_search(
             given["space"], given["lut"], given["fold"], settings, budget_ms=1000.0, folder=folder / name,
@@ -115,14 +118,22 @@ def arch(tiny):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory, ranks_of, tiny, lut, fold, arch):
+def trainings(tiny, arch):
+    """By folder: a searched network, and a designed one whose slices are a batch, with a level to supervise."""
+    deep = dataclasses.replace(tiny, strides=((1, 2, 2), (1, 2, 2)), widths=(4, 6, 8))
+    return {"training": (arch, TRAINING), "supervised": (design("unet2d", deep, (4, 6, 8)), SUPERVISED)}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, ranks_of, tiny, lut, fold, trainings):
     """Run folders of two processes, and of one."""
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    given = {"arch": arch, "fold": fold, "space": tiny, "lut": lut, "training": TRAINING, "searches": SEARCHES}
+    given = {"fold": fold, "space": tiny, "lut": lut, "trainings": trainings, "searches": SEARCHES}
     processes = ranks_of(LEARN, {**given, "folder": str(two)})
     for process in processes:
         assert process.wait(900) == 0, process.communicate()[1]
-    run_training(arch, fold, TRAINING, folder=one / "training", device=CPU, validate_every=1)
+    for name, (arch, settings) in trainings.items():
+        run_training(arch, fold, settings, folder=one / name, device=CPU, validate_every=1)
     for name, settings in SEARCHES.items():
         run_search(tiny, lut, fold, settings, budget_ms=1000.0, folder=one / name, device=CPU)
     return two, one
@@ -141,11 +152,15 @@ def assert_close(first, second, prefix, atol):
         )
 
 
-def test_a_training_of_two_is_that_of_one(both):
-    two, one = (tensors(folder / "training" / "checkpoint.safetensors", "cinert.training") for folder in both)
-    for prefix in ("network", "average", "optimizer"):
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("training", ("network", "average", "optimizer")), ("supervised", ("network", "average", "optimizer", "side"))],
+)
+def test_a_training_of_two_is_that_of_one(both, name, parts):
+    two, one = (tensors(folder / name / "checkpoint.safetensors", "cinert.training") for folder in both)
+    for prefix in parts:
         assert_close(two, one, prefix, 1e-5)
-    two, one = (json.loads((folder / "training" / "metrics.json").read_text()) for folder in both)
+    two, one = (json.loads((folder / name / "metrics.json").read_text()) for folder in both)
     assert (two["processes"], one["processes"]) == (2, 1)
     assert [epoch["loss"] for epoch in two["epochs"]] == pytest.approx(
         [epoch["loss"] for epoch in one["epochs"]], abs=1e-5
@@ -185,7 +200,8 @@ def test_two_processes_continue_what_one_began(tmp_path, ranks_of, both, arch, f
 
     with pytest.raises(KeyboardInterrupt):
         run_training(arch, fold, TRAINING, folder=tmp_path / "training", device=CPU, validate_every=1, on_epoch=stop)
-    given = {"arch": arch, "fold": fold, "training": TRAINING, "searches": {}, "folder": str(tmp_path)}
+    trainings = {"training": (arch, TRAINING)}
+    given = {"fold": fold, "trainings": trainings, "searches": {}, "folder": str(tmp_path)}
     for process in ranks_of(LEARN, given):
         assert process.wait(900) == 0, process.communicate()[1]
     two, one = (
