@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -191,6 +192,16 @@ def load_weights(network: Segmenter, path: Path) -> dict[str, str]:
         tensors, metadata = read_tensors(path)
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"weights {path} cannot be read: {error}.") from error
+    fit_tensors(network, tensors, path)
+    return metadata
+
+
+def fit_tensors(network: Segmenter, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors, all of them and no others, into the network; `path` names their file in messages.
+
+    Raises:
+        BadInputError: they do not fit the architecture.
+    """
     expected = network.state_dict()
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     misfits = [
@@ -202,5 +213,4 @@ def load_weights(network: Segmenter, path: Path) -> dict[str, str]:
         first = misfits[0] if misfits else f"{'missing' if missing else 'unknown'} tensor {(missing or unknown)[0]}"
         count = len(missing) + len(unknown) + len(misfits)
         raise BadInputError(f"weights {path} do not fit {network.arch.source}: {first} ({count} tensors differ).")
-    network.load_state_dict(tensors)
-    return metadata
+    network.load_state_dict(dict(tensors))

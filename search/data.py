@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,10 @@ class LoadedPatients:
     def folds(self) -> int:
         """How many there are."""
         return fold_count(self.patients.values())
+
+    def digests_of(self, samples: Iterable[Sample]) -> dict[str, str]:
+        """Digests of the patients behind samples, by id."""
+        return {sample.patient_id: self.digests[sample.patient_id] for sample in samples}
 
     def fold(self, fold: int | None) -> FoldData:
         """Split them.

@@ -25,9 +25,12 @@ from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import FoldData, labelled_classes, patients_of
 from search.draw_curves import draw_training
+from search.initial import matching
 from search.ranks import ALONE, Ranks
 from search.run_log import RunLog
 from search.scores import mean_dice
+from search.source import describe_grid
+from search.sources import NOTHING, Sources
 from search.training import Training, TrainingSettings, read_training
 
 WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
@@ -39,7 +42,13 @@ WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
 )
 FOREGROUND = CLASSES[1:]
 # What a training was that began before these settings existed.
-_BEFORE_SWITCHES = {"deep_supervision": 0.0}
+_BEFORE_SWITCHES = {
+    "deep_supervision": 0.0,
+    "init": None,
+    "teacher": None,
+    "teacher_weight": 1.0,
+    "teacher_temperature": 2.0,
+}
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ def run_training(
     advance: Callable[[int, int, str], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
     ranks: Ranks = ALONE,
+    sources: Sources = NOTHING,
 ) -> TrainingResult:
     """Train, or continue a training.
 
@@ -113,6 +123,7 @@ def run_training(
         advance: called with (steps done, steps in all, what to show).
         on_epoch: called with the number of epochs done, once the checkpoint is on disk.
         ranks: processes that share the work; the first alone writes.
+        sources: weights that it reads, those that `settings` has the digests of.
 
     Raises:
         BackendUnavailableError: the device has not the settings' precision.
@@ -120,7 +131,7 @@ def run_training(
     """
     identity = training_identity(arch, data, settings)
     begun = ranks.from_main(lambda: _continued(folder, arch, identity))
-    training = Training(arch, data, settings, device, ranks=ranks)
+    training = Training(arch, data, settings, device, ranks=ranks, sources=sources)
     history: dict[str, Any] = {"epochs": [], "seconds": 0.0, "cpu_seconds": 0.0}
     if begun is not None:
         training.restore(begun)
@@ -138,6 +149,10 @@ def run_training(
     step_done(0)
     with RunLog(folder, first_epoch=resumed_at, name="training", write=ranks.is_main) as log:
         log.line(f"computing on {ranks.size} x {device}, mixed precision {training.precision.name}")
+        if sources.initial is not None:
+            log.line(f"begun with {sources.initial.path}: {matching(training.network, sources.initial.tensors)}")
+        if sources.teacher is not None:
+            log.line(f"taught by {sources.teacher.path}")
         while not training.finished:
             start, cpu_start = time.monotonic(), time.process_time()
             record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
@@ -160,7 +175,7 @@ def run_training(
         draw_training(folder / CURVE, history["epochs"], who=data.kind(data.validation))
         write_json(folder / METRICS, metrics)
         # Last, so that weights stand for a training that is complete.
-        _save_weights(folder / WEIGHTS, training, data, identity)
+        _save_weights(folder / WEIGHTS, training, data, identity, sources)
     return TrainingResult(folder, metrics, resumed_at)
 
 
@@ -200,7 +215,7 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
     }
 
 
-def _save_weights(path: Path, training: Training, data: FoldData, identity: dict[str, Any]) -> None:
+def _save_weights(path: Path, training: Training, data: FoldData, identity: dict[str, Any], sources: Sources) -> None:
     """Write the averaged weights: the last, not the best on the held-out patients, who would then not be held out."""
     arch = training.arch
     values = {
@@ -208,13 +223,16 @@ def _save_weights(path: Path, training: Training, data: FoldData, identity: dict
         "version": 1,
         "arch_digest": arch.digest,
         "seen_patients": merge_records(
-            arch.provenance.get("seen_patients", []), [record.to_dict() for record in data.seen]
+            arch.provenance.get("seen_patients", []),
+            [record.to_dict() for record in data.seen],
+            sources.seen,
         ),
         "classes": list(CLASSES),
         "labelled": labelled_classes(data.train),
         "provenance": {
             "method": "train-arch",
             "settings": identity,
+            "grid": describe_grid(arch.grid),
             "versions": {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")},
         },
     }

@@ -33,11 +33,14 @@ from search.checkpoint import (
 )
 from search.data import FoldData, epoch_batches, to_tensors
 from search.deep_supervision import SideHeads, coarser_labels
+from search.distillation import build_teacher, distillation_loss
 from search.global_norm import synchronised
+from search.initial import take
 from search.precision import MixedPrecision
 from search.ranks import ALONE, Ranks
 from search.scores import dice_per_class
 from search.settings import Amp
+from search.sources import NOTHING, Sources
 from search.training_layers import use_training_layers
 
 SCHEMA, VERSION = "cinert.training", 1
@@ -66,6 +69,14 @@ class TrainingSettings:
     """Precision of the network."""
     deep_supervision: float = 0.0
     """Weight of the loss at each of the network's coarser levels on the way up; 0 without."""
+    init: str | None = None
+    """Digest of the weights that it begins with; None for random ones."""
+    teacher: str | None = None
+    """Digest of the weights of the network that it learns from besides the labels; None without."""
+    teacher_weight: float = 1.0
+    """Of the teacher's part of the loss."""
+    teacher_temperature: float = 2.0
+    """That the logits of both are divided by."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -81,9 +92,11 @@ class Training:
         settings: how.
         device: where.
         ranks: processes that share the work; each takes its part of every batch.
+        sources: weights that the network begins with, where names and shapes match, and a teacher's.
 
     Raises:
         BackendUnavailableError: the device has not the settings' precision.
+        BadInputError: as `build_teacher`.
     """
 
     def __init__(
@@ -94,18 +107,22 @@ class Training:
         device: torch.device,
         *,
         ranks: Ranks = ALONE,
+        sources: Sources = NOTHING,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.arch, self.settings, self.device, self.ranks = arch, settings, device, ranks
         self.precision = MixedPrecision(settings.amp, device)
         self.network = build_network(arch).to(device)
+        if sources.initial is not None:
+            take(self.network, sources.initial.tensors)
         # CPU convolutions, too, run 2-4 times faster in this format.
         self.network.channels_last()
-        if device.type == "cpu":
-            use_training_layers(self.network)
+        self.teacher = None if sources.teacher is None else build_teacher(sources.teacher).to(device)
         self.side = SideHeads(self.network) if settings.deep_supervision else None
-        if self.side is not None and device.type == "cpu":
-            use_training_layers(self.side.heads)
+        if device.type == "cpu":
+            for module in (self.network, self.teacher, None if self.side is None else self.side.heads):
+                if module is not None:
+                    use_training_layers(module)
         # AdamW at 0.01 was ahead on fold 0 of the phantom, one run of 30 epochs each: .870, against .852 at 0.003 and
         # .848 with SGD at 0.05.
         # Seeds alone spread by .02, so the optimizers are not told apart by that. Half the rate with a weight decay of
@@ -174,21 +191,37 @@ class Training:
         seeds = [(settings.seed, epoch, _AUGMENT, number, place) for place in ranks.mine(range(len(indices)))]
         images, labels = self._augment(self._train[0][mine], self._train[1][mine], seeds)
         self.optimizer.zero_grad()
-        count = len(indices)
+        images = images.contiguous(memory_format=torch.channels_last_3d)
         with synchronised(ranks):
             with self.precision.autocast():
-                logits, side = self._forward(images.contiguous(memory_format=torch.channels_last_3d))
+                logits, side = self._forward(images)
             # Of the whole batch: Dice does not add up over its parts.
-            labels = ranks.gather(labels, count)
-            loss: Tensor = self._loss(ranks.gather(logits.float(), count), labels[:, None])
-            total = loss
-            for coarse in (ranks.gather(each.float(), count) for each in side):
-                total = total + settings.deep_supervision * self._loss(coarse, coarser_labels(labels, coarse.shape[2:]))
-            self.precision.scaled(total).backward()
+            labels = ranks.gather(labels, len(indices))
+            loss: Tensor = self._loss(ranks.gather(logits.float(), len(indices)), labels[:, None])
+            self.precision.scaled(
+                loss + self._loss_of_levels(side, labels) + self._loss_of_teacher(images, logits, len(indices))
+            ).backward()
         ranks.sum_gradients(self._parameters())
         self.precision.step(self.optimizer, largest_norm=12.0)
         self.average.update(self.network)
         return float(loss.detach())
+
+    def _loss_of_levels(self, side: list[Tensor], labels_BDHW: Tensor) -> Tensor | float:
+        """Of this rank's logits at coarser levels, against the labels of the whole batch."""
+        total: Tensor | float = 0.0
+        for own in side:
+            coarse = self.ranks.gather(own.float(), len(labels_BDHW))
+            total = total + self._loss(coarse, coarser_labels(labels_BDHW, coarse.shape[2:]))
+        return self.settings.deep_supervision * total
+
+    def _loss_of_teacher(self, images_BCDHW: Tensor, logits_BCDHW: Tensor, count: int) -> Tensor | float:
+        """This rank's part of the mean over the voxels of the whole batch."""
+        if self.teacher is None:
+            return 0.0
+        with torch.no_grad(), self.precision.autocast():
+            taught = self.teacher(images_BCDHW)
+        total = distillation_loss(logits_BCDHW.float(), taught.float(), self.settings.teacher_temperature)
+        return self.settings.teacher_weight * total / (count * math.prod(logits_BCDHW.shape[2:]))
 
     def _forward(self, images_BCDHW: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits of the network, and of the heads at its coarser levels."""
