@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.accuracy_cli import evaluate_bundle
 from bench.engine_cli import bench_engine
-from bench.report_made import SEARCH_OPTIONS, TRAINING_OPTIONS
+from bench.report_made import SEARCH_OPTIONS, TEACHER_OPTIONS, TRAINING_OPTIONS
 from cinert.main import main
 from search.cli import nas_search
 from search.train_cli import train_arch
@@ -340,6 +340,17 @@ def test_training_is_told(run_folder):
     assert re.search(r"1\.5 min\b.*\b2\.9 min", text)
     assert "train-arch" in text
     assert "--fold 2 --epochs 2 --batch-size 4 --seed 7" in text
+    assert "DATA and CINE are yours to name" in text
+    switches = {"deep_supervision": 0.3, "init": "a" * 16, "teacher": "b" * 16, "teacher_weight": 0.5}
+    metrics["settings"] |= {"warmup_steps": 9, "teacher_temperature": 4.0, **switches}
+    (run_folder / "metrics.json").write_text(json.dumps(metrics))
+    text = read(run_folder)
+    words = "--init INIT --teacher TEACHER --teacher-weight 0.5 --teacher-temperature 4.0"
+    assert f"--warmup-steps 9 --deep-supervision 0.3 --seed 7 {words} -o" in text
+    named = ", ".join(
+        f"{name} (weights of SHA-256 {16 * digit}...)" for name, digit in (("INIT", "a"), ("TEACHER", "b"))
+    )
+    assert f"DATA, CINE, {named.replace(', T', ' and T')} are yours to name" in text
     metrics["validation"]["mean"] = None
     (run_folder / "metrics.json").write_text(json.dumps(metrics))
     assert "nobody was held out" in read(run_folder)
@@ -386,7 +397,10 @@ def test_a_baseline_has_no_search_to_miss(run_folder):
     assert "nas-search" not in text
 
 
-@pytest.mark.parametrize(("options", "command"), [(SEARCH_OPTIONS, nas_search), (TRAINING_OPTIONS, train_arch)])
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [(SEARCH_OPTIONS, nas_search), (TRAINING_OPTIONS, train_arch), (TEACHER_OPTIONS, train_arch)],
+)
 def test_commands_name_options_that_exist(options, command):
     known = {option for parameter in command.params for option in parameter.opts}
     assert set(options.values()) <= known
