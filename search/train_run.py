@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,7 @@ def run_training(
     resumed_at = training.next_epoch
     steps = training.steps_per_epoch()
     done, shown = steps * resumed_at, "training"
+    scores: list[list[float]] | None = None
 
     def step_done(count: int = 1) -> None:
         nonlocal done
@@ -158,7 +159,8 @@ def run_training(
             record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
             record["learning_rate"] = training.learning_rate
             if data.validation and (training.finished or record["epoch"] % validate_every == 0):
-                record["dice"] = mean_dice(training.validate())
+                scores = training.validate()
+                record["dice"] = mean_dice(scores)
                 shown = f"training, Dice of {data.kind(data.validation)} {in_digits(record['dice']['mean'])}"
             history["epochs"].append(record)
             history["seconds"] += time.monotonic() - start
@@ -170,7 +172,8 @@ def run_training(
             log.metrics(training.next_epoch - 1, {**rates, **scalars})
             if on_epoch is not None:
                 on_epoch(training.next_epoch)
-    metrics = _metrics(training, data, identity, history)
+    # The last epoch was scored above, unless it was done before this run.
+    metrics = _metrics(training, data, identity, history, training.validate() if scores is None else scores)
     if ranks.is_main:
         draw_training(folder / CURVE, history["epochs"], who=data.kind(data.validation))
         write_json(folder / METRICS, metrics)
@@ -187,8 +190,13 @@ def _continued(folder: Path, arch: Architecture, identity: dict[str, Any]) -> Ch
     return begun
 
 
-def _metrics(training: Training, data: FoldData, identity: dict[str, Any], history: dict[str, Any]) -> dict[str, Any]:
-    frames = training.validate()
+def _metrics(
+    training: Training,
+    data: FoldData,
+    identity: dict[str, Any],
+    history: dict[str, Any],
+    frames: Sequence[Sequence[float]],
+) -> dict[str, Any]:
     kept = [sample.kept_share for sample in data.train + data.validation]
     return {
         "schema": "cinert.metrics",
