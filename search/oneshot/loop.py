@@ -261,7 +261,7 @@ class OneShotSearch:
 
 
 def _mean_over_classes(scores: Sequence[float]) -> float:
-    """Mean Dice of a frame; a structure that is in neither labels nor mask leaves it, and where none is, all is right."""
+    """Mean Dice of a frame; what is in neither labels nor mask leaves it, and where nothing is, all is right."""
     known = [score for score in scores if not math.isnan(score)]
     return sum(known) / len(known) if known else 1.0
 
