@@ -17,6 +17,7 @@ from latency.estimate import estimate
 from latency.lut import save_lut
 from latency.ushape.pricer import UShapePricer
 from search.cli import nas_search
+from search.train_cli import train_arch
 
 AFFINE = np.diag([-4.0, -4.0, 10.0, 1.0])
 
@@ -130,3 +131,16 @@ def test_what_cannot_be_done_is_one_line(work, found, budget_ms, words, says):
     assert says in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert not (work / "other" / "arch.yaml").exists()
+
+
+def test_a_training_begins_with_what_the_search_left(work, found):
+    words = [work / "run" / "arch.yaml", "--data", work / "acdc", "--device", "cpu", "--epochs", 1, "--no-localiser"]
+    result = CliRunner().invoke(train_arch, [*map(str, words), "--init", str(work / "run"), "-o", str(work / "t")])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert f"Begins with {work / 'run' / 'inherited.safetensors'}" in said
+    with safe_open(work / "t" / "weights.safetensors", framework="pt") as file:
+        values = json.loads(file.metadata()["cinert"])
+    assert {record["id"] for record in values["seen_patients"]} == {
+        record["id"] for record in load_arch(work / "run" / "arch.yaml").provenance["seen_patients"]
+    }
