@@ -32,6 +32,8 @@ class CineResult:
     """(frames, 6): the `COLUMNS` of each segmented frame; more rows than phases where the cine was repeated."""
     quality: tuple[Quality | None, ...]
     """Of each segmented frame; None where the bundle's score was not calibrated."""
+    implausible: tuple[str, ...]
+    """Of each segmented frame, why its mask cannot be a heart; empty where it can."""
     warmup: int
     """Frames segmented before, not counted."""
 
@@ -73,13 +75,16 @@ def segment_phases(
     pipeline.bind(cine.geometry)
     mask = np.zeros(cine.image.shape, dtype=np.uint8)
     stages_ms = np.zeros((phases * repeat, len(COLUMNS)))
-    quality = []
+    quality, implausible = [], []
     for number, row in enumerate(stages_ms):
         frame = pipeline.segment(cine.image[..., number % phases])
         row[:] = [frame.stage_ms(stage) for stage in COLUMNS]
         quality.append(frame.quality)
+        implausible.append(frame.implausible)
         if number < phases:
             mask[..., number] = frame.mask
         if on_frame is not None:
             on_frame()
-    return CineResult(mask=mask, stages_ms=stages_ms, quality=tuple(quality), warmup=warmup)
+    return CineResult(
+        mask=mask, stages_ms=stages_ms, quality=tuple(quality), implausible=tuple(implausible), warmup=warmup
+    )

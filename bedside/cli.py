@@ -12,17 +12,20 @@ from bedside.cine import COLUMNS, CineResult, segment_phases
 from bedside.overlay_chart import Story
 from bedside.overlay_file import SUFFIXES, write_overlay
 from bedside.pipeline import FramePipeline
+from bedside.plausibility import implausible_cine
+from bedside.quality import doubts
 from bedside.summary import write_summary
-from bedside.volumes import function, volumes_ml
+from bedside.volumes import ejection_words, function, volumes_ml
 from cinert.backends import get_backend
 from cinert.bundle import Bundle
-from cinert.cli import FiniteRange, command, console, engine_options, progress_bar, series_option, share
+from cinert.cli import FiniteRange, command, console, engine_options, progress_bar, say_notes, series_option, share
 from cinert.data.cine import open_cine
 from cinert.data.nifti import Cine, write_mask
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
-from cinert.errors import BadInputError
+from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable, write_json
+from cinert.provenance import provenance_words
 from cinert.trust.opening import open_trusted, trust_option
 
 SCHEMA, VERSION = "cinert.cine-report", 1
@@ -40,7 +43,7 @@ _STAGE_WORDS = {
     "preprocess": "preprocessing",
     "engine": "engine",
     "inverse": "inverse mapping",
-    "quality": "quality score",
+    "quality": "plausibility, quality score",
 }
 
 
@@ -69,6 +72,12 @@ _STAGE_WORDS = {
     "--budget-ms", default=50.0, type=FiniteRange(min=0, min_open=True), help="Frame in to mask out, at most."
 )
 @click.option("--repeat", default=1, type=click.IntRange(min=1), help="Passes through the cine, for more samples.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Take masks that cannot be a heart: write DICOM Segmentations of them too, and end with exit code 0. They are"
+    " called unsure all the same.",
+)
 @trust_option()
 @engine_options()
 def segment_cine(
@@ -82,15 +91,19 @@ def segment_cine(
     dicom_seg: Path | None,
     budget_ms: float,
     repeat: int,
+    force: bool,
     trust: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
     """Segment a cine frame by frame, as it would arrive, and say how long each frame took.
 
-    CINE is a 4D NIfTI file, or the folder of a DICOM series. The mask is a NIfTI on the cine's grid; classes are
-    0 background, 1 RV, 2 MYO, 3 LV. Latency is frame in to mask out: preprocessing, engine and the way back to the
-    stored grid. A missed budget is shown; it is no error here.
+    CINE is a NIfTI file, 4D or of one phase, or the folder of a DICOM series. The mask is a NIfTI on the cine's grid;
+    classes are 0 background, 1 RV, 2 MYO, 3 LV. Latency is frame in to mask out: preprocessing, engine and the way back
+    to the stored grid. A missed budget is shown; it is no error here.
+
+    Masks that cannot be a heart are `unsure`: page, overlay and report say why, no DICOM Segmentation is written, and
+    the exit code is 1 (docs/quality.md). --force takes them.
     """
     _check_outputs(
         cine_path,
@@ -108,39 +121,55 @@ def segment_cine(
 
         archive = SegArchive(dicom_seg, cine_path, series)
     cine = open_cine(cine_path, series)
+    say_notes([*cine.notes, *(archive.notes if archive else ())])
     share(device_of(get_backend(bundle.backend), device))
     threads = threads or default_threads()
     with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as progress:
+        console.print(f"bundle {bundle.digest[:8]}, {provenance_words(bundle.manifest.provenance)}", markup=False)
         task = progress.add_task("segmenting", total=cine.image.shape[3] * repeat)
         result = segment_phases(pipeline, cine, repeat=repeat, on_frame=lambda: progress.advance(task))
     where = fingerprint(get_backend(bundle.backend), device=device, threads=threads, precision=bundle.precision)
     write_mask(output, result.mask, like=cine.header)
-    if archive is not None:
-        archive.write(result.mask, bundle=bundle.digest)
     document = _document(bundle, cine_path, cine, result, budget_ms, where)
+    unsure = document["unsure"]
+    archived = archive is not None and (force or not unsure)
+    if archive is not None and archived:
+        archive.write(
+            result.mask, bundle=bundle.digest, network=provenance_words(bundle.manifest.provenance), unsure=unsure
+        )
     if report is not None:
         write_json(report, document)
     _print(document, device_name(where))
     story = Story(
-        title=f"{bundle.backend} {bundle.precision} on {where['device']['name']}, bundle {bundle.digest[:8]}",
+        title=f"{bundle.backend} {bundle.precision} on {where['device']['name']}, bundle {bundle.digest[:8]},"
+        f" {provenance_words(bundle.manifest.provenance)}",
         latency_ms=result.stages_ms[: result.mask.shape[3], -1].tolist(),
         budget_ms=budget_ms,
         volumes_ml=document["volumes_ml"],
         function=document["function"],
         time_step_ms=cine.time_step_ms,
+        unsure=unsure,
+        unsure_phases=[frame["unsure"] for frame in document["frames"][: result.mask.shape[3]]],
     )
     if overlay is not None:
         write_overlay(overlay, cine, result.mask, story)
     if plot is not None:
         write_summary(plot, cine, result.mask, story, source=_source(cine_path, cine))
-    written = [str(path) for path in (output, overlay, plot, report, dicom_seg) if path]
+    written = [str(path) for path in (output, overlay, plot, report, dicom_seg if archived else None) if path]
     console.print(f"wrote {', '.join(written)}", markup=False)
+    if unsure and not force:
+        kept_back = "" if archive is None else "no DICOM Segmentation was written, and "
+        raise VerdictError(
+            f"the masks are unsure, {unsure}; {kept_back}no figure of them is to be relied on.",
+            hint="look at --overlay; --force takes them as they are.",
+        )
 
 
 def _source(cine_path: Path, cine: Cine) -> str:
     x, y, z, phases = cine.image.shape
     step = "" if cine.time_step_ms is None else f", {cine.time_step_ms:.1f} ms apart"
-    return f"{cine_path.resolve().name}: {x} x {y} x {z} voxels, {phases} phases{step}"
+    counted = "one phase" if phases == 1 else f"{phases} phases"
+    return f"{cine_path.resolve().name}: {x} x {y} x {z} voxels, {counted}{step}"
 
 
 def _check_outputs(cine_path: Path, outputs: dict[str, tuple[Path | None, tuple[str, ...]]]) -> None:
@@ -162,10 +191,12 @@ def _document(
     bundle: Bundle, cine_path: Path, cine: Cine, result: CineResult, budget_ms: float, where: dict[str, Any]
 ) -> dict[str, Any]:
     volumes = volumes_ml(result.mask, cine.geometry)
+    heart, phases, provenance = function(volumes), result.mask.shape[3], bundle.manifest.provenance
     return {
         "schema": SCHEMA,
         "version": VERSION,
         "bundle": {"digest": bundle.digest, "arch": bundle.arch.digest},
+        "provenance": None if provenance is None else provenance.to_dict(),
         "cine": {"file": cine_path.name, "shape": list(cine.image.shape), "time_step_ms": cine.time_step_ms},
         "latency": result.latency(budget_ms),
         "frames": [
@@ -173,12 +204,15 @@ def _document(
                 "phase": number % cine.image.shape[3],
                 **{f"{s}_ms": float(v) for s, v in zip(COLUMNS, row, strict=True)},
                 "quality": None if quality is None else quality.score,
-                "unsure": "" if quality is None else quality.reason,
+                "unsure": doubts(quality, implausible),
             }
-            for number, (row, quality) in enumerate(zip(result.stages_ms, result.quality, strict=True))
+            for number, (row, quality, implausible) in enumerate(
+                zip(result.stages_ms, result.quality, result.implausible, strict=True)
+            )
         ],
         "volumes_ml": volumes,
-        "function": function(volumes),
+        "function": heart,
+        "unsure": implausible_cine(result.implausible[:phases], volumes, heart, cine.geometry, bundle.findable),
         "fingerprint": where,
     }
 
@@ -186,7 +220,8 @@ def _document(
 def _print(document: dict[str, Any], device: str) -> None:
     latency, heart, frames = document["latency"], document["function"], document["frames"]
     console.print(
-        f"{latency['frames']} frames on {device}, after {latency['warmup_frames']} warm-up frames that are not counted",
+        f"{latency['frames']} {'frame' if latency['frames'] == 1 else 'frames'} on {device}, after"
+        f" {latency['warmup_frames']} warm-up frames that are not counted",
         markup=False,
     )
     table = Table("frame in to mask out", "ms", box=None, pad_edge=False)
@@ -208,7 +243,14 @@ def _print(document: dict[str, Any], device: str) -> None:
         for phase, reason in unsure.items():
             console.print(f"  phase {phase}: {reason}", markup=False)
     for name in ("lv", "rv"):
-        side, ef = heart[name], heart[name]["ef_percent"]
-        lost = [str(phase + 1) for phase, ml in enumerate(document["volumes_ml"][name]) if ml == 0]
-        fraction = f"no EF, not found in phase {', '.join(lost)}" if ef is None else f"EF {ef:.0f} %"
-        console.print(f"{name.upper()}  EDV {side['edv_ml']:.0f} ml  ESV {side['esv_ml']:.0f} ml  {fraction}")
+        side, phases_ml = heart[name], document["volumes_ml"][name]
+        lost = [str(phase + 1) for phase, ml in enumerate(phases_ml) if ml == 0]
+        fraction = ejection_words(name, heart, document["volumes_ml"])
+        if lost and side["ef_percent"] is None:
+            fraction += f" in phase {', '.join(lost)}"
+        figures = f"EDV {side['edv_ml']:.0f} ml  ESV {side['esv_ml']:.0f} ml"
+        if len(phases_ml) == 1:
+            fraction, figures = "no EF, one phase", "not found" if lost else f"{side['edv_ml']:.0f} ml"
+        console.print(f"{name.upper()}  {figures}  {fraction}")
+    if document["unsure"]:
+        console.print(f"UNSURE, {document['unsure']}", markup=False)

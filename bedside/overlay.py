@@ -9,9 +9,10 @@ from PIL import Image
 
 from bedside.overlay_canvas import Canvas
 from bedside.overlay_chart import VENTRICLES, Story, latency_strip, volume_chart
-from bedside.overlay_style import CLASS_COLOURS, MONITOR
+from bedside.overlay_style import MONITOR, Box
 from bedside.overlay_tile import tile
 from bedside.overlay_view import View
+from cinert.colours import CLASS_COLOURS
 
 TILE_PX = 208
 MIN_TILE_PX = 120
@@ -20,6 +21,7 @@ _HEADER = 40
 _PAD = 14
 _PANEL_WIDTH = 340
 _PANEL_HEIGHT = 412
+_BANNER = 26
 
 
 def draw_frame(view: View, story: Story, phase: int, tile_px: int) -> Image.Image:
@@ -40,12 +42,16 @@ def draw_frame(view: View, story: Story, phase: int, tile_px: int) -> Image.Imag
     width, height = max(16, round(side * wide)), max(16, round(side * tall))
     used = columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP
     # Widths and heights of a video are even.
-    picture = used[0] + _PANEL_WIDTH + 2 * _PAD, _HEADER + max(used[1], _PANEL_HEIGHT) + _PAD
+    # All frames of a picture are of one size: those that are sure leave the room for words empty.
+    head = _HEADER + (_BANNER if story.has_doubts else 0)
+    picture = used[0] + _PANEL_WIDTH + 2 * _PAD, head + max(used[1], _PANEL_HEIGHT) + _PAD
     canvas = Canvas(picture[0] + picture[0] % 2, picture[1] + picture[1] % 2, MONITOR)
     _header(canvas, story, phase)
+    if doubt := story.doubt(phase):
+        banner(canvas, (_PAD, _HEADER, canvas.size[0] - _PAD, head - 4), doubt)
     left = used[0] + 2 * _PAD
-    _panel(canvas, story, phase, (left, _HEADER, canvas.size[0] - _PAD, canvas.size[1] - _PAD))
-    top = _HEADER + (canvas.size[1] - _HEADER - _PAD - used[1]) // 2
+    _panel(canvas, story, phase, (left, head, canvas.size[0] - _PAD, canvas.size[1] - _PAD))
+    top = head + (canvas.size[1] - head - _PAD - used[1]) // 2
     places = [(number % columns * (width + _GAP), top + number // columns * (height + _GAP)) for number in range(count)]
     tiles = [
         (tile(view.image_SYXT[number, ..., phase], view.mask_SYXT[number, ..., phase], (width, height)), place)
@@ -73,6 +79,14 @@ def legend(canvas: Canvas, at: tuple[float, float], values_ml: Mapping[str, floa
         words = name.upper() if values_ml is None else f"{name.upper()} {values_ml[name]:.0f} ml"
         canvas.text((x + 18, y), words, size=14)
         x += step
+
+
+def banner(canvas: Canvas, box: Box, doubt: str) -> None:
+    """Say in words, on a colour of their own, that what is shown is not to be relied on, and why."""
+    canvas.box(box, fill=canvas.theme.unsure, radius=4)
+    room = box[2] - box[0] - 20
+    words = canvas.fitted(f"UNSURE, not to be relied on. {doubt[:1].upper()}{doubt[1:]}", room, size=13)
+    canvas.text((box[0] + 10, (box[1] + box[3]) / 2), words, size=13, fill=canvas.theme.paper)
 
 
 def _header(canvas: Canvas, story: Story, phase: int) -> None:
@@ -103,6 +117,6 @@ def _panel(canvas: Canvas, story: Story, phase: int, box: tuple[int, int, int, i
     for number, name in enumerate(VENTRICLES):
         side, y = story.function[name], split + 12 + 20 * number
         canvas.text((left, y), f"{name.upper()}  {story.ejection_words(name)}", size=15, fill=CLASS_COLOURS[name])
-        figures = f"ED {side['edv_ml']:.0f} ml, ES {side['esv_ml']:.0f} ml"
+        figures = f"ED {side['edv_ml']:.0f} ml, ES {side['esv_ml']:.0f} ml" if story.beats else ""
         canvas.text((right, y), figures, size=13, fill=canvas.theme.dim, anchor="rm")
     latency_strip(canvas, (left, split + 52, right, bottom), story, now=phase)

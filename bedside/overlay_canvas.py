@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from bedside.overlay_style import Box, Colour, Theme, font
+from bedside.overlay_style import Box, Theme, font
+from cinert.colours import Colour
 
 _OVERSAMPLING = 2
 Point = tuple[float, float]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bedside.overlay_canvas import Canvas
-from bedside.overlay_style import CLASS_COLOURS, Box
+from bedside.overlay_style import Box
+from bedside.volumes import ejection_words
+from cinert.colours import CLASS_COLOURS
 
 VENTRICLES = ("lv", "rv")
 _AXIS = 34
@@ -30,15 +32,32 @@ class Story:
     """As `bedside.volumes.function` gives it."""
     time_step_ms: float | None
     """From one phase to the next; None where the cine does not say."""
+    unsure: str = ""
+    """Why the whole is not to be relied on; empty if it is."""
+    unsure_phases: Sequence[str] = ()
+    """The same of each phase; none where no phase was judged."""
 
     def is_late(self, phase: int) -> bool:
         """Whether the frame took longer than the budget."""
         return self.latency_ms[phase] > self.budget_ms
 
+    @property
+    def has_doubts(self) -> bool:
+        """Whether the whole, or any phase, is not to be relied on."""
+        return bool(self.unsure) or any(self.unsure_phases)
+
+    def doubt(self, phase: int) -> str:
+        """Why a phase, or the whole that it belongs to, is not to be relied on; empty if it is."""
+        return (self.unsure_phases[phase] if self.unsure_phases else "") or self.unsure
+
+    @property
+    def beats(self) -> bool:
+        """Whether there is more than one phase, and so an end of diastole and of systole."""
+        return len(self.latency_ms) > 1
+
     def ejection_words(self, ventricle: str) -> str:
         """`EF 55 %`, or why there is none."""
-        percent = self.function[ventricle]["ef_percent"]
-        return "no EF, not found" if percent is None else f"EF {percent:.0f} %"
+        return ejection_words(ventricle, self.function, self.volumes_ml)
 
 
 def ticks(high: float, most: int = 4) -> list[float]:
@@ -61,7 +80,8 @@ def volume_chart(canvas: Canvas, box: Box, story: Story, *, now: int | None = No
         return left + phase * step, bottom - (bottom - top) * value / highest
 
     _x_axis(canvas, left, step, bottom, story)
-    _mark_phases(canvas, left, step, (top, bottom), story)
+    if story.beats:
+        _mark_phases(canvas, left, step, (top, bottom), story)
     ends = {}
     for name in VENTRICLES:
         points = [place(phase, value) for phase, value in enumerate(story.volumes_ml[name])]

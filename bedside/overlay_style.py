@@ -1,4 +1,4 @@
-"""Colours and type of the pictures: on a dark monitor in the room, and on paper."""
+"""Themes and type of the pictures: on a dark monitor in the room, and on paper."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from PIL import ImageFont
 
-Colour = tuple[int, int, int]
+from cinert.colours import Colour
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
-
-# Okabe and Ito's palette, told apart with every colour vision; they differ in lightness too.
-CLASS_COLOURS: dict[str, Colour] = {"rv": (86, 180, 233), "myo": (240, 228, 66), "lv": (213, 94, 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +22,26 @@ class Theme:
     rule: Colour
     late: Colour
     """Frames over budget; never the only sign, the word stands beside it."""
+    unsure: Colour
+    """Behind the words that something is not to be relied on; the web page's."""
 
 
-MONITOR = Theme(paper=(16, 16, 18), ink=(238, 238, 238), dim=(160, 160, 164), rule=(70, 70, 76), late=(224, 132, 184))
-PRINT = Theme(paper=(255, 255, 255), ink=(20, 20, 20), dim=(105, 105, 110), rule=(205, 205, 210), late=(170, 51, 119))
+MONITOR = Theme(
+    paper=(16, 16, 18),
+    ink=(238, 238, 238),
+    dim=(160, 160, 164),
+    rule=(70, 70, 76),
+    late=(224, 132, 184),
+    unsure=(230, 159, 0),
+)
+PRINT = Theme(
+    paper=(255, 255, 255),
+    ink=(20, 20, 20),
+    dim=(105, 105, 110),
+    rule=(205, 205, 210),
+    late=(170, 51, 119),
+    unsure=(148, 88, 0),
+)
 
 
 def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

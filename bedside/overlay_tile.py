@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bedside.overlay_style import CLASS_COLOURS
+from cinert.colours import CLASS_COLOURS
 
 _FILL = 0.28
 _CONTOUR = 0.9

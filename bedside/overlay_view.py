@@ -146,5 +146,6 @@ def square_around(
 
 def _window(image: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = np.percentile(image, WINDOW_PERCENT)
-    scaled: NDArray[np.float32] = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** np.float32(GAMMA)
+    # Not by a smallest width: grey values may be in any unit.
+    scaled: NDArray[np.float32] = np.clip((image - low) / (high - low or 1), 0, 1) ** np.float32(GAMMA)
     return scaled

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bedside.plausibility import PlausibilityGate
 from bedside.quality import Quality, QualityScorer, Scorer
 from cinert.backends.base import Runner
 from cinert.bundle import Bundle
@@ -38,11 +39,13 @@ class FrameResult:
     inverse_ms: float
     """Logits to the mask on the stored grid."""
     quality_ms: float
-    """Scoring the mask; about 0 without a scorer."""
+    """Judging and scoring the mask; about 0 without a gate and a scorer."""
     total_ms: float
     """Frame in to mask out, on the wall clock: what the budget is held against."""
     quality: Quality | None = None
     """How far the mask can be relied on; None without a scorer."""
+    implausible: str = ""
+    """Why no heart looks like that; empty where one may, and without a gate."""
 
     def stage_ms(self, stage: str) -> float:
         """Time of one of `STAGES`, or `total`."""
@@ -76,6 +79,7 @@ class FramePipeline:
         spec: the network's grid.
         localiser: finds the heart in each frame.
         scorer: says how far each mask can be relied on.
+        gate: says which masks cannot be a heart.
 
     Raises:
         BadInputError: the runner does not take one image on that grid.
@@ -87,6 +91,7 @@ class FramePipeline:
         spec: PreprocessingSpec,
         localiser: Localiser | None = None,
         scorer: Scorer | None = None,
+        gate: PlausibilityGate | None = None,
     ) -> None:
         if tuple(runner.input_shapes) != ((1, 1, *spec.shape_DHW),):
             raise BadInputError(
@@ -98,6 +103,7 @@ class FramePipeline:
         self.spec = spec
         self.localiser = localiser
         self.scorer = scorer
+        self.gate = gate
         self._grid: GridMap | None = None
         self._x_BCDHW = np.zeros((1, 1, *spec.shape_DHW), np.float32)
 
@@ -110,13 +116,15 @@ class FramePipeline:
             bundle.preprocessing,
             None if localiser is None else Localiser(localiser),
             None if bundle.quality is None else QualityScorer(bundle.quality, bundle.preprocessing.spacing_mm),
+            PlausibilityGate(bundle.findable),
         )
 
     def fork(self) -> Self:
         """A second pipeline on the same engines with buffers of its own, to overlap successive frames; not bound."""
         localiser = None if self.localiser is None else Localiser(self.localiser.runner.fork())
         scorer = None if self.scorer is None else self.scorer.fork()
-        return type(self)(self.runner.fork(), self.spec, localiser, scorer)
+        gate = None if self.gate is None else self.gate.fork()
+        return type(self)(self.runner.fork(), self.spec, localiser, scorer, gate)
 
     def bind(self, geometry: Geometry) -> Self:
         """Build the map to the network's grid and back; every later frame has to lie on `geometry`."""
@@ -125,6 +133,8 @@ class FramePipeline:
             self.localiser.bind(geometry)
         if self.scorer is not None:
             self.scorer.bind(geometry)
+        if self.gate is not None:
+            self.gate.bind(geometry)
         return self
 
     def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
@@ -159,6 +169,7 @@ class FramePipeline:
         done = time.perf_counter_ns()
         mask = grid.logits_to_stored(logits_BCDHW[0], out=out)
         mapped = time.perf_counter_ns()
+        implausible = "" if self.gate is None else self.gate.reason(mask, grid.field_of_view)
         quality = None if self.scorer is None else self.scorer.score(logits_BCDHW[0], mask)
         end = time.perf_counter_ns()
         return FrameResult(
@@ -170,6 +181,7 @@ class FramePipeline:
             quality_ms=(end - mapped) / 1e6,
             total_ms=(end - start) / 1e6,
             quality=quality,
+            implausible=implausible,
         )
 
     def _bound(self) -> GridMap:

@@ -145,7 +145,9 @@ class PipelineRunner:
             return Answer("failed", None, _since_ms(frame.arrived_ns), words, raised=True)
         self._masked_ns = time.perf_counter_ns()
         total_ms, quality = _since_ms(frame.arrived_ns), result.quality
-        state, reason = state_of(quality, total_ms=total_ms, budget_ms=self._runners.budget_ms)
+        state, reason = state_of(
+            quality, implausible=result.implausible, total_ms=total_ms, budget_ms=self._runners.budget_ms
+        )
         return Answer(state, mask, total_ms, reason, None if quality is None else quality.score)
 
     def close(self) -> None:

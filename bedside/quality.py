@@ -33,7 +33,7 @@ class Quality:
         return bool(self.reason)
 
 
-def state_of(quality: Quality | None, *, total_ms: float, budget_ms: float) -> tuple[State, str]:
+def state_of(quality: Quality | None, *, implausible: str = "", total_ms: float, budget_ms: float) -> tuple[State, str]:
     """The state that a mask travels with, and the reason in words.
 
     A mask that is late and not to be relied on is `unsure`: whoever acts on it has to know that first. The reason then
@@ -41,13 +41,19 @@ def state_of(quality: Quality | None, *, total_ms: float, budget_ms: float) -> t
 
     Args:
         quality: None where the bundle's score was not calibrated.
+        implausible: why no heart looks like that, as `bedside.plausibility` says it; empty where one may.
         total_ms: arrival of the frame to the answer.
         budget_ms: at most.
     """
     late = f"{total_ms:.1f} ms after arrival, the budget is {budget_ms:g} ms" if total_ms > budget_ms else ""
-    if quality is not None and quality.unsure:
-        return "unsure", "; ".join(filter(None, (quality.reason, late)))
+    if doubt := doubts(quality, implausible):
+        return "unsure", "; ".join(filter(None, (doubt, late)))
     return ("late", late) if late else ("live", "")
+
+
+def doubts(quality: Quality | None, implausible: str) -> str:
+    """Why a mask is not to be relied on, by the gate and by the score; empty if it is."""
+    return "; ".join(filter(None, (implausible, "" if quality is None else quality.reason)))
 
 
 class Scorer(Protocol):

@@ -101,10 +101,7 @@ def anatomy(mask_DHW: MaskDHW) -> dict[str, float]:
 
     Returns:
         missing: share of the three structures that are absent.
-        fragments: share of a structure outside its largest piece, where it is largest.
-        open_lv: share of the LV's outline, within the slices, that touches something else than myocardium.
-        apart_rv: share of the RV in slices in which it does not touch the myocardium.
-        ragged: second differences of the areas from slice to slice, over their sum, in the worst structure.
+        fragments, open_lv, apart_rv, ragged: as `outline` has them.
         cut: share of the heart's slices in which it touches the edge of the grid.
     """
     found = np.bincount(mask_DHW.ravel(), minlength=_LABELS)[1:] > 0
@@ -112,20 +109,37 @@ def anatomy(mask_DHW: MaskDHW) -> dict[str, float]:
         return {"missing": 1.0, "fragments": 0.0, "open_lv": 0.0, "apart_rv": 0.0, "ragged": 0.0, "cut": 0.0}
     edge = mask_DHW[:, [0, -1], :].any(axis=(1, 2)) | mask_DHW[:, :, [0, -1]].any(axis=(1, 2))
     slices = mask_DHW.any(axis=(1, 2))
-    box = mask_DHW[heart_box(mask_DHW)]
-    areas = np.stack([np.count_nonzero(box == label, axis=(1, 2)) for label in (RV, MYO, LV)])
-    faces = _faces(box)
+    return {
+        "missing": float(1 - found.mean()),
+        **outline(mask_DHW[heart_box(mask_DHW)]),
+        "cut": float(edge.sum() / slices.sum()),
+    }
+
+
+def outline(box_DHW: MaskDHW) -> dict[str, float]:
+    """What is wrong with the outlines of the structures.
+
+    Args:
+        box_DHW: the part of a mask that holds the heart, slices along D.
+
+    Returns:
+        fragments: share of a structure outside its largest piece, where it is largest.
+        open_lv: share of the LV's outline, within the slices, that touches something else than myocardium.
+        apart_rv: share of the RV in slices in which it does not touch the myocardium.
+        ragged: second differences of the areas from slice to slice, over their sum, in the worst structure.
+    """
+    areas = np.stack([np.count_nonzero(box_DHW == label, axis=(1, 2)) for label in (RV, MYO, LV)])
+    faces = _faces(box_DHW)
     rv_beside = (faces[:, RV, MYO] + faces[:, MYO, RV]) > 0
     faces_all = faces.sum(axis=0)
     lv_to = faces_all[LV] + faces_all[:, LV]
-    outline = int(lv_to.sum() - lv_to[LV])
+    length = int(lv_to.sum() - lv_to[LV])
+    rv = int(areas[0].sum())
     return {
-        "missing": float(1 - found.mean()),
-        "fragments": max(_outside_largest(box == label) for label in (RV, MYO, LV)),
-        "open_lv": float(lv_to[0] + lv_to[RV]) / outline if outline else 0.0,
-        "apart_rv": float(areas[0, ~rv_beside].sum() / areas[0].sum()) if found[0] else 0.0,
+        "fragments": max(_outside_largest(box_DHW == label) for label in (RV, MYO, LV)),
+        "open_lv": float(lv_to[0] + lv_to[RV]) / length if length else 0.0,
+        "apart_rv": float(areas[0, ~rv_beside].sum() / rv) if rv else 0.0,
         "ragged": max(_raggedness(row) for row in areas),
-        "cut": float(edge.sum() / slices.sum()),
     }
 
 

@@ -42,9 +42,10 @@ def ejection_fraction_percent(edv_ml: float, esv_ml: float) -> float | None:
 
     Returns:
         None where either volume is 0: a ventricle that vanishes was lost by the segmentation, not emptied, and 100 %
-        would pass for a strong heart. Below 0 where the end-systolic volume is the larger one.
+        would pass for a strong heart. None too where the end-systolic volume is the larger one: no heart ejects less
+        than nothing, so that one of the masks is wrong.
     """
-    return None if 0 in (edv_ml, esv_ml) else 100 * (edv_ml - esv_ml) / edv_ml
+    return None if 0 in (edv_ml, esv_ml) or esv_ml > edv_ml else 100 * (edv_ml - esv_ml) / edv_ml
 
 
 def ventricle(edv_ml: float, esv_ml: float) -> dict[str, float | None]:
@@ -65,12 +66,32 @@ def function(volumes: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
     Returns:
         {ed_phase, es_phase, lv {edv_ml, esv_ml, sv_ml, ef_percent}, rv {...}, myo_mass_g}; phases count from 0, and
-        everything is read in the LV's phases. ef_percent is None where the ventricle vanishes in one of them.
+        everything is read in the LV's phases. ef_percent is None as `ejection_fraction_percent` has it, and where there
+        is one phase only: nothing was seen to move.
     """
     ed, es = int(np.argmax(volumes["lv"])), int(np.argmin(volumes["lv"]))
+    sides = {name: ventricle(volumes[name][ed], volumes[name][es]) for name in ("lv", "rv")}
+    if len(volumes["lv"]) == 1:
+        sides = {name: {**side, "ef_percent": None} for name, side in sides.items()}
     return {
         "ed_phase": ed,
         "es_phase": es,
-        **{name: ventricle(volumes[name][ed], volumes[name][es]) for name in ("lv", "rv")},
+        **sides,
         "myo_mass_g": volumes["myo"][ed] * MYOCARDIUM_G_PER_ML,
     }
+
+
+def ejection_words(name: str, heart: Mapping[str, Any], volumes: Mapping[str, Sequence[float]]) -> str:
+    """`EF 55 %`, or why there is none.
+
+    Args:
+        name: of the ventricle, lv or rv.
+        heart: as `function` gives it for these volumes.
+        volumes: as `volumes_ml` gives them.
+    """
+    side = heart[name]
+    if side["ef_percent"] is not None:
+        return f"EF {side['ef_percent']:.0f} %"
+    if len(volumes[name]) == 1:
+        return "no EF, one phase"
+    return "no EF, not found" if 0 in (side["edv_ml"], side["esv_ml"]) else "no EF, larger at ES"

@@ -6,7 +6,6 @@ patient counts once.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,9 @@ from bedside.volumes import frame_volumes_ml
 from bench.clinical import clinical_indices
 from bench.metrics import CLASS_LABELS, FrameScore, Scores, mean_scores, score_mask, std_scores
 from cinert.data.patients import Patient, load_frame
+from cinert.data.phantom_mark import is_phantom
+from cinert.provenance import counted, kind
+from cinert.scores import Score, mean_of
 
 SCHEMA, VERSION = "cinert.accuracy", 1
 
@@ -36,6 +38,8 @@ class FrameAccuracy:
     """Share of the labelled voxels that lie in the crop; what is outside cannot be found."""
     latency_ms: float
     """Frame in to mask out."""
+    phantom: bool = False
+    """Whether `make-phantom` drew the patient: a phantom's Dice is no patient's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +51,28 @@ class Summary:
     hd95_mean_mm: Scores
     hd95_std_mm: Scores
     patients: int
+    """Phantoms included."""
+    phantoms: int
 
     @property
-    def mean_dice(self) -> float:
+    def mean_dice(self) -> Score:
         """Mean over classes of the mean over patients."""
-        return statistics.fmean(self.dice_mean.values())
+        return mean_of(self.dice_mean.values())
 
     @property
-    def mean_hd95_mm(self) -> float:
+    def who(self) -> str:
+        """What was scored, in words: `5 phantoms`."""
+        return counted(self.patients - self.phantoms, self.phantoms)
+
+    @property
+    def kind(self) -> str:
+        """What they are called together: `phantoms`."""
+        return kind(self.patients - self.phantoms, self.phantoms)
+
+    @property
+    def mean_hd95_mm(self) -> Score:
         """As `mean_dice`."""
-        return statistics.fmean(self.hd95_mean_mm.values())
+        return mean_of(self.hd95_mean_mm.values())
 
 
 def score_patients(
@@ -74,6 +90,7 @@ def score_patients(
     """
     scored = []
     for patient in patients:
+        phantom = is_phantom(patient)
         for frame in patient.frames:
             image, label, geometry = load_frame(frame)
             result = pipeline.bind(geometry).segment(image)
@@ -87,6 +104,7 @@ def score_patients(
                     predicted_ml=frame_volumes_ml(result.mask, geometry),
                     kept_share=pipeline.kept_share(label),
                     latency_ms=result.total_ms,
+                    phantom=phantom,
                 )
             )
             on_frame()
@@ -94,7 +112,10 @@ def score_patients(
 
 
 def summarise(frames: Sequence[FrameAccuracy]) -> Summary:
-    """Average over the frames of each patient, then over patients; nothing is left out."""
+    """Average over the frames of each patient, then over patients.
+
+    A class that is in neither labels nor mask of a frame leaves its mean; nothing else is left out.
+    """
     ids = dict.fromkeys(frame.patient_id for frame in frames)
     dice, hd95 = [], []
     for patient_id in ids:
@@ -107,6 +128,7 @@ def summarise(frames: Sequence[FrameAccuracy]) -> Summary:
         hd95_mean_mm=mean_scores(hd95),
         hd95_std_mm=std_scores(hd95),
         patients=len(ids),
+        phantoms=len({frame.patient_id for frame in frames if frame.phantom}),
     )
 
 
@@ -138,6 +160,7 @@ def accuracy_document(
                 "id": frame.patient_id,
                 "frame": frame.frame,
                 "phase": frame.phase,
+                "phantom": frame.phantom,
                 "dice": frame.score.dice,
                 "hd95_mm": frame.score.hd95_mm,
                 "volumes_ml": {"reference": dict(frame.reference_ml), "predicted": dict(frame.predicted_ml)},
@@ -153,6 +176,7 @@ def accuracy_document(
         "std": {"dice": summary.dice_std, "hd95_mm": summary.hd95_std_mm},
         "clinical": clinical_indices(frames).to_dict(),
         "n_patients": summary.patients,
+        "n_phantoms": summary.phantoms,
         "classes": CLASS_LABELS,
         "seen_patients": None if seen is None else list(seen),
         "fingerprint": dict(fingerprint),

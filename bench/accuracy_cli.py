@@ -14,6 +14,7 @@ from cinert.cli import command, console, data_option, engine_options, fold_optio
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file, write_json
+from cinert.scores import in_digits
 from cinert.trust.opening import open_trusted, trust_option
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def evaluate_bundle(
     """Score a bundle on labelled patients: Dice and HD95 per class, on the original grid, and clinical indices.
 
     By default the patients that the fold held out are scored; --fold all scores every patient in the folder. A missed
-    structure scores Dice 0 and the diagonal of the volume. Patients that the weights saw are refused. Volumes,
+    structure scores Dice 0 and the diagonal of the volume; one that is in neither labels nor mask has no score and
+    leaves the mean. Patients that the weights saw are refused. Volumes,
     ejection fractions and muscle mass are compared in patients with an ED and an ES frame; the others are named.
     """
     data = require_data(data)
@@ -87,15 +89,14 @@ def evaluate_bundle(
     console.print(accuracy_table(frames, seen or []))
     summary = summarise(frames)
     clinical = clinical_indices(frames)
-    console.print(clinical_table(clinical))
+    console.print(clinical_table(clinical, summary.kind))
     for line in clinical_remarks(clinical):
         console.print(line, markup=False)
     if plot is not None:
-        save_bland_altman(
-            plot, clinical, title=f"{folder}: {summary.patients} patients, fold {'all' if fold is None else fold}"
-        )
+        save_bland_altman(plot, clinical, title=f"{folder}: {summary.who}, fold {'all' if fold is None else fold}")
     console.print(
-        f"mean Dice {summary.mean_dice:.3f}, mean HD95 {summary.mean_hd95_mm:.1f} mm; wrote"
+        f"mean Dice {in_digits(summary.mean_dice)} on {summary.who}, mean HD95 {in_digits(summary.mean_hd95_mm, 1)} mm;"
+        " wrote"
         f" {' and '.join(str(path) for path in (output, plot) if path)}",
         markup=False,
     )

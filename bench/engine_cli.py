@@ -30,6 +30,7 @@ from cinert.cli import (
     print_verdict,
     progress_bar,
     reserve,
+    say_notes,
     wait_option,
 )
 from cinert.environment import default_threads
@@ -185,6 +186,8 @@ def bench_engine(
     from bench.verdicts import VERDICT, verdict_lines
 
     reference = find_reference(bundle, lut_path, here, allow_foreign=foreign_lut)
+    source = synthetic_frames() if cine is None else cine_frames(cine)
+    say_notes(source.notes)
     order = Order(
         plan=Plan(
             mode=mode,
@@ -198,7 +201,7 @@ def bench_engine(
         through=through,
         trust=trust,
         co_load=co_load,
-        source=synthetic_frames() if cine is None else cine_frames(cine),
+        source=source,
         reference=reference,
         parity_inputs=parity_inputs(bundle, data),
         device=device,

@@ -19,11 +19,15 @@ DISTINCT_FRAMES = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameSource:
-    """Frames in stored axes, all of one geometry; a stream goes round and round through them."""
+    """Frames in stored axes, all of one geometry; a stream goes round and round through them.
+
+    `notes` are what the user should know of how they were read, as `cinert.data.nifti.Cine` has them.
+    """
 
     name: str
     geometry: Geometry
     frames: tuple[NDArray[np.generic], ...]
+    notes: tuple[str, ...] = ()
 
     def frame(self, number: int) -> NDArray[np.generic]:
         """Frame of a stream, by its number."""
@@ -57,4 +61,4 @@ def cine_frames(path: Path) -> FrameSource:
     """
     cine = open_cine(path)
     frames = tuple(np.asfortranarray(cine.image[..., phase]) for phase in range(cine.image.shape[3]))
-    return FrameSource(path.name, cine.geometry, frames)
+    return FrameSource(path.name, cine.geometry, frames, cine.notes)

@@ -1,14 +1,13 @@
-"""Dice and HD95 per class on the original grid, with no NaN and nothing left out of a mean.
+"""Dice and HD95 per class on the original grid, with no NaN and no miss left out of a mean.
 
 MONAI computes both where a structure is present in truth and prediction. Where one of the two is empty MONAI
 answers NaN or infinity, and a mean over what is left flatters a network that misses structures. Here a missed or an
-invented structure scores Dice 0 and the worst distance; one that is rightly absent scores Dice 1 and 0 mm.
+invented structure scores Dice 0 and the worst distance. One that is rightly absent has no score and leaves the mean.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cinert.scores import Score, mean_of, spread_of
+
 CLASS_LABELS: dict[str, int] = {"rv": 1, "myo": 2, "lv": 3}
 """Foreground classes in the order of every table; 0 is background."""
 
 Spacing = tuple[float, float, float]
-Scores = dict[str, float]
-"""A number per class, by its name."""
+Scores = dict[str, Score]
+"""A number per class, by its name; None where the class is in neither mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class FrameScore:
     hd95_mm: Scores
 
     @property
-    def mean_dice(self) -> float:
-        """Mean over the foreground classes."""
-        return statistics.fmean(self.dice.values())
+    def mean_dice(self) -> Score:
+        """Mean over the foreground classes that are in one of the masks."""
+        return mean_of(self.dice.values())
 
 
 def diagonal_mm(shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
@@ -52,7 +53,7 @@ def score_mask(predicted: NDArray[np.integer], truth: NDArray[np.integer], spaci
 
     Returns:
         Dice in 0..1 and HD95 in mm: the larger of the 95th percentiles of the two directed surface distances
-        (MONAI, `compute_hausdorff_distance(percentile=95)`).
+        (MONAI, `compute_hausdorff_distance(percentile=95)`). None for a class that neither mask holds.
 
     Raises:
         ValueError: the two masks differ in shape, or are not 3D.
@@ -66,10 +67,10 @@ def score_mask(predicted: NDArray[np.integer], truth: NDArray[np.integer], spaci
     return FrameScore(dice, hd95_mm)
 
 
-def _score_class(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: Spacing) -> tuple[float, float]:
+def _score_class(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: Spacing) -> tuple[Score, Score]:
     found, present = bool(predicted.any()), bool(truth.any())
     if not found and not present:
-        return 1.0, 0.0
+        return None, None
     if found != present:
         return 0.0, diagonal_mm(truth.shape, spacing_mm)
     # MONAI and torch are slow to import, and --help needs neither.
@@ -101,15 +102,13 @@ def _box_around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def mean_scores(scores: Iterable[Mapping[str, float]]) -> Scores:
-    """Mean per class."""
+def mean_scores(scores: Iterable[Mapping[str, Score]]) -> Scores:
+    """Mean per class, over the rows in which it is defined."""
     rows = list(scores)
-    return {name: statistics.fmean(row[name] for row in rows) for name in CLASS_LABELS}
+    return {name: mean_of(row[name] for row in rows) for name in CLASS_LABELS}
 
 
-def std_scores(scores: Iterable[Mapping[str, float]]) -> Scores:
-    """Sample standard deviation per class; 0 for a single row, which has no spread to tell of."""
+def std_scores(scores: Iterable[Mapping[str, Score]]) -> Scores:
+    """Sample standard deviation per class over the same rows; 0 for a single one, which has no spread to tell of."""
     rows = list(scores)
-    if len(rows) < 2:
-        return dict.fromkeys(CLASS_LABELS, 0.0)
-    return {name: statistics.stdev(row[name] for row in rows) for name in CLASS_LABELS}
+    return {name: spread_of(row[name] for row in rows) for name in CLASS_LABELS}

@@ -21,7 +21,9 @@ from cinert.cli import (
     seed_option,
     share,
 )
+from cinert.data.phantom_mark import tally
 from cinert.files import check_writable
+from cinert.provenance import counted
 from cinert.trust.opening import open_trusted, trust_option
 
 
@@ -90,8 +92,9 @@ def calibrate_quality(
         judged={**figures, "unseen_corruption_auroc": unseen},
     )
     changed = add_quality(bundle, model)
-    console.print(strength_table(scored))
-    print_verdict(f"judged by cross-validation over {len(patients)} patients, whose masks are alike among themselves:")
+    who = counted(*tally(patients))
+    console.print(strength_table(scored, who))
+    print_verdict(f"judged by cross-validation over {who}, whose masks are alike among themselves:")
     for line in worth_lines(figures, aim, unseen):
         print_verdict(escape(f"  {line}"))
     console.print(

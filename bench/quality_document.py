@@ -13,19 +13,20 @@ from bench.corruptions import CORRUPTIONS
 from bench.quality_fit import Aim
 from bench.quality_worth import ScoredMask, by_strength, reliability, worth
 from bench.robustness import CLEAN, MaskSample
+from cinert.scores import in_digits
 
 SCHEMA, VERSION = "cinert.robustness", 1
 
 
 def calibration_record(
-    samples: Sequence[MaskSample], aim: Aim, patients: Sequence[Mapping[str, str]], *, seed: int
+    samples: Sequence[MaskSample], aim: Aim, patients: Sequence[Mapping[str, Any]], *, seed: int
 ) -> dict[str, Any]:
     """`calibration` of quality.json.
 
     Args:
         samples: that the score was fitted to.
         aim: what it is to find.
-        patients: {id, digest} of those that the samples are of.
+        patients: {id, digest, phantom} of those that the samples are of.
         seed: of the sweep.
     """
     clean = [sample for sample in samples if sample.corruption == CLEAN]
@@ -48,6 +49,7 @@ def robustness_document(
     unseen: Mapping[str, float | None] | None,
     fold: int | None,
     seed: int,
+    phantoms: int,
     bundle: Mapping[str, Any],
     fingerprint: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def robustness_document(
         unseen: AUROC per corruption by scores that were not fitted to it; None where it was not asked for.
         fold: that was held out; None for every patient.
         seed: of the sweep.
+        phantoms: how many of the patients `make-phantom` drew.
         bundle: {folder, digest, arch_digest}.
         fingerprint: of the device that ran the engine.
     """
@@ -74,6 +77,7 @@ def robustness_document(
         "catch": aim.catch,
         "judged_by": judged_by,
         "n_patients": len({sample.patient_id for sample in clean}),
+        "n_phantoms": phantoms,
         "frames": len(clean),
         "previous": dict(Counter(sample.previous for sample in clean)),
         "corruptions": {name: {"words": c.words, "strength": c.meaning} for name, c in CORRUPTIONS.items()},
@@ -98,9 +102,9 @@ def robustness_document(
     }
 
 
-def strength_table(scored: Sequence[ScoredMask]) -> Table:
-    """A row per corruption and strength."""
-    table = Table(title="Dice and quality score, means over frames", box=box.SIMPLE_HEAD, padding=0)
+def strength_table(scored: Sequence[ScoredMask], who: str) -> Table:
+    """A row per corruption and strength; `who` was scored, e.g. `5 phantoms`."""
+    table = Table(title=f"Dice and quality score on {who}, means over frames", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("corruption", no_wrap=True)
     for name in ("strength", "RV", "MYO", "LV", "mean", "score", "unsure"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -113,7 +117,7 @@ def strength_table(scored: Sequence[ScoredMask]) -> Table:
         table.add_row(
             shown if first else "",
             "" if shown == CLEAN else f"{row['strength']:g} {CORRUPTIONS[shown].unit}",
-            *(f"{row['dice'][name]:.3f}" for name in ("rv", "myo", "lv")),
+            *(in_digits(row["dice"][name]) for name in ("rv", "myo", "lv")),
             f"{row['mean_dice']:.3f}",
             f"{row['score']:.3f}",
             f"{row['unsure']:.0%}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bedside.pipeline import FramePipeline
 from bench.robustness import MaskSample, planned, sweep
@@ -11,8 +12,10 @@ from bench.seen import patients_of_fold, refuse_seen, refuse_unknown, seen_among
 from cinert.bundle import Bundle
 from cinert.cli import progress_bar
 from cinert.data.patients import Patient, patient_digest
+from cinert.data.phantom_mark import is_phantom
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
+from cinert.provenance import patient_record
 
 MIN_PATIENTS = 4
 """Fewer say nothing about hearts, and each is left out in turn."""
@@ -47,9 +50,9 @@ def calibrated_on(bundle: Bundle, patients: Sequence[Patient]) -> list[str]:
     return seen_among(patients, records, on_patient=lambda: None)
 
 
-def records_of(patients: Sequence[Patient]) -> list[dict[str, str]]:
-    """{id, digest} of each patient."""
-    return [{"id": patient.id, "digest": patient_digest(patient)} for patient in patients]
+def records_of(patients: Sequence[Patient]) -> list[dict[str, Any]]:
+    """{id, digest, phantom} of each patient."""
+    return [patient_record(patient.id, patient_digest(patient), is_phantom(patient)) for patient in patients]
 
 
 def sweep_bundle(

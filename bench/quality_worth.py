@@ -13,6 +13,7 @@ from scipy import stats
 from bench.quality_fit import Aim, fit_quality, predict
 from bench.robustness import CLEAN, MaskSample
 from cinert.quality import QualityModel
+from cinert.scores import mean_of
 
 _BINS = 10
 _stats: Any = stats  # untyped in scipy
@@ -108,8 +109,7 @@ def by_strength(scored: Sequence[ScoredMask]) -> list[dict[str, Any]]:
                 "strength": strength,
                 "masks": len(masks),
                 "dice": {
-                    structure: statistics.fmean(m.sample.dice[structure] for m in masks)
-                    for structure in masks[0].sample.dice
+                    structure: mean_of(m.sample.dice[structure] for m in masks) for structure in masks[0].sample.dice
                 },
                 "mean_dice": statistics.fmean(m.sample.mean_dice for m in masks),
                 "score": statistics.fmean(m.score for m in masks),

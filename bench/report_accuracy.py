@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
 from bench.clinical import INDICES, Agreement, Clinical, PatientIndices
@@ -12,20 +11,25 @@ from bench.metrics import CLASS_LABELS
 from bench.report_document import Block, Paragraph, Span, Subheading, Table, Words, number, plain, strong
 from bench.report_records import Records
 from bench.report_run import Document, Run
+from cinert.provenance import counted, kind
+from cinert.scores import in_digits, mean_of
 
 
 def accuracy_section(run: Run, records: Records) -> list[Block]:
     """Show scores per class, then per frame with the worst first, and the clinical indices."""
     document = records.accuracy
     if document is None:
-        run.without("accuracy", "mean Dice on held-out patients", "accuracy.json")
+        run.without("accuracy", "mean Dice on whom training held out", "accuracy.json")
         return []
-    mean, patients, fold = document["mean"], document["n_patients"], document["fold"]
-    figures = ", ".join(f"{name.upper()} {mean['dice'][name]:.3f}" for name in CLASS_LABELS)
+    # Written by releases that know phantoms.
+    phantoms = document.get("n_phantoms", 0)
+    mean, patients, fold = document["mean"], document["n_patients"] - phantoms, document["fold"]
+    who, called = counted(patients, phantoms), kind(patients, phantoms)
+    figures = ", ".join(f"{name.upper()} {in_digits(mean['dice'][name])}" for name in CLASS_LABELS)
     figures += f"; {plain(_seen_words(document['seen_patients']))}" if document["seen_patients"] != [] else ""
     run.judge(
         "accuracy",
-        f"mean Dice {mean['dice']['mean']:.3f} on {patients} patients, fold {fold}",
+        f"mean Dice {in_digits(mean['dice']['mean'])} on {who}, fold {fold}",
         "measured",
         figures,
         "accuracy.json",
@@ -34,8 +38,8 @@ def accuracy_section(run: Run, records: Records) -> list[Block]:
         Paragraph(
             (
                 "Mean Dice ",
-                strong(f"{mean['dice']['mean']:.3f}"),
-                f" and mean HD95 {mean['hd95_mm']['mean']:.1f} mm on {patients} patients (fold {fold}), on the grid"
+                strong(in_digits(mean["dice"]["mean"])),
+                f" and mean HD95 {in_digits(mean['hd95_mm']['mean'], 1)} mm on {who} (fold {fold}), on the grid"
                 " that the images were stored on. ",
                 _seen_words(document["seen_patients"]),
             )
@@ -47,7 +51,7 @@ def accuracy_section(run: Run, records: Records) -> list[Block]:
     if "clinical" not in document:
         run.missing.append("accuracy.json has no clinical indices: it was written by another release.")
         return blocks
-    return blocks + _clinical(run, document["clinical"])
+    return blocks + _clinical(run, document["clinical"], called)
 
 
 def _seen_words(seen: list[str] | None) -> str | Span:
@@ -59,8 +63,12 @@ def _seen_words(seen: list[str] | None) -> str | Span:
 def _class_table(document: Document) -> Table:
     rows: list[list[Words]] = []
     for name in CLASS_LABELS:
-        worst = min(document["patients"], key=lambda item: item["dice"][name])
-        farthest = max(document["patients"], key=lambda item: item["hd95_mm"][name])
+        scored = [item for item in document["patients"] if item["dice"][name] is not None]
+        if not scored:
+            rows.append([name.upper(), "neither in labels nor in masks", *[""] * 3])
+            continue
+        worst = min(scored, key=lambda item: item["dice"][name])
+        farthest = max(scored, key=lambda item: item["hd95_mm"][name])
         rows.append(
             [
                 name.upper(),
@@ -84,14 +92,14 @@ def _frame(item: Mapping[str, Any]) -> str:
 
 def _frame_table(document: Document) -> Table:
     seen = document["seen_patients"] or []
-    ordered = sorted(document["patients"], key=lambda item: fmean(item["dice"][name] for name in CLASS_LABELS))
+    ordered = sorted(document["patients"], key=lambda item: mean_of(item["dice"].values()) or 0.0)
     rows: list[list[Words]] = [
         [
             item["id"] + (" (seen)" if item["id"] in seen else ""),
             f"{item['frame']} {item['phase']}",
-            *(number(item["dice"][name], 3) for name in CLASS_LABELS),
-            number(fmean(item["dice"][name] for name in CLASS_LABELS), 3),
-            *(number(item["hd95_mm"][name], 1) for name in CLASS_LABELS),
+            *(in_digits(item["dice"][name]) for name in CLASS_LABELS),
+            in_digits(mean_of(item["dice"].values())),
+            *(in_digits(item["hd95_mm"][name], 1) for name in CLASS_LABELS),
             f"{item['kept_share']:.1%}",
         ]
         for item in ordered
@@ -108,7 +116,7 @@ def _frame_table(document: Document) -> Table:
     return Table(header, rows, "ll" + "r" * (len(header) - 2))
 
 
-def _clinical(run: Run, document: Document) -> list[Block]:
+def _clinical(run: Run, document: Document, called: str) -> list[Block]:
     clinical = Clinical(
         patients=tuple(
             PatientIndices(patient_id=item["id"], reference=item["reference"], predicted=item["predicted"])
@@ -131,9 +139,9 @@ def _clinical(run: Run, document: Document) -> list[Block]:
             _agreement_table(clinical),
             run.draw(
                 "bland_altman.png",
-                "Bland-Altman: predicted minus reference over their mean, a point per patient; bias and limits of"
+                f"Bland-Altman of {called}: predicted minus reference over their mean, a point each; bias and limits of"
                 " agreement (1.96 SD) as lines.",
-                lambda path: save_bland_altman(path, clinical, title="predicted against reference"),
+                lambda path: save_bland_altman(path, clinical, title=f"predicted against reference, {called}"),
             ),
         ]
     return blocks

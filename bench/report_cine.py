@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report_document import Block, Paragraph, Picture, Table, Words, code, number
+from bench.report_document import Block, Paragraph, Picture, Table, Words, code, number, outcome, strong
 from bench.report_pictures import save_cine_chart
 from bench.report_records import Records
 from bench.report_run import Run
@@ -20,6 +20,12 @@ def cine_section(run: Run, records: Records) -> list[Block]:
     document = records.cine
     if document is None:
         return blocks
+    if "unsure" in document:
+        unsure = document["unsure"]
+        figures = f"unsure, {unsure}" if unsure else "volumes, ejection fractions and shapes are those of a heart"
+        run.judge("plausibility", "the masks of the cine can be a heart", outcome(not unsure), figures, "segment.json")
+        if unsure:
+            blocks.insert(0, Paragraph((strong("The masks are unsure, not to be relied on: "), f"{unsure}.")))
     latency, heart = document["latency"], document["function"]
     rows: list[list[Words]] = [
         [

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 Look = Literal["code", "strong", "passed", "failed", "not judged", "measured"]
 Outcome = Literal["passed", "failed", "not judged", "measured"]
-Kind = Literal["budget", "rate", "estimate", "accuracy", "parity", "search"]
+Kind = Literal["budget", "rate", "estimate", "accuracy", "plausibility", "parity", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order in which a reader asks."""
 

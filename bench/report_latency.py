@@ -12,6 +12,7 @@ from bench.report_run import Document, Run
 from bench.verdicts import busy_lut, interval_verdict, rate_of, rate_words, wide_interval
 from cinert.bundle import Bundle
 from cinert.environment import device_name
+from cinert.provenance import provenance_words
 
 _ROWS = {
     "p50": "p50_ms",
@@ -132,14 +133,13 @@ def _describe(run: Run, bundle: Bundle) -> Block:
     run.judge(
         "parity", "the engine gives PyTorch's logits", passed, f"relative difference {figure}", "bundle/manifest.json"
     )
-    seen = "the weights do not say" if manifest.seen_patients is None else str(len(manifest.seen_patients))
     mib = sum(map(len, bundle.engine.files.values())) / 2**20
     return pairs(
         [
             ("engine", f"{', '.join(manifest.engine)} ({mib:.1f} MiB)"),
             ("built on", device_name(manifest.fingerprint)),
             ("parity with PyTorch, relative logits", figure),
-            ("patients seen by search and training", seen),
+            ("the network", provenance_words(manifest.provenance)),
             ("bundle", (code(bundle.digest[:16]), f", {manifest.created}")),
         ]
     )

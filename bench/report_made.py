@@ -35,9 +35,15 @@ TRAINING_OPTIONS = {
     "epochs": "--epochs",
     "batch_size": "--batch-size",
     "learning_rate": "--learning-rate",
+    "warmup_steps": "--warmup-steps",
+    "weight_decay": "--weight-decay",
+    "average_decay": "--average-decay",
+    "deep_supervision": "--deep-supervision",
     "seed": "--seed",
 }
 """Option of train-arch by setting."""
+TEACHER_OPTIONS = {"teacher_weight": "--teacher-weight", "teacher_temperature": "--teacher-temperature"}
+"""The same, where it has a teacher."""
 
 
 def made_section(run: Run, records: Records) -> list[Block]:
@@ -51,7 +57,7 @@ def made_section(run: Run, records: Records) -> list[Block]:
         blocks.append(Table(["file", "measured or built on", "libraries", "host"], devices, "llll"))
     return [
         *blocks,
-        Paragraph("The commands, with the settings that the files record; DATA and CINE are yours to name."),
+        Paragraph(f"The commands, with the settings that the files record; {_yours(records)} are yours to name."),
         Commands(_commands(run, records)),
     ]
 
@@ -131,7 +137,7 @@ def _print_words(value: Mapping[str, Any]) -> list[Words]:
 def _commands(run: Run, records: Records) -> list[str]:
     folder, lut = run.folder, run.lut
     searched = records.arch is None or records.arch.kind == "searched"
-    training = ["--data DATA", *_options(records.metrics, "settings", TRAINING_OPTIONS)]
+    training = ["--data DATA", *_options(records.metrics, "settings", TRAINING_OPTIONS), *_sources(records)]
     measurements: Mapping[str, Document | None] = records.verify or {"verify.json": None}
     return [
         _bench_ops(records, f"-o {lut}"),
@@ -152,6 +158,26 @@ def _commands(run: Run, records: Records) -> list[str]:
 def _options(document: Document | None, key: str, options: Mapping[str, str]) -> list[str]:
     settings = {} if document is None else document[key]
     return [f"{option} {settings[name]}" for name, option in options.items() if settings.get(name) is not None]
+
+
+def _sources(records: Records) -> list[str]:
+    """What a training read of others: the file has digests of their weights, not their places."""
+    settings = {} if records.metrics is None else records.metrics["settings"]
+    words = [f"--{name} {name.upper()}" for name in ("init", "teacher") if settings.get(name) is not None]
+    return (
+        words if settings.get("teacher") is None else [*words, *_options(records.metrics, "settings", TEACHER_OPTIONS)]
+    )
+
+
+def _yours(records: Records) -> str:
+    settings = {} if records.metrics is None else records.metrics["settings"]
+    more = [
+        f"{name.upper()} (weights of SHA-256 {settings[name]}...)"
+        for name in ("init", "teacher")
+        if settings.get(name) is not None
+    ]
+    *first, last = ["DATA", "CINE", *more]
+    return f"{', '.join(first)} and {last}"
 
 
 def _bench_ops(records: Records, output: str) -> str:

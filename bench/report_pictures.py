@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.plots import BAD, GOOD, INK
+from cinert.colours import hexadecimal
 
 _SHOWN = 12
-# Hues as in the overlay, darker to be legible on white.
-_VENTRICLES = {"lv": ("LV", "#D55E00"), "rv": ("RV", "#0072B2")}
 
 
 def _figure(height: float, width: float = 8) -> Any:
@@ -65,10 +64,10 @@ def save_cine_chart(path: Path, document: Mapping[str, Any]) -> None:
     volumes, strip = figure.subplots(2, 1, height_ratios=[1.6, 1])
     phases = range(len(document["volumes_ml"]["lv"]))
     times = [phase if step_ms is None else phase * step_ms for phase in phases]
-    for name, (label, colour) in _VENTRICLES.items():
+    for name in ("lv", "rv"):
         fraction = document["function"][name]["ef_percent"]
-        words = f"{label}, EF {'not defined' if fraction is None else f'{fraction:.0f} %'}"
-        volumes.plot(times, document["volumes_ml"][name], marker=".", color=colour, label=words)
+        words = f"{name.upper()}, EF {'not defined' if fraction is None else f'{fraction:.0f} %'}"
+        volumes.plot(times, document["volumes_ml"][name], marker=".", color=hexadecimal(name), label=words)
     for phase, label in ((document["function"]["ed_phase"], "ED"), (document["function"]["es_phase"], "ES")):
         volumes.axvline(times[phase], color=INK, linewidth=0.8, linestyle=":")
         place = volumes.get_xaxis_transform()

@@ -8,6 +8,8 @@ from bench.metrics import CLASS_LABELS
 from bench.report_document import Block, Paragraph, code, pairs, strong
 from bench.report_records import Records
 from bench.report_run import Document, Run
+from cinert.provenance import counted, kind
+from cinert.scores import in_digits
 
 
 def curves_section(run: Run, records: Records) -> list[Block]:
@@ -61,18 +63,25 @@ def _training(run: Run, metrics: Document | None) -> list[Block]:
     from search.draw_curves import draw_training  # noqa: PLC0415 - slow to import: matplotlib
 
     patients, validation, epochs = metrics["patients"], metrics["validation"]["mean"], metrics["epochs"]
+    # Written by releases that know phantoms.
+    phantoms = metrics.get("phantoms", {"train": 0, "validation": 0})
+    held_out = patients["validation"] - phantoms["validation"], phantoms["validation"]
     dice = "nobody was held out"
     if validation is not None:
-        dice = ", ".join(f"{name.upper()} {validation[name]:.3f}" for name in CLASS_LABELS)
-        dice += f", mean {validation['mean']:.3f}"
+        dice = ", ".join(f"{name.upper()} {in_digits(validation[name])}" for name in CLASS_LABELS)
+        dice += f", mean {in_digits(validation['mean'])}"
     return [
         pairs(
             [
                 ("training", f"{len(epochs)} epochs in {metrics['seconds']:.0f} s on {metrics['device']}"),
-                ("patients", f"{patients['train']} to learn from, {patients['validation']} held out"),
+                (
+                    kind(*held_out),
+                    f"{counted(patients['train'] - phantoms['train'], phantoms['train'])} to learn from,"
+                    f" {counted(*held_out)} held out",
+                ),
                 ("parameters", f"{metrics['parameters']:,}"),
                 ("last loss", f"{epochs[-1]['loss']:.4f}"),
-                ("held-out Dice on the network's grid", dice),
+                (f"Dice of held-out {kind(*held_out)} on the network's grid", dice),
                 (
                     "labelled voxels in the field of view",
                     "{mean:.2%} on average, {worst:.2%} at worst".format_map(metrics["kept_share"]),
@@ -81,7 +90,7 @@ def _training(run: Run, metrics: Document | None) -> list[Block]:
         ),
         run.draw(
             "training.png",
-            "The training: loss, Dice on held-out patients and learning rate, as far as logged.",
-            lambda path: draw_training(path, epochs),
+            f"The training: loss, Dice on held-out {kind(*held_out)} and learning rate, as far as logged.",
+            lambda path: draw_training(path, epochs, who=kind(*held_out)),
         ),
     ]

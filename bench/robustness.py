@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from bench.metrics import CLASS_LABELS
 from cinert.data.nifti import Geometry, read_cine
 from cinert.data.patients import Patient, load_frame
 from cinert.quality import VolumeRange
+from cinert.scores import Score
 
 CLEAN = "clean"
 _BEFORE = 3
@@ -40,8 +42,8 @@ class MaskSample:
     corruption: str
     """`clean`, or one of `CORRUPTIONS`."""
     strength: float
-    dice: Mapping[str, float]
-    """{rv, myo, lv} on the stored grid."""
+    dice: Mapping[str, Score]
+    """{rv, myo, lv} on the stored grid; None for a structure that neither mask nor labels hold."""
     features: Mapping[str, float | None] | None
     """As `bedside.quality.features_of`; `volume` is not held against other hearts yet. None for an empty mask."""
     volumes_ml: Mapping[str, float]
@@ -53,8 +55,8 @@ class MaskSample:
 
     @property
     def mean_dice(self) -> float:
-        """Mean over the structures."""
-        return sum(self.dice.values()) / len(self.dice)
+        """Mean over the structures that have a Dice, which is one at least: no labels are empty."""
+        return statistics.fmean(score for score in self.dice.values() if score is not None)
 
 
 def planned(patients: Sequence[Patient], corruptions: Mapping[str, Corruption] = CORRUPTIONS) -> int:
@@ -138,13 +140,16 @@ def _of_patient(
         for name, strength, corrupted in _versions(scan, corruptions, [seed, *_numbers(patient.id), frame.index]):
             recorder.history, recorder.features = None if past is None else past.copy(), None
             result = pipeline.bind(geometry).segment(stored(corrupted.image_DHW, geometry))
+            scores = dice(result.mask, stored(corrupted.label_DHW, geometry))
+            if all(score is None for score in scores.values()):
+                continue  # slices were shifted out of the image: there is nothing to find, and nothing was found
             yield MaskSample(
                 patient_id=patient.id,
                 frame=frame.index,
                 phase=frame.phase,
                 corruption=name,
                 strength=strength,
-                dice=dice(result.mask, stored(corrupted.label_DHW, geometry)),
+                dice=scores,
                 features=recorder.features,
                 volumes_ml=frame_volumes_ml(result.mask, geometry),
                 reference_ml=reference,
@@ -188,13 +193,13 @@ def _past(
     return previous, recorder.history
 
 
-def dice(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
-    """Dice of {rv, myo, lv}; 1 for a structure that is in neither, 0 for one that is in one alone."""
-    scores = {}
+def dice(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, Score]:
+    """Dice of {rv, myo, lv}; None for a structure that is in neither, 0 for one that is in one alone."""
+    scores: dict[str, Score] = {}
     for name, label in CLASS_LABELS.items():
         found, present = mask == label, truth == label
         total = np.count_nonzero(found) + np.count_nonzero(present)
-        scores[name] = 2 * np.count_nonzero(found & present) / total if total else 1.0
+        scores[name] = 2 * np.count_nonzero(found & present) / total if total else None
     return scores
 
 

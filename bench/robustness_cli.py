@@ -18,8 +18,10 @@ from cinert.cli import (
     seed_option,
     share,
 )
+from cinert.data.phantom_mark import tally
 from cinert.environment import default_threads
 from cinert.files import check_output_file, write_json
+from cinert.provenance import counted
 from cinert.trust.opening import open_trusted, trust_option
 
 
@@ -72,16 +74,18 @@ def bench_robustness(
     from bench.robustness_plot import save_robustness_plot
 
     patients = unseen_patients(bundle, data, fold)
+    people, phantoms = tally(patients)
+    who = counted(people, phantoms)
     model = bundle.quality
     aim = Aim(GOOD_DICE, CATCH) if model is None else Aim(model.good_dice, float(model.calibration["catch"]))
     own = model is not None and not calibrated_on(bundle, patients)
     samples = sweep_bundle(bundle, patients, seed=seed, device=device, threads=threads)
     if model is not None and own:
         scored, unseen = score_with(model, samples), None
-        words = f"judged: the bundle's own score, on {len(patients)} patients that it was not calibrated on"
+        words = f"judged: the bundle's own score, on {who} that it was not calibrated on"
     else:
         scored, unseen = cross_validated(samples, aim), unseen_corruption_auroc(samples, aim)
-        words = f"judged: scores fitted to the other patients, each of {len(patients)} in turn"
+        words = f"judged: scores fitted to the others, each of {who} in turn"
     document = robustness_document(
         scored,
         aim,
@@ -89,15 +93,14 @@ def bench_robustness(
         unseen=unseen,
         fold=fold,
         seed=seed,
+        phantoms=phantoms,
         bundle=describe(bundle),
         fingerprint=here,
     )
     write_json(output, document)
     if plot is not None:
-        save_robustness_plot(
-            plot, scored, aim, title=f"{folder}: {len(patients)} patients that the network did not see"
-        )
-    console.print(strength_table(scored))
+        save_robustness_plot(plot, scored, aim, title=f"{folder}: {who} that the network did not see")
+    console.print(strength_table(scored, who))
     for line in (words, *worth_lines(document["worth"], aim, unseen)):
         print_verdict(escape(line))
     console.print(f"wrote {' and '.join(str(path) for path in (output, plot) if path)}", markup=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cinert.data.folds import split
+from cinert.data.folds import split_patients
 from cinert.data.layouts import read_patients
 from cinert.data.patients import Patient, patient_digest
 from cinert.errors import BadInputError
@@ -21,7 +21,7 @@ def patients_of_fold(data: Path, fold: int | None) -> list[Patient]:
     patients = read_patients(data)
     if fold is None:
         return patients
-    held_out = set(split([patient.id for patient in patients], fold).validation)
+    held_out = set(split_patients(patients, fold).validation)
     return [patient for patient in patients if patient.id in held_out]
 
 

@@ -13,6 +13,7 @@ from bench.accuracy import FrameAccuracy, summarise
 from bench.clinical import INDICES, Clinical
 from bench.metrics import CLASS_LABELS, Scores
 from bench.verdicts import VERDICT
+from cinert.scores import in_digits
 
 _INPUTS = {"random": "random inputs", "frames": "real frames"}
 _CHECKED = {"export": "at export", "here": "here"}
@@ -20,7 +21,9 @@ _CHECKED = {"export": "at export", "here": "here"}
 
 def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Table:
     """A row per frame, then mean and spread over patients; a star marks patients that the weights saw."""
-    table = Table(title="Dice, and HD95 in mm, on the original grid", box=box.SIMPLE_HEAD, padding=0)
+    summary = summarise(frames)
+    title = f"Dice of {summary.who}, and HD95 in mm, on the original grid"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     for name in ("patient", "frame"):
         table.add_column(name, no_wrap=True)
     for name in (*CLASS_LABELS, "mean", *(f"{name} mm" for name in CLASS_LABELS), "in view"):
@@ -29,12 +32,11 @@ def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Tabl
         table.add_row(
             frame.patient_id + (" *" if frame.patient_id in seen else ""),
             f"{frame.frame} {frame.phase}",
-            *_figures(frame.score.dice, frame.score.hd95_mm, f"{frame.score.mean_dice:.3f}"),
+            *_figures(frame.score.dice, frame.score.hd95_mm, in_digits(frame.score.mean_dice)),
             f"{frame.kept_share:.1%}",
         )
     table.add_section()
-    summary = summarise(frames)
-    mean = _figures(summary.dice_mean, summary.hd95_mean_mm, f"{summary.mean_dice:.3f}")
+    mean = _figures(summary.dice_mean, summary.hd95_mean_mm, in_digits(summary.mean_dice))
     table.add_row("mean", f"of {summary.patients}", *mean, style="bold")
     table.add_row("std", "", *_figures(summary.dice_std, summary.hd95_std_mm, ""))
     if seen:
@@ -44,15 +46,15 @@ def accuracy_table(frames: Sequence[FrameAccuracy], seen: Sequence[str]) -> Tabl
 
 def _figures(dice: Scores, hd95_mm: Scores, mean_dice: str) -> list[str]:
     return [
-        *(f"{dice[name]:.3f}" for name in CLASS_LABELS),
+        *(in_digits(dice[name]) for name in CLASS_LABELS),
         mean_dice,
-        *(f"{hd95_mm[name]:.1f}" for name in CLASS_LABELS),
+        *(in_digits(hd95_mm[name], 1) for name in CLASS_LABELS),
     ]
 
 
-def clinical_table(clinical: Clinical) -> Table:
-    """A row per index: bias, limits of agreement, mean absolute error and correlation over patients."""
-    table = Table(title="Predicted minus reference, over patients", box=box.SIMPLE_HEAD, padding=0)
+def clinical_table(clinical: Clinical, who: str = "patients") -> Table:
+    """A row per index: bias, limits of agreement, mean absolute error and correlation over patients, or phantoms."""
+    table = Table(title=f"Predicted minus reference, over {who}", box=box.SIMPLE_HEAD, padding=0)
     for name in ("index", "n", "bias", "95 % limits", "mean |error|", "r"):
         table.add_column(name, justify="left" if name == "index" else "right", no_wrap=True)
     for name, words in INDICES.items():
@@ -74,7 +76,8 @@ def clinical_remarks(clinical: Clinical) -> list[str]:
     if clinical.without_both_phases:
         lines.append(f"no ED and ES frame, so no indices: {', '.join(clinical.without_both_phases)}")
     lines += [
-        f"{INDICES[name].partition(',')[0]} is not defined, the ventricle vanishes: {', '.join(row.undefined)}"
+        f"{INDICES[name].partition(',')[0]} is not defined, the ventricle vanishes or is larger at ES:"
+        f" {', '.join(row.undefined)}"
         for name, row in clinical.agreement.items()
         if row.undefined
     ]

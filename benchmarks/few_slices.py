@@ -33,7 +33,7 @@ from cinert.arch import load_arch
 from cinert.backends import get_backend
 from cinert.baselines.levels import SliceBaseline
 from cinert.bundle import open_bundle
-from cinert.data.folds import split
+from cinert.data.folds import split_patients
 from cinert.data.layouts import read_patients
 from cinert.data.nifti import read_cine, read_label
 from cinert.environment import default_threads, fingerprint, library_version
@@ -79,7 +79,7 @@ def main() -> None:
     stack, slices = StackNetwork(bundle), SliceNetwork(arch, trained.network, bundle.backend)
     if words.data is not None:
         patients = {patient.id: patient for patient in read_patients(words.data)}
-        held_out = [patients[id_] for id_ in split(patients, words.fold).validation]
+        held_out = [patients[id_] for id_ in split_patients(patients.values(), words.fold).validation]
         for path, seen in ((words.bundle, bundle.seen_patients), (words.slices, trained.seen_patients)):
             if seen is not None:
                 found = seen_among(held_out, seen, on_patient=lambda: None)

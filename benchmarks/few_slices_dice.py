@@ -16,6 +16,7 @@ from bench.robustness import dice
 from cinert.data.nifti import Cine, Geometry
 from cinert.data.orientation import orientation_of
 from cinert.data.patients import Patient, load_frame
+from cinert.scores import Score, mean_of
 
 FRESH = (1, 2, 3)
 
@@ -35,14 +36,14 @@ def dice_on_patients(patients: Sequence[Patient], stack: StackNetwork, slices: S
         standard_error}, ...}, by the number of fresh slices: means over patients of the mean over their phases.
     """
     rows: dict[str, list[float]] = {}
-    by_class: dict[str, list[dict[str, float]]] = {}
+    by_class: dict[str, list[dict[str, Score]]] = {}
     for patient in track(patients, "patients"):
         loaded = [load_frame(frame) for frame in patient.frames]
         geometry = loaded[0][2]
         if len(loaded) != 2 or orientation_of(geometry).stored_axis[0] != 2:
             raise SystemExit(f"{patient.id} has no two phases with their slices along the third axis")
         stack.bind(geometry)
-        scores: dict[str, list[dict[str, float]]] = {}
+        scores: dict[str, list[dict[str, Score]]] = {}
         for (image, label, _), (other, _, _) in itertools.permutations(loaded):
             scores.setdefault("whole", []).append(dice(stack.segment(image), label))
             stack.segment(other)
@@ -59,16 +60,16 @@ def dice_on_patients(patients: Sequence[Patient], stack: StackNetwork, slices: S
                 for way, mask in both.items():
                     scores.setdefault(f"{way}_{count}", []).append(dice(mask, label))
         for way, frames in scores.items():
-            mean = {name: float(np.mean([frame[name] for frame in frames])) for name in CLASS_LABELS}
+            mean = {name: mean_of(frame[name] for frame in frames) for name in CLASS_LABELS}
             by_class.setdefault(way, []).append(mean)
-            rows.setdefault(way, []).append(float(np.mean(list(mean.values()))))
+            rows.setdefault(way, []).append(mean_of(mean.values()) or 0.0)
     return {"n_patients": len(patients), **_summary(by_class, rows)}
 
 
-def _summary(by_class: dict[str, list[dict[str, float]]], rows: dict[str, list[float]]) -> dict[str, Any]:
+def _summary(by_class: dict[str, list[dict[str, Score]]], rows: dict[str, list[float]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for way, means in by_class.items():
-        result[way] = {name: round(float(np.mean([row[name] for row in means])), 4) for name in CLASS_LABELS}
+        result[way] = {name: round(mean_of(row[name] for row in means) or 0.0, 4) for name in CLASS_LABELS}
         result[way]["mean"] = round(float(np.mean(rows[way])), 4)
     for count in FRESH:
         difference = np.subtract(rows[f"slices_{count}"], rows[f"stack_{count}"])
@@ -136,5 +137,5 @@ def dice_on_cine(
 
 def _pooled_dice(masks: list[Mask], labels: list[Mask], names: list[str]) -> dict[str, float]:
     scores = dice(np.concatenate([each.ravel() for each in masks]), np.concatenate([each.ravel() for each in labels]))
-    chosen = {name: round(scores[name], 4) for name in names}
-    return {**chosen, "mean": round(float(np.mean([scores[name] for name in names])), 4)}
+    chosen = {name: round(scores[name] or 0.0, 4) for name in names}
+    return {**chosen, "mean": round(mean_of(scores[name] for name in names) or 0.0, 4)}

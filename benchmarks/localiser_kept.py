@@ -23,7 +23,7 @@ import torch
 
 from cinert.backends import resolve_backend
 from cinert.data.dataset import heart_centre_mm
-from cinert.data.folds import FOLDS, split
+from cinert.data.folds import FOLDS, split_patients
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.layouts import read_patients
 from cinert.data.localiser import Localiser
@@ -40,7 +40,7 @@ SPACES = ("small", "paper")
 
 def held_out(patients: dict[str, Patient], fold: int) -> Iterator[dict[str, Any]]:
     """Train on a fold's training patients and locate every frame of the others."""
-    parts = split(patients, fold)
+    parts = split_patients(patients.values(), fold)
     views = load_views([patients[id_] for id_ in parts.train])
     network = train_localiser(views, LocaliserSettings(), torch.device("cpu"))
     specs = {name: PreprocessingSpec(spacing_mm=s.spacing_mm, shape_DHW=s.input_shape_DHW) for name, s in _spaces()}

@@ -10,6 +10,7 @@ looks different. So this is a smoke test of generalisation and no accuracy figur
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -22,8 +23,9 @@ CLASSES = {"myo": 2, "lv": 3}
 
 
 def dice(predicted: np.ndarray, label: np.ndarray) -> float:
-    """Dice of two boolean arrays of the same shape."""
-    return float(2 * np.count_nonzero(predicted & label) / (np.count_nonzero(predicted) + np.count_nonzero(label)))
+    """Dice of two boolean arrays of the same shape; NaN where neither has anything."""
+    total = np.count_nonzero(predicted) + np.count_nonzero(label)
+    return float(2 * np.count_nonzero(predicted & label) / total) if total else math.nan
 
 
 def main() -> None:
@@ -47,7 +49,10 @@ def main() -> None:
     }
     document = {
         "slices": [SLICES.start, SLICES.stop - 1],
-        "dice": {name: {"mean": float(np.mean(values)), "worst": min(values)} for name, values in phases.items()},
+        "dice": {
+            name: {"mean": float(np.nanmean(values)), "worst": float(np.nanmin(values))}
+            for name, values in phases.items()
+        },
         "what_the_labelled_lv_is_called": lv_called,
     }
     print(document)

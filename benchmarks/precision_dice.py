@@ -23,14 +23,15 @@ from rich.progress import track
 from cinert.arch import load_arch
 from cinert.backends.base import Array, Precision
 from cinert.data.dataset import Sample, load_samples
-from cinert.data.folds import split
+from cinert.data.folds import split_patients
 from cinert.data.layouts import read_patients
 from cinert.environment import library_version
 from cinert.files import write_json
 from cinert.onnx import network_model
+from cinert.scores import mean_of
 from cinert.typed import typed_onnx
 from export.calibration import MAX_PATIENTS
-from export.dice_gate import DICE_TOLERANCE, mean_dice
+from export.dice_gate import DICE_TOLERANCE, class_dice, drop_of
 from export.engine import spec_of
 from export.parity import evenly, relative_difference
 from export.weights import find_weights, load_trained
@@ -59,7 +60,7 @@ def main() -> None:
     arch = load_arch(words.arch)
     trained = load_trained(arch, find_weights(words.arch, None))
     patients = {patient.id: patient for patient in read_patients(words.data)}
-    parts = split(sorted(patients), words.fold)
+    parts = split_patients(patients.values(), words.fold)
     samples = load_samples([patients[id_] for id_ in parts.validation], spec_of(arch))
     learnt = evenly([patients[id_] for id_ in parts.train], MAX_PATIENTS)
     frames = load_samples([replace(patient, frames=patient.frames[:1]) for patient in learnt], spec_of(arch))
@@ -72,12 +73,13 @@ def main() -> None:
         typed = typed_onnx(model, precision)
         logits = logits_of(typed.data, samples, precision)
         reference = reference or logits
-        scores = np.asarray([mean_dice(each, sample.y_DHW) for each, sample in zip(logits, samples, strict=True)])
-        first = np.asarray([mean_dice(each, sample.y_DHW) for each, sample in zip(reference, samples, strict=True)])
+        scores = [class_dice(each, sample.y_DHW) for each, sample in zip(logits, samples, strict=True)]
+        first = [class_dice(each, sample.y_DHW) for each, sample in zip(reference, samples, strict=True)]
+        drops = np.asarray([drop_of(*pair) for pair in zip(first, scores, strict=True)])
         rows[precision] = {
-            "mean_dice": round(float(scores.mean()), 5),
-            "drop": round(float((first - scores).mean()), 5),
-            "worst_frame_drop": round(float((first - scores).max()), 5),
+            "mean_dice": round(mean_of(map(mean_of, scores)) or 0.0, 5),
+            "drop": round(float(drops.mean()), 5),
+            "worst_frame_drop": round(float(drops.max()), 5),
             "tolerance": DICE_TOLERANCE.get(precision),
             "worst_relative_logits": max(relative_difference(a, b) for a, b in zip(logits, reference, strict=True)),
             "kept_in_fp32": len(typed.kept_in_fp32),

@@ -2,9 +2,10 @@
 
     python benchmarks/training_speed.py [--space small] [--networks 6] [--threads 1] [-o FILE.json]
 
-Random networks of a space, and the U-Net 3D (D3, 16), which has little to replace. A step is forward, Dice with
-cross-entropy, and backward on a batch of 4. Both ways take turns in one process; a ratio is that of two times of the
-same round. Writes benchmarks/results/DATE-training-speed.json.
+Random networks of a space, and designed ones, each on its own grid: U-Net 3D (D3, 16), which has little to replace,
+U-Net 2D (D3, 16), NAS-UNet and aniso-unet. A step is forward, Dice with cross-entropy, and backward on a batch of 4.
+Times are those of the CPU, all threads together, so that other programs disturb little. Both ways take turns in one
+process; a ratio is that of two times of the same round. Writes benchmarks/results/DATE-training-speed.json.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from rich.progress import track
 from search_speed import RESULTS, interval
 from torch import nn
 
-from cinert.baselines.kinds import design
+from cinert.architecture import Architecture
+from cinert.backends.allocator import keep_memory
+from cinert.baselines.kinds import KINDS, design
 from cinert.environment import cpu_name, library_version
 from cinert.files import check_output_file, write_json
 from cinert.network import build_network
 from cinert.sampling import random_arch
+from cinert.segmenter import Segmenter
 from cinert.space import CLASSES, Space
 from cinert.spaces import load_space
 from search.training_layers import use_training_layers
@@ -35,25 +39,28 @@ from search.training_layers import use_training_layers
 BATCH = 4
 
 
-def networks(space: Space, count: int) -> dict[str, nn.Module]:
+def networks(space: Space, count: int) -> dict[str, Segmenter]:
     """Networks to train, as `Training` lays them out."""
-    archs = {f"random {seed}": random_arch(space, seed, paths=2) for seed in range(count)}
-    built = {name: build_network(arch).channels_last().train() for name, arch in archs.items()}
-    return {**built, "unet3d (D3, 16)": build_network(design("unet3d", space, (16, 32, 64))).channels_last().train()}
+    archs: dict[str, Architecture] = {f"random {seed}": random_arch(space, seed, paths=2) for seed in range(count)}
+    archs["unet3d (D3, 16)"] = design("unet3d", space, (16, 32, 64))
+    archs["unet2d (D3, 16)"] = design("unet2d", space, (16, 32, 64))
+    archs["nas-unet (D3)"] = design("nas-unet", space, KINDS["nas-unet"].default_widths(3))
+    archs["aniso-unet"] = design("aniso-unet", space, KINDS["aniso-unet"].default_widths(space.scales))
+    return {name: build_network(arch).channels_last().train() for name, arch in archs.items()}
 
 
 def step_s(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: nn.Module) -> float:
-    """Time of a step."""
+    """CPU time of a step."""
     network.zero_grad()
-    start = time.perf_counter()
+    start = time.process_time()
     loss(network(images), labels).backward()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
-def measure(network: nn.Module, space: Space, rounds: int) -> dict[str, Any]:
+def measure(network: Segmenter, rounds: int) -> dict[str, Any]:
     """Time both ways, after a round that does not count."""
     torch.manual_seed(0)
-    shape = (BATCH, 1, *space.input_shape_DHW)
+    shape = (BATCH, 1, *network.arch.grid.input_shape_DHW)
     images = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
     labels = torch.randint(len(CLASSES), shape)
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
@@ -74,13 +81,15 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="JSON to write")
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
+    # As training does: what is faulted in anew differs between the two ways.
+    keep_memory()
     space = load_space(words.space)
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     output = words.output or RESULTS / f"{date}-training-speed.json"
     check_output_file(output)
     found = {}
     for name, network in track(networks(space, words.networks).items(), "networks"):
-        found[name] = measure(network, space, words.rounds)
+        found[name] = measure(network, words.rounds)
     print("| network | own layers, s/step | training layers, s/step | times as fast |\n| --- | --: | --: | --: |")
     for name, result in found.items():
         ratio = result["times_as_fast"]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cinert.arch import arch_from_dict
 from cinert.architecture import Architecture
@@ -70,9 +71,16 @@ class Bundle:
         return self.manifest.precision
 
     @property
-    def seen_patients(self) -> tuple[Mapping[str, str], ...] | None:
-        """Patients behind architecture and weights as {id, digest}; None where the weights do not say."""
+    def seen_patients(self) -> tuple[Mapping[str, Any], ...] | None:
+        """Patients behind architecture and weights as {id, digest, phantom}; None where the weights do not say."""
         return self.manifest.seen_patients
+
+    @property
+    def findable(self) -> tuple[str, ...]:
+        """Classes that the network can find: those of its output that its training's labels held."""
+        provenance = self.manifest.provenance
+        labelled = None if provenance is None else provenance.classes
+        return tuple(name for name in self.manifest.classes if labelled is None or name in labelled)
 
     @property
     def estimate(self) -> Mapping[str, float] | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from cinert.backends import BACKENDS
 from cinert.backends.base import PRECISIONS, Precision
 from cinert.errors import BadInputError
+from cinert.provenance import Provenance
 from cinert.schema import check_keys, check_schema
 
 SCHEMA, VERSION = "cinert.bundle", 1
@@ -79,11 +80,13 @@ class Manifest:
     parity: Parity
     build: Mapping[str, Any]
     """How the engine was built, where the fingerprint does not say it all (TensorRT); {network, localiser}."""
-    seen_patients: tuple[Mapping[str, str], ...] | None
-    """{id, digest} of the patients behind architecture and weights; None where the weights do not say."""
+    seen_patients: tuple[Mapping[str, Any], ...] | None
+    """{id, digest, phantom} of the patients behind architecture and weights; None where the weights do not say."""
     versions: Mapping[str, str]
     created: str
     """UTC, ISO 8601."""
+    provenance: Provenance | None = None
+    """Whom `seen_patients` are, counted; None where the weights do not say."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -93,6 +96,7 @@ class Manifest:
         for key in ("engine", "localiser", "classes"):
             document[key] = list(getattr(self, key))
         document["seen_patients"] = None if self.seen_patients is None else [dict(item) for item in self.seen_patients]
+        document["provenance"] = None if self.provenance is None else self.provenance.to_dict()
         return document
 
     @classmethod
@@ -103,8 +107,8 @@ class Manifest:
             BadInputError: another schema or version, an unknown or missing key, or a value of the wrong kind.
         """
         check_schema(document, schema=SCHEMA, version=VERSION, source=source)
-        required = list(cls.__dataclass_fields__)
-        check_keys(document, required=["schema", "version", *required], source=source)
+        required = [name for name in cls.__dataclass_fields__ if name != "provenance"]
+        check_keys(document, required=["schema", "version", *required], optional=["provenance"], source=source)
         for key, (kind, words) in _KINDS.items():
             if not isinstance(document[key], kind):
                 raise BadInputError(f"{source}: {key} is {document[key]!r}, expected {words}.")
@@ -131,6 +135,7 @@ class Manifest:
             "outputs": _tensor_specs(document["outputs"], f"{source}: outputs"),
             "parity": _parity(document["parity"], f"{source}: parity"),
             "seen_patients": None if seen is None else tuple(_patient(item, source) for item in seen),
+            "provenance": _provenance(document, source),
         }
         return cls(**values)
 
@@ -187,8 +192,19 @@ def _parity(item: Mapping[str, Any], source: str) -> Parity:
     return Parity(**item)
 
 
-def _patient(item: Any, source: str) -> Mapping[str, str]:
+def _patient(item: Any, source: str) -> Mapping[str, Any]:
     if not isinstance(item, dict):
         raise BadInputError(f"{source}: seen_patients holds {item!r}, which is not {{id, digest}}.")
-    check_keys(item, required=["id", "digest"], source=f"{source}: seen_patients")
+    check_keys(item, required=["id", "digest"], optional=["phantom"], source=f"{source}: seen_patients")
     return item
+
+
+def _provenance(document: Mapping[str, Any], source: str) -> Provenance | None:
+    """Bundles of before do not count; whom they name can be counted all the same."""
+    found = document.get("provenance")
+    if found is None:
+        seen = document["seen_patients"]
+        return None if seen is None else Provenance.of(seen)
+    if not isinstance(found, dict):
+        raise BadInputError(f"{source}: provenance is {found!r}, expected a mapping or null.")
+    return Provenance.from_dict(found, source=f"{source}: provenance")

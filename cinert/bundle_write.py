@@ -36,6 +36,7 @@ from cinert.files import (
     sha256_of_file,
     write_json,
 )
+from cinert.provenance import Provenance
 from cinert.quality import QualityModel
 from cinert.space import CLASSES
 
@@ -83,14 +84,16 @@ def write_bundle(
     fingerprint: Mapping[str, Any],
     parity: Parity,
     versions: Mapping[str, str],
-    seen_patients: tuple[Mapping[str, str], ...] | None,
+    seen_patients: tuple[Mapping[str, Any], ...] | None,
+    labelled: tuple[str, ...] | None = None,
     localiser: LocaliserFiles | None = None,
     estimate: Mapping[str, float] | None = None,
     lut: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write the folder, whole or not at all, and open it as a user would.
 
-    An older bundle of that name is replaced; a folder that holds anything else is refused.
+    An older bundle of that name is replaced; a folder that holds anything else is refused. `labelled` are the classes
+    that the labels of `seen_patients` hold, None where nobody knows.
 
     Raises:
         BadInputError: the folder cannot be written.
@@ -125,6 +128,7 @@ def write_bundle(
             parity=parity,
             build=_builds(engine, None if localiser is None else localiser.engine),
             seen_patients=seen_patients,
+            provenance=None if seen_patients is None else Provenance.of(seen_patients, labelled),
             versions=versions,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )

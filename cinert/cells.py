@@ -48,6 +48,10 @@ class Cell(nn.Module):
         )
         self.merge = Merge()
 
+    def before_upsampling(self) -> nn.Module:
+        """Of an expanding cell, the layer that gives what is enlarged: (B, width_target, D, H, W) of its source."""
+        return self.preprocessing[-2]
+
     def forward(self, x_BCDHW: Tensor) -> dict[int, Tensor]:
         """Run the nodes in order; empty ones are left out, and what is there already is not computed again."""
         states: dict[int, Tensor] = {0: self.preprocessing(x_BCDHW)}

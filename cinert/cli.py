@@ -6,7 +6,7 @@ import contextlib
 import errno
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ from rich.markup import escape
 from cinert import __version__
 from cinert.claim import CLAIM, CannotLockError, claimed
 from cinert.consoles import console, errors, print_verdict
+from cinert.data import remarks
 from cinert.device_lock import DeviceLock, Use, hold_device
 from cinert.errors import CineRTError, ExitCode
 from cinert.progress import doing, heartbeat, progress_bar, stage_bars
@@ -75,6 +76,7 @@ def command(name: str, *, examples: str, service: bool = False) -> Callable[[Cal
     def decorate(function: Callable[P, R]) -> click.Command:
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            remarks.begin()
             try:
                 with contextlib.nullcontext() if service else heartbeat(name):
                     return function(*args, **kwargs)
@@ -106,6 +108,12 @@ def command(name: str, *, examples: str, service: bool = False) -> Callable[[Cal
 def _print_error(text: str) -> None:
     """One line in a log; in a terminal, which would divide words at its edge, wrapped between them."""
     errors.print(text, markup=False, soft_wrap=not errors.is_terminal)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Say on stderr what the user should know of an input that was read, a line each; none of it is an error."""
+    for note in notes:
+        _print_error(f"Note: {note}")
 
 
 def data_option() -> Decorator:

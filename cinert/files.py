@@ -194,7 +194,8 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 def _decoded(data: bytes, path: Path, what: str) -> str:
     try:
-        return data.decode("utf-8")
+        # Some editors begin a file with a byte order mark.
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError(f"cannot read {what} {path}: it is not UTF-8 text.") from error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -102,6 +104,13 @@ class Network(Segmenter):
         logits: Tensor = self.head(vertices[0].joined(self.concatenate))
         return logits
 
+    def side_outputs(self) -> list[nn.Module]:
+        """What the last vertex of each scale sends to the finer one, before it is enlarged there."""
+        last = {edge.source: edge for edge in self.arch.edges if edge.kind == "ep"}
+        coarsest = max(last, default=0)
+        cells = [cast("Cell", self.cells[edge_name(last[scale])]) for scale in range(1, coarsest)]
+        return [cell.before_upsampling() for cell in cells]
+
     def _met(self, vertices: list[_Vertex]) -> _Vertex:
         if len(vertices) == 1:
             return vertices[0]
@@ -183,6 +192,16 @@ def load_weights(network: Segmenter, path: Path) -> dict[str, str]:
         tensors, metadata = read_tensors(path)
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"weights {path} cannot be read: {error}.") from error
+    fit_tensors(network, tensors, path)
+    return metadata
+
+
+def fit_tensors(network: Segmenter, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors, all of them and no others, into the network; `path` names their file in messages.
+
+    Raises:
+        BadInputError: they do not fit the architecture.
+    """
     expected = network.state_dict()
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     misfits = [
@@ -194,5 +213,4 @@ def load_weights(network: Segmenter, path: Path) -> dict[str, str]:
         first = misfits[0] if misfits else f"{'missing' if missing else 'unknown'} tensor {(missing or unknown)[0]}"
         count = len(missing) + len(unknown) + len(misfits)
         raise BadInputError(f"weights {path} do not fit {network.arch.source}: {first} ({count} tensors differ).")
-    network.load_state_dict(tensors)
-    return metadata
+    network.load_state_dict(dict(tensors))

@@ -28,7 +28,7 @@ verdict "$BIN/export-engine" "$RUN/arch.yaml" --lut "$RUN/lut.json" --data "$DAT
 verdict "$BIN/evaluate-bundle" "$RUN/bundle" --data "$DATA" --fold 0 -o "$RUN/accuracy.json"
 verdict "$BIN/bench-engine" "$RUN/bundle" --lut "$RUN/lut.json" -o "$RUN/verify.json"
 verdict "$BIN/bench-engine" "$RUN/bundle" --lut "$RUN/lut.json" --mode paced --fps 22 -o "$RUN/verify_paced.json"
-"$BIN/segment-cine" "$RUN/bundle" "$DATA/patient901/patient901_4d.nii.gz" \
+verdict "$BIN/segment-cine" "$RUN/bundle" "$DATA/patient901/patient901_4d.nii.gz" \
   -o "$RUN/mask.nii.gz" --overlay "$RUN/overlay.gif" --report "$RUN/segment.json"
 "$BIN/cinert" report "$RUN"
 echo "Done in $((SECONDS - started)) s. Open $RUN/report.html."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,9 @@ from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
 from cinert.data.localiser import VIEW
 from cinert.data.patients import patient_digest
+from cinert.data.phantom_mark import is_phantom
 from cinert.errors import BadInputError
+from cinert.provenance import patient_record
 from export.parity import evenly, real_images
 
 MAX_PATIENTS = 32
@@ -26,8 +29,8 @@ class Calibration:
 
     network: tuple[NDArray[np.float32], ...]
     localiser: tuple[NDArray[np.float32], ...]
-    seen_patients: tuple[Mapping[str, str], ...]
-    """{id, digest}: their grey values are in the engine's ranges, so that it is not to be scored on them."""
+    seen_patients: tuple[Mapping[str, Any], ...]
+    """{id, digest, phantom}: their grey values are in the engine's ranges, so that it is not to be scored on them."""
 
 
 def check_calibration(precision: Precision, calibration: Path | None) -> None:
@@ -54,5 +57,7 @@ def load_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
     return Calibration(
         network=tuple(real_images(folder, spec, limit=MAX_PATIENTS)),
         localiser=tuple(real_images(folder, VIEW, limit=MAX_PATIENTS)),
-        seen_patients=tuple({"id": patient.id, "digest": patient_digest(patient)} for patient in chosen),
+        seen_patients=tuple(
+            patient_record(patient.id, patient_digest(patient), is_phantom(patient)) for patient in chosen
+        ),
     )

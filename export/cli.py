@@ -18,6 +18,7 @@ from cinert.data.dataset import Sample
 from cinert.environment import default_threads, device_name
 from cinert.files import check_output_file
 from cinert.open_recon import write_open_recon
+from cinert.provenance import provenance_words
 from cinert.quiet import BUSY
 from cinert.tensorrt_options import builder_options, configure
 from export.calibration import check_calibration, load_calibration
@@ -185,8 +186,7 @@ def _print_summary(bundle: Bundle) -> None:
     table.add_row(
         "crop", "on the heart, by its localiser" if bundle.localiser else "on the image's centre (no localiser)"
     )
-    seen = manifest.seen_patients
-    table.add_row("patients", "unknown: the weights do not say which they saw" if seen is None else f"{len(seen)} seen")
+    table.add_row("network", provenance_words(manifest.provenance))
     console.print(table)
     console.print(f"wrote {bundle.folder}; next: bench-engine {bundle.folder}", markup=False)
 

@@ -15,6 +15,7 @@ from cinert.data.dataset import Sample, load_samples
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
 from cinert.errors import BadInputError, VerdictError
+from cinert.scores import Score, mean_of
 from cinert.segmenter import Segmenter
 from cinert.space import CLASSES
 from export.parity import MAX_FRAMES, evenly, relative_difference
@@ -45,15 +46,27 @@ def require_frames(precision: Precision, frames: Sequence[Sample]) -> None:
         )
 
 
-def mean_dice(logits_CDHW: NDArray[np.float32], label_DHW: NDArray[np.uint8]) -> float:
-    """Mean Dice over the foreground classes; a class that is in neither scores 1."""
+def class_dice(logits_CDHW: NDArray[np.float32], label_DHW: NDArray[np.uint8]) -> list[Score]:
+    """Dice of each foreground class; None for one that is in neither."""
     mask = logits_CDHW.argmax(axis=0)
-    scores = []
+    scores: list[Score] = []
     for label in range(1, len(CLASSES)):
         found, present = mask == label, label_DHW == label
         total = int(found.sum()) + int(present.sum())
-        scores.append(2 * int((found & present).sum()) / total if total else 1.0)
-    return float(np.mean(scores))
+        scores.append(2 * int((found & present).sum()) / total if total else None)
+    return scores
+
+
+def drop_of(before: Sequence[Score], after: Sequence[Score]) -> float:
+    """Mean drop of a frame's Dice over the classes that have one before or after.
+
+    Args:
+        before: of each class, as `class_dice` gives it.
+        after: of the same classes. Where one of the two has no Dice, it rightly finds nothing where the other invents
+            something: 1 against 0.
+    """
+    pairs = [pair for pair in zip(before, after, strict=True) if pair != (None, None)]
+    return mean_of((1.0 if b is None else b) - (1.0 if a is None else a) for b, a in pairs) or 0.0
 
 
 def dice_drop(runner: Runner, network: Segmenter, frames: Sequence[Sample]) -> tuple[float, float]:
@@ -70,7 +83,7 @@ def dice_drop(runner: Runner, network: Segmenter, frames: Sequence[Sample]) -> t
             expected = network(torch.from_numpy(image)).numpy()
         logits = runner.run(image)
         worst = max(worst, relative_difference(logits, expected))
-        drops.append(mean_dice(expected[0], frame.y_DHW) - mean_dice(logits[0], frame.y_DHW))
+        drops.append(drop_of(class_dice(expected[0], frame.y_DHW), class_dice(logits[0], frame.y_DHW)))
     return float(np.mean(drops)), worst
 
 

@@ -19,6 +19,7 @@ from cinert.data.dataset import Sample
 from cinert.data.grid import PreprocessingSpec
 from cinert.environment import fingerprint, library_version
 from cinert.onnx import network_model
+from cinert.provenance import merge_records
 from export.calibration import Calibration
 from export.dice_gate import check_dice, parity_not_run, require_frames
 from export.localiser import TrainedLocaliser, compile_localiser
@@ -122,6 +123,7 @@ def export_bundle(
         lut=None if pricing is None else pricing.lut,
         parity=parity,
         seen_patients=_all_seen(trained, localiser, calibration),
+        labelled=trained.labelled,
         localiser=localiser_files,
         versions={"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
     )
@@ -129,10 +131,9 @@ def export_bundle(
 
 def _all_seen(
     trained: TrainedNetwork, localiser: TrainedLocaliser | None, calibration: Calibration | None
-) -> tuple[Mapping[str, str], ...] | None:
+) -> tuple[Mapping[str, Any], ...] | None:
     """Patients behind network, localiser and calibration; None where the weights do not say."""
     if trained.seen_patients is None or (localiser is None and calibration is None):
         return trained.seen_patients
     others = [source.seen_patients for source in (localiser, calibration) if source is not None]
-    unique = {(item["id"], item["digest"]) for group in (trained.seen_patients, *others) for item in group}
-    return tuple({"id": name, "digest": digest} for name, digest in sorted(unique))
+    return tuple(merge_records(trained.seen_patients, *others))

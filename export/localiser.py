@@ -18,6 +18,7 @@ from cinert.bundle_write import LocaliserFiles
 from cinert.data.localiser import VIEW
 from cinert.errors import BadInputError, VerdictError
 from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet, localiser_model
+from cinert.provenance import merge_records
 from cinert.schema import check_schema
 from cinert.tensors import read_tensors
 from export.parity import TOLERANCE, random_images, worst_difference
@@ -41,8 +42,8 @@ class TrainedLocaliser:
     """In eval mode."""
     data: bytes
     """The file as it was read."""
-    seen_patients: tuple[Mapping[str, str], ...]
-    """{id, digest} of the patients that it was trained on."""
+    seen_patients: tuple[Mapping[str, Any], ...]
+    """{id, digest, phantom} of the patients that it was trained on."""
 
 
 def find_localiser(weights: Path, localiser: Path | None) -> Path | None:
@@ -68,8 +69,8 @@ def load_trained_localiser(path: Path) -> TrainedLocaliser:
     check_schema(record, schema=SCHEMA, version=VERSION, source=f"{path}: metadata cinert")
     try:
         network.load_state_dict(tensors)
-        seen = tuple({"id": str(item["id"]), "digest": str(item["digest"])} for item in record["seen_patients"])
-    except (RuntimeError, KeyError, TypeError) as error:
+        seen = tuple(merge_records(record["seen_patients"]))
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(f"{path} is not a localiser of this version: {str(error).splitlines()[0]}") from error
     return TrainedLocaliser(network=network.eval(), data=path.read_bytes(), seen_patients=seen)
 

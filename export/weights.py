@@ -12,6 +12,7 @@ from cinert.architecture import Architecture
 from cinert.bundle_manifest import WEIGHTS
 from cinert.errors import BadInputError
 from cinert.network import build_network, load_weights
+from cinert.provenance import merge_records
 from cinert.schema import check_schema
 from cinert.segmenter import Segmenter
 from cinert.space import CLASSES
@@ -28,8 +29,10 @@ class TrainedNetwork:
     path: Path
     data: bytes
     """The weights file as it was read."""
-    seen_patients: tuple[Mapping[str, str], ...] | None
-    """{id, digest} of every patient behind the architecture and the weights; None where the file does not say."""
+    seen_patients: tuple[Mapping[str, Any], ...] | None
+    """{id, digest, phantom} of every patient behind architecture and weights; None where the file does not say."""
+    labelled: tuple[str, ...] | None = None
+    """Classes that their labels hold; None where the file does not say."""
 
 
 def find_weights(arch_path: Path, weights: Path | None) -> Path:
@@ -46,18 +49,21 @@ def load_trained(arch: Architecture, path: Path) -> TrainedNetwork:
     """
     network = build_network(arch)
     metadata = load_weights(network, path)
+    source = f"{path}: metadata cinert"
+    record = _record(metadata, arch, path, source)
     return TrainedNetwork(
         network=network.eval(),
         path=path,
         data=path.read_bytes(),
-        seen_patients=_seen_patients(metadata, arch, path),
+        seen_patients=None if record is None else _seen_patients(record, arch, source),
+        labelled=None if record is None else _labelled(record, source),
     )
 
 
-def _seen_patients(metadata: Mapping[str, str], arch: Architecture, path: Path) -> tuple[Mapping[str, str], ...] | None:
+def _record(metadata: Mapping[str, str], arch: Architecture, path: Path, source: str) -> dict[str, Any] | None:
+    """What the weights say of themselves; None where they say nothing."""
     if "cinert" not in metadata:
         return None
-    source = f"{path}: metadata cinert"
     try:
         record: Any = json.loads(metadata["cinert"])
     except json.JSONDecodeError as error:
@@ -73,9 +79,18 @@ def _seen_patients(metadata: Mapping[str, str], arch: Architecture, path: Path) 
         )
     if record.get("classes", list(CLASSES)) != list(CLASSES):
         raise BadInputError(f"{source}: classes are {record['classes']}, expected {list(CLASSES)}.")
-    patients = [*record.get("seen_patients", []), *arch.provenance.get("seen_patients", [])]
+    return record
+
+
+def _seen_patients(record: Mapping[str, Any], arch: Architecture, source: str) -> tuple[Mapping[str, Any], ...]:
     try:
-        unique = {(str(item["id"]), str(item["digest"])) for item in patients}
-    except (TypeError, KeyError) as error:
+        return tuple(merge_records(record.get("seen_patients", []), arch.provenance.get("seen_patients", [])))
+    except (TypeError, KeyError, AttributeError) as error:
         raise BadInputError(f"{source}: seen_patients does not hold {{id, digest}} records.") from error
-    return tuple({"id": name, "digest": digest} for name, digest in sorted(unique))
+
+
+def _labelled(record: Mapping[str, Any], source: str) -> tuple[str, ...] | None:
+    labelled = record.get("labelled")
+    if labelled is not None and not (isinstance(labelled, list) and set(labelled) <= set(CLASSES)):
+        raise BadInputError(f"{source}: labelled is {labelled!r}, expected some of {', '.join(CLASSES)}.")
+    return None if labelled is None else tuple(labelled)

@@ -25,7 +25,7 @@ from cinert.environment import cache_folder
 from cinert.errors import BadInputError
 from cinert.files import atomic_path, sha256_of
 
-VERSION = 1
+VERSION = 2
 """To be raised with every change of what preprocessing computes."""
 _KEY = "cinert"
 

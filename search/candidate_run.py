@@ -97,7 +97,10 @@ def run_candidate_search(
             write_json(folder / CONFIG, config)
             draw_arch(folder / PICTURE, arch, title=picture_title(arch, lut, budget_ms))
             save_arch(folder / ARCH, arch)
-        log.line(f"kept {arch.digest}, Dice {result.score:.3f} on the other half, {time.monotonic() - start:.0f} s")
+        log.line(
+            f"kept {arch.digest}, Dice {result.score:.3f} on the other half of the {data.kind(data.train)},"
+            f" {time.monotonic() - start:.0f} s"
+        )
     return dataclasses.replace(result, arch=arch)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cinert.arch import Arch
@@ -14,6 +13,7 @@ from cinert.errors import BadInputError
 from search.checkpoint import Checkpoint
 from search.data import FoldData
 from search.ranks import ALONE, Ranks
+from search.scores import mean_dice
 from search.training import Training, TrainingSettings, read_training
 
 
@@ -41,10 +41,10 @@ def score_candidate(
         ranks: processes that share the work; the first alone writes.
 
     Returns:
-        Mean Dice over frames and classes of the validation part.
+        Mean Dice over frames, then classes, of the validation part.
 
     Raises:
-        BadInputError: the checkpoint cannot be read.
+        BadInputError: the checkpoint cannot be read, or there is nothing to score on.
     """
     begun = ranks.from_main(lambda: _begun(checkpoint, identity))
     training = Training(arch, data, settings, device, ranks=ranks)
@@ -55,7 +55,13 @@ def score_candidate(
         if ranks.is_main:
             training.save(checkpoint, dict(identity), history={})
         on_epoch(training.next_epoch)
-    return float(np.mean(training.validate()))
+    score = mean_dice(training.validate())["mean"]
+    if score is None:
+        raise BadInputError(
+            "none of the patients that networks are scored on shows RV, MYO or LV on the network's grid.",
+            hint="are the labels those of these images?",
+        )
+    return score
 
 
 def _begun(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:

@@ -260,9 +260,9 @@ def nas_search(
                 )
                 selection = search_and_select(space, lut, found, settings, seeds=seeds, **common)
         if chosen is None:
-            report_candidates(best, candidates, output)
+            report_candidates(best, candidates, output, found.kind(found.train))
         else:
-            report_search(selection, chosen.epochs, budget_ms, output)
+            report_search(selection, chosen.epochs, budget_ms, output, found.kind(found.train))
             if selection.decoded.budget_met is False:
                 raise VerdictError(f"the network in {output / 'arch.yaml'} misses the budget of {budget_ms:g} ms.")
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,16 @@ from torch import Tensor
 
 from cinert.architecture import InputGrid
 from cinert.data.dataset import Sample
-from cinert.data.folds import split
+from cinert.data.folds import fold_count, split_patients
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
+from cinert.data.nifti_file import content_files
 from cinert.data.patients import Patient
+from cinert.data.phantom_mark import is_phantom
 from cinert.errors import BadInputError
 from cinert.files import sha256_of, sha256_of_file
+from cinert.provenance import counted, kind, patient_record
+from cinert.space import CLASSES
 from search.cache import SampleCache
 
 
@@ -28,16 +33,12 @@ class PatientRecord:
 
     id: str
     digest: str
+    phantom: bool | None = None
+    """Whether `make-phantom` drew the patient; None where nobody wrote it down."""
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON and YAML."""
-        return {"id": self.id, "digest": self.digest}
-
-
-def merge_records(*groups: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Union of patient records, sorted by id."""
-    found = {(record["id"], record["digest"]) for group in groups for record in group}
-    return [{"id": id_, "digest": digest} for id_, digest in sorted(found)]
+        return patient_record(self.id, self.digest, self.phantom)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,21 @@ class FoldData:
     """The training patients."""
     files: dict[str, str]
     """SHA-256 by patient and name of every image and label, held-out patients included: their Dice is followed."""
+    phantoms: frozenset[str] = frozenset()
+    """Those of all patients that `make-phantom` drew."""
+
+    def counted(self, samples: Sequence[Sample]) -> str:
+        """How many patients and phantoms are behind samples, in words."""
+        return counted(*self.count(samples))
+
+    def kind(self, samples: Sequence[Sample]) -> str:
+        """What those behind samples are called: a phantom's Dice is no patient's."""
+        return kind(*self.count(samples))
+
+    def count(self, samples: Sequence[Sample]) -> tuple[int, int]:
+        """How many patients, and how many phantoms, are behind samples."""
+        ids = set(patients_of(samples))
+        return len(ids - self.phantoms), len(ids & self.phantoms)
 
     @property
     def digest(self) -> str:
@@ -72,24 +88,39 @@ class LoadedPatients:
     """As in `FoldData`."""
     cache: SampleCache
     """Where they were read from, or kept."""
+    phantoms: frozenset[str] = frozenset()
+    """Those that `make-phantom` drew."""
+
+    @property
+    def folds(self) -> int:
+        """How many there are."""
+        return fold_count(self.patients.values())
+
+    def digests_of(self, samples: Iterable[Sample]) -> dict[str, str]:
+        """Digests of the patients behind samples, by id."""
+        return {sample.patient_id: self.digests[sample.patient_id] for sample in samples}
 
     def fold(self, fold: int | None) -> FoldData:
         """Split them.
 
         Args:
-            fold: 0..4, or None to hold nobody out.
+            fold: counted from 0, or None to hold nobody out.
 
         Raises:
             BadInputError: too few patients.
         """
-        parts = split(self.patients, fold)
+        parts = split_patients(self.patients.values(), fold)
         of = {id_: [sample for sample in self.samples if sample.patient_id == id_] for id_ in self.patients}
         return FoldData(
             fold=fold,
             train=[sample for id_ in parts.train for sample in of[id_]],
             validation=[sample for id_ in parts.validation for sample in of[id_]],
-            seen=[PatientRecord(id=id_, digest=self.digests[id_]) for id_ in sorted(parts.train)],
+            seen=[
+                PatientRecord(id=id_, digest=self.digests[id_], phantom=id_ in self.phantoms)
+                for id_ in sorted(parts.train)
+            ],
             files=self.files,
+            phantoms=self.phantoms,
         )
 
 
@@ -133,14 +164,16 @@ def load_patients(
             for path in (frame.image_path, frame.label_path)
         },
         cache,
+        frozenset(patient.id for patient in patients.values() if is_phantom(patient)),
     )
 
 
 def _hash(path: Path) -> str:
     try:
-        return sha256_of_file(path)
+        hashes = [sha256_of_file(file) for file in content_files(path)]
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}.") from error
+        raise BadInputError(f"cannot read {error.filename or path}: {error.strerror}.") from error
+    return hashes[0] if len(hashes) == 1 else sha256_of("".join(hashes).encode())
 
 
 def load_fold(
@@ -175,6 +208,12 @@ def halve_patients(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], 
 def patients_of(samples: Sequence[Sample]) -> list[str]:
     """Ids of the patients behind samples, sorted, each once."""
     return sorted({sample.patient_id for sample in samples})
+
+
+def labelled_classes(samples: Sequence[Sample]) -> list[str]:
+    """Classes that the labels of samples hold: no other can be learnt."""
+    found = set().union(*(np.unique(sample.y_DHW).tolist() for sample in samples))
+    return [name for number, name in enumerate(CLASSES) if number in found]
 
 
 def to_tensors(samples: Sequence[Sample], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,32 +9,37 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
+from cinert.colours import hexadecimal
 from cinert.files import atomic_path
+from cinert.scores import Score
 from cinert.space import CLASSES
 from search.draw import PATH_COLOURS
 
 INK = "#333333"
-# Hues as in the overlay, darker to be legible on white; markers tell them apart without colour.
-_CLASS_LOOKS = {"rv": ("#0072B2", "o"), "myo": ("#B89500", "s"), "lv": ("#D55E00", "^")}
+# Markers tell them apart without colour, and a dark rim lifts yellow off white.
+_MARKERS = {"rv": "o", "myo": "s", "lv": "^"}
+_RIM = [Stroke(linewidth=2, foreground=INK), Normal()]
 Curve = Sequence[tuple[int, float]]
 """(epoch counted from 1, value)."""
 
 
-def draw_training(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
+def draw_training(path: Path, epochs: Sequence[Mapping[str, Any]], *, who: str) -> None:
     """Write the picture of a training as PNG: loss, Dice on held-out patients, learning rate.
 
     Args:
         path: PNG to write, whole or not at all.
         epochs: as metrics.json has them: epoch and loss; what none has of dice and learning_rate is not drawn.
+        who: was held out, `patients` or `phantoms`.
     """
     scores = [(record["epoch"], record["dice"]) for record in epochs if "dice" in record]
     rates = [(record["epoch"], record["learning_rate"]) for record in epochs if "learning_rate" in record]
     figure, panels = _panels(1 + bool(scores) + bool(rates))
     _draw_one(panels[0], [(record["epoch"], record["loss"]) for record in epochs], "cross-entropy\n+ Dice loss")
     if scores:
-        _draw_dice(panels[1], scores)
+        _draw_dice(panels[1], scores, who)
     if rates:
         _draw_one(panels[-1], rates, "learning rate")
     _save(path, figure, panels[-1])
@@ -46,17 +51,32 @@ def _draw_one(axes: Axes, curve: Curve, label: str) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _draw_dice(axes: Axes, scores: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+def _draw_dice(axes: Axes, scores: Sequence[tuple[int, Mapping[str, Score]]], who: str) -> None:
     for name in CLASSES[1:]:
-        colour, marker = _CLASS_LOOKS[name]
-        curve = [(epoch, dice[name]) for epoch, dice in scores]
+        curve = _known(scores, name)
+        if not curve:
+            continue  # a structure that nobody who was held out shows
         label = f"{name.upper()} {curve[-1][1]:.3f}"
-        axes.plot(*_split(curve), marker=marker, ms=3.5, color=colour, lw=1.2, label=label)
-    mean = [(epoch, dice["mean"]) for epoch, dice in scores]
-    axes.plot(*_split(mean), color=INK, lw=2, label=f"mean {mean[-1][1]:.3f}")
-    axes.set_ylabel("Dice, held out,\nnetwork's grid")
+        axes.plot(
+            *_split(curve),
+            marker=_MARKERS[name],
+            ms=3.5,
+            mec=INK,
+            mew=0.4,
+            color=hexadecimal(name),
+            lw=1.2,
+            label=label,
+            path_effects=_RIM,
+        )
+    if mean := _known(scores, "mean"):
+        axes.plot(*_split(mean), color=INK, lw=2, label=f"mean {mean[-1][1]:.3f}")
+    axes.set_ylabel(f"Dice, held-out\n{who},\nnetwork's grid")
     axes.set_ylim(0, 1)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, title="last", title_fontsize=9)
+
+
+def _known(scores: Sequence[tuple[int, Mapping[str, Score]]], name: str) -> Curve:
+    return [(epoch, score) for epoch, dice in scores if (score := dice[name]) is not None]
 
 
 def draw_search(path: Path, curves: Mapping[str, Curve], *, budget_ms: float | None = None) -> None:

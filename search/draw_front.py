@@ -14,7 +14,7 @@ from search.draw_curves import INK
 from search.pareto import ParetoPoint
 
 
-def draw_front(path: Path, front: Sequence[ParetoPoint], *, budget_ms: float, title: str) -> None:
+def draw_front(path: Path, front: Sequence[ParetoPoint], *, budget_ms: float, title: str, who: str) -> None:
     """Write latency against Dice as PNG.
 
     Args:
@@ -22,6 +22,7 @@ def draw_front(path: Path, front: Sequence[ParetoPoint], *, budget_ms: float, ti
         front: fastest first.
         budget_ms: drawn as a line.
         title: above the picture.
+        who: was trained and scored on, `patients` or `phantoms`.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -38,7 +39,7 @@ def draw_front(path: Path, front: Sequence[ParetoPoint], *, budget_ms: float, ti
     axes.set_xlim(0, 1.15 * max(budget_ms, *times))
     axes.margins(y=0.15)
     axes.set_xlabel("estimated latency, ms")
-    axes.set_ylabel("mean Dice on the other half of the patients")
+    axes.set_ylabel(f"mean Dice on the other half of the {who}")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -69,7 +69,7 @@ def draw_sweep(path: Path, record: Mapping[str, Any], *, title: str) -> None:
     failed = sum(trial["state"] == "failed" for trial in record["trials"])
     axes.margins(x=0.08, y=0.12)
     axes.set_xlabel("estimated latency, ms")
-    axes.set_ylabel("mean Dice after a short training")
+    axes.set_ylabel(f"mean Dice of {record['subjects']} after a short training")
     axes.set_title(f"{title}\n{len(trials)} trials" + (f", {failed} failed" if failed else ""), fontsize=10)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cinert.files import write_json
+from cinert.scores import Score, mean_of, spread_of
 from search.train_run import FOREGROUND, TrainingResult
 
 SCHEMA, VERSION = "cinert.folds", 1
@@ -53,6 +52,7 @@ def summarise_folds(results: Sequence[TrainingResult]) -> dict[str, Any]:
         ],
         **_mean_and_std(means),
         "patients": {"n": len(patients), **_mean_and_std(patients)},
+        "phantoms": sum(metrics["phantoms"]["validation"] for metrics in folds),
     }
 
 
@@ -61,17 +61,17 @@ def write_folds(folder: Path, summary: Mapping[str, Any]) -> None:
     write_json(folder / FILE, summary)
 
 
-def _by_patient(metrics: Mapping[str, Any]) -> dict[str, list[float]]:
+def _by_patient(metrics: Mapping[str, Any]) -> dict[str, list[Score]]:
     """Mean over the frames of each held-out patient."""
-    frames: dict[str, list[list[float]]] = {}
+    frames: dict[str, list[list[Score]]] = {}
     for frame in metrics["validation"]["frames"]:
         frames.setdefault(frame["id"], []).append([frame["dice"][name] for name in _SCORES])
-    return {id_: np.mean(scores, axis=0).tolist() for id_, scores in frames.items()}
+    return {id_: [mean_of(column) for column in zip(*scores, strict=True)] for id_, scores in frames.items()}
 
 
-def _mean_and_std(rows: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
-    table = np.asarray(rows)
+def _mean_and_std(rows: Sequence[Sequence[Score]]) -> dict[str, dict[str, Score]]:
+    columns = list(zip(*rows, strict=True))
     return {
-        "mean": dict(zip(_SCORES, table.mean(axis=0).tolist(), strict=True)),
-        "std": dict(zip(_SCORES, table.std(axis=0, ddof=1).tolist(), strict=True)),
+        "mean": dict(zip(_SCORES, map(mean_of, columns), strict=True)),
+        "std": dict(zip(_SCORES, map(spread_of, columns), strict=True)),
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cinert.bundle_manifest import LOCALISER
-from cinert.data.folds import split
+from cinert.data.folds import split_patients
 from cinert.data.layouts import read_patients
 from cinert.data.patients import patient_digest
+from cinert.data.phantom_mark import is_phantom
 from cinert.localiser_net import SCHEMA, VERSION
 from cinert.resume import refuse_other_settings
 from search.checkpoint import load_checkpoint
@@ -51,12 +53,13 @@ def ensure_localiser(
     """
     path = folder / LOCALISER
     patients = {patient.id: patient for patient in read_patients(data)}
-    train = [patients[id_] for id_ in sorted(split(patients, fold).train)]
-    seen = [PatientRecord(id=patient.id, digest=patient_digest(patient)) for patient in train]
+    train = [patients[id_] for id_ in sorted(split_patients(patients.values(), fold).train)]
+    seen = [
+        PatientRecord(id=patient.id, digest=patient_digest(patient), phantom=is_phantom(patient)) for patient in train
+    ]
     if path.exists():
         there = load_checkpoint(path, schema=SCHEMA, version=VERSION).values
-        wanted = localiser_record(settings, seen)
-        refuse_other_settings(path, *({key: record.get(key) for key in wanted} for record in (there, wanted)))
+        refuse_other_settings(path, *map(_what_counts, (there, localiser_record(settings, seen))))
         return False
     views = load_views(train, progress=lambda done, total: progress("reading whole stacks", done, total))
     network = train_localiser(
@@ -64,3 +67,9 @@ def ensure_localiser(
     )
     save_localiser(path, network, settings, seen)
     return True
+
+
+def _what_counts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How and on whom a localiser was trained; releases of before did not write down who is a phantom."""
+    seen = [{"id": item["id"], "digest": item["digest"]} for item in record.get("seen_patients", [])]
+    return {"settings": record.get("settings"), "seen_patients": seen}

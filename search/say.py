@@ -10,7 +10,9 @@ from rich.markup import escape
 
 from cinert.architecture import Architecture
 from cinert.cli import console, print_verdict
+from cinert.provenance import counted, kind
 from cinert.quiet import BUSY
+from cinert.scores import in_digits
 from search.table import print_table
 from search.undecided import COIN_TOSS, undecided_words
 
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
     from search.train_run import TrainingResult
 
 
-def report_candidates(best: HalvingResult, candidates: int, folder: Path) -> None:
-    """Say which candidate was the best."""
+def report_candidates(best: HalvingResult, candidates: int, folder: Path, who: str) -> None:
+    """Say which candidate was the best, and on whom: `patients` or `phantoms`."""
     for path in best.arch.paths:
         say(f"  path [{', '.join(path)}]")
     found = estimate_words(best.arch.estimate or {})
-    say_wrapped(f"{found}; the best of {candidates}, Dice {best.score:.3f} on the other half of the patients.")
+    say_wrapped(f"{found}; the best of {candidates}, Dice {best.score:.3f} on the other half of the {who}.")
     say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
 
 
@@ -43,8 +45,8 @@ def warn_of_seen(arch: Architecture, found: FoldData) -> None:
         )
 
 
-def report_search(selection: Selection, epochs: int, budget_ms: float, folder: Path) -> None:
-    """Say what was found by each search, what was kept of it, and whether that fits the budget."""
+def report_search(selection: Selection, epochs: int, budget_ms: float, folder: Path, who: str) -> None:
+    """Say what was found by each search, what was kept of it, whether that fits the budget, and whose Dice it is."""
     results = selection.results
     for number, result in enumerate(results):
         if result.resumed_at:
@@ -61,7 +63,7 @@ def report_search(selection: Selection, epochs: int, budget_ms: float, folder: P
     if (words := undecided_words(decoded.arch.provenance.get("entropy", {}))) is not None:
         say_wrapped(f"Note: {words} More --epochs or a higher --arch-learning-rate let it decide.")
     if selection.dice is not None:
-        say(f"Dice {selection.dice:.3f} on the other half of the patients, the best of {selection.trained}.")
+        say(f"Dice {selection.dice:.3f} on the other half of the {who}, the best of {selection.trained}.")
     if selection.front:
         say(f"{selection.front} of them are beaten by no other: {folder / 'pareto'}.")
     say(f"Wrote {folder / 'arch.yaml'} and arch.png beside it. Next: train-arch {folder / 'arch.yaml'}")
@@ -102,25 +104,30 @@ def report_training(result: TrainingResult, epochs: int) -> None:
     if mean is None:
         say("No patient was held out, so there is no validation Dice.")
     else:
-        classes = ", ".join(f"{name.upper()} {mean[name]:.3f}" for name in ("rv", "myo", "lv"))
-        held_out = result.metrics["patients"]["validation"]
-        say(f"Dice on {held_out} held-out patients, network grid: {classes}, mean {mean['mean']:.3f}.")
+        classes = ", ".join(f"{name.upper()} {in_digits(mean[name])}" for name in ("rv", "myo", "lv"))
+        held_out, phantoms = (result.metrics[key]["validation"] for key in ("patients", "phantoms"))
+        say(
+            f"Dice on {counted(held_out - phantoms, phantoms)}, held out, network grid: {classes},"
+            f" mean {in_digits(mean['mean'])}."
+        )
     say(f"Wrote {result.folder / 'weights.safetensors'}. Next: export-engine {result.folder / 'arch.yaml'}")
 
 
 def report_folds(summary: dict[str, Any], folder: Path) -> None:
     """Print the Dice of each fold, and their mean and standard deviation."""
     names = ("rv", "myo", "lv", "mean")
+    phantoms = summary["phantoms"]
+    who = kind(summary["patients"]["n"] - phantoms, phantoms)
     rows = [
-        [str(one["fold"]), str(one["patients"]["validation"]), *(f"{one['dice'][name]:.3f}" for name in names)]
+        [str(one["fold"]), str(one["patients"]["validation"]), *(in_digits(one["dice"][name]) for name in names)]
         for one in summary["folds"]
     ]
     held_out = str(summary["patients"]["n"])
-    rows.append(["mean", held_out, *(f"{summary['mean'][name]:.3f}" for name in names)])
-    rows.append(["std", "", *(f"{summary['std'][name]:.3f}" for name in names)])
+    rows.append(["mean", held_out, *(in_digits(summary["mean"][name]) for name in names)])
+    rows.append(["std", "", *(in_digits(summary["std"][name]) for name in names)])
     print_table(
-        "Dice on held-out patients, network grid",
-        ["fold", "patients", "RV", "MYO", "LV", "mean"],
+        f"Dice on held-out {who}, network grid",
+        ["fold", who, "RV", "MYO", "LV", "mean"],
         rows,
     )
     say(f"Wrote {folder / 'folds.json'}.")
@@ -149,7 +156,7 @@ def report_sweep(record: dict[str, Any], folder: Path, objective: Objective, *, 
     ]
     header = ["trial", "method", "lambda", "paths", "budget ms", "seed", "ms", "Dice", ""]
     latency = f"latency estimated by a {BUSY} LUT" if busy else "estimated latency"
-    print_table(f"Trials (*: no other is better; ms: {latency})", header, rows)
+    print_table(f"Trials (*: no other is better; ms: {latency}; Dice of {record['subjects']})", header, rows)
     if any("undecided" in trial for trial in trials):
         say_wrapped(
             f"Undecided: choices whose entropy was above {COIN_TOSS:g} at the end of the search; 1 is a coin toss."

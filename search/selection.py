@@ -227,7 +227,13 @@ def select_best(
             with atomic_folder(folder / FRONT) as partial:
                 write_front(partial, beaten_by_none)
                 title = f"{space.name}: found for {lut.title}"
-                draw_front(partial / "front.png", beaten_by_none, budget_ms=budget_ms, title=title)
+                draw_front(
+                    partial / "front.png",
+                    beaten_by_none,
+                    budget_ms=budget_ms,
+                    title=title,
+                    who=data.kind(data.train),
+                )
         else:
             shutil.rmtree(folder / FRONT, ignore_errors=True)
         draw_arch(folder / PICTURE, kept, title=picture_title(kept, lut, budget_ms))

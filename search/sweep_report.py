@@ -21,8 +21,10 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed", TrialStat
 _FOUND = ("dice", "ms", "budget_met", "undecided", "seconds", "same_as", "reason")
 
 
-def sweep_record(study: SweepStudy, identity: Mapping[str, Any], settings: SweepSettings) -> dict[str, Any]:
-    """What sweep.json holds: every trial, and the best ones."""
+def sweep_record(
+    study: SweepStudy, identity: Mapping[str, Any], settings: SweepSettings, subjects: str
+) -> dict[str, Any]:
+    """What sweep.json holds: every trial, and the best ones; `subjects` says whose Dice that is."""
     trials = [
         {
             "number": trial.number,
@@ -38,6 +40,7 @@ def sweep_record(study: SweepStudy, identity: Mapping[str, Any], settings: Sweep
         "schema": "cinert.sweep",
         "version": 1,
         "identity": dict(identity),
+        "subjects": subjects,
         "trials": trials,
         "best": best_trials(trials, pareto=study.objective == "pareto"),
     }

@@ -70,6 +70,7 @@ def run_sweep(
         BadInputError: the folder holds another sweep, or cannot be written.
     """
     identity = search_identity(space, lut, data, settings.to_dict())
+    subjects = data.kind(data.train)
     check_writable(folder / SWEEP)
     if not restart:
         # Before it is entered in the storage, which may be a database that others use.
@@ -88,11 +89,11 @@ def run_sweep(
         with claim:
             _work(study, trial, space, lut, data, settings, device, advance)
         with study.alone():
-            record = sweep_record(study, identity, settings)
+            record = sweep_record(study, identity, settings, subjects)
             write_json(folder / SWEEP, record)
         on_trial(record)
     with study.alone():
-        record = sweep_record(study, identity, settings)
+        record = sweep_record(study, identity, settings, subjects)
         write_json(folder / SWEEP, record)
         keep_best(study, record, title=f"{space.name}: searches for {lut.title}")
     return record

@@ -14,6 +14,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from cinert.cli import console
+from cinert.data import remarks
 from cinert.errors import BadInputError, CineRTError
 from search.device import resolve_device
 from search.ranks import ALONE, Ranks
@@ -49,6 +50,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     store, rank, size = next(rendezvous("env://", timeout=_TIMEOUT))
     store.set_timeout(_TIMEOUT)
     console.quiet = rank != 0
+    remarks.begin(silent=rank != 0)
     try:
         where = resolve_device(_own(device))
         backend = "gloo" if where.type == "cpu" else "cpu:gloo,cuda:nccl"

@@ -18,13 +18,19 @@ from cinert.architecture import Architecture
 from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.provenance import merge_records
 from cinert.resume import refuse_other_settings
+from cinert.scores import in_digits
 from cinert.space import CLASSES
 from search.checkpoint import Checkpoint, save_checkpoint
-from search.data import FoldData, merge_records, patients_of
+from search.data import FoldData, labelled_classes, patients_of
 from search.draw_curves import draw_training
+from search.initial import matching
 from search.ranks import ALONE, Ranks
 from search.run_log import RunLog
+from search.scores import mean_dice
+from search.source import describe_grid
+from search.sources import NOTHING, Sources
 from search.training import Training, TrainingSettings, read_training
 
 WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
@@ -35,6 +41,14 @@ WEIGHTS, METRICS, ARCH, CHECKPOINT, CURVE = (
     "training.png",
 )
 FOREGROUND = CLASSES[1:]
+# What a training was that began before these settings existed.
+_BEFORE_SWITCHES = {
+    "deep_supervision": 0.0,
+    "init": None,
+    "teacher": None,
+    "teacher_weight": 1.0,
+    "teacher_temperature": 2.0,
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ def prepare_training(folder: Path, arch: Architecture, identity: dict[str, Any],
         shutil.rmtree(folder / "tensorboard" / "training", ignore_errors=True)
     elif (folder / CHECKPOINT).exists():
         begun = read_training(folder / CHECKPOINT)
-        refuse_other_settings(folder, begun.values.get("identity", {}), identity)
+        refuse_other_settings(folder, {**_BEFORE_SWITCHES, **begun.values.get("identity", {})}, identity)
         return begun
     return None
 
@@ -95,6 +109,7 @@ def run_training(
     advance: Callable[[int, int, str], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
     ranks: Ranks = ALONE,
+    sources: Sources = NOTHING,
 ) -> TrainingResult:
     """Train, or continue a training.
 
@@ -108,6 +123,7 @@ def run_training(
         advance: called with (steps done, steps in all, what to show).
         on_epoch: called with the number of epochs done, once the checkpoint is on disk.
         ranks: processes that share the work; the first alone writes.
+        sources: weights that it reads, those that `settings` has the digests of.
 
     Raises:
         BackendUnavailableError: the device has not the settings' precision.
@@ -115,7 +131,7 @@ def run_training(
     """
     identity = training_identity(arch, data, settings)
     begun = ranks.from_main(lambda: _continued(folder, arch, identity))
-    training = Training(arch, data, settings, device, ranks=ranks)
+    training = Training(arch, data, settings, device, ranks=ranks, sources=sources)
     history: dict[str, Any] = {"epochs": [], "seconds": 0.0, "cpu_seconds": 0.0}
     if begun is not None:
         training.restore(begun)
@@ -123,6 +139,7 @@ def run_training(
     resumed_at = training.next_epoch
     steps = training.steps_per_epoch()
     done, shown = steps * resumed_at, "training"
+    scores: list[list[float]] | None = None
 
     def step_done(count: int = 1) -> None:
         nonlocal done
@@ -133,29 +150,35 @@ def run_training(
     step_done(0)
     with RunLog(folder, first_epoch=resumed_at, name="training", write=ranks.is_main) as log:
         log.line(f"computing on {ranks.size} x {device}, mixed precision {training.precision.name}")
+        if sources.initial is not None:
+            log.line(f"begun with {sources.initial.path}: {matching(training.network, sources.initial.tensors)}")
+        if sources.teacher is not None:
+            log.line(f"taught by {sources.teacher.path}")
         while not training.finished:
             start, cpu_start = time.monotonic(), time.process_time()
             record: dict[str, Any] = {"epoch": training.next_epoch + 1, "loss": training.run_epoch(step_done)}
             record["learning_rate"] = training.learning_rate
             if data.validation and (training.finished or record["epoch"] % validate_every == 0):
-                record["dice"] = mean_dice(training.validate())
-                shown = f"training, Dice {record['dice']['mean']:.3f}"
+                scores = training.validate()
+                record["dice"] = mean_dice(scores)
+                shown = f"training, Dice of {data.kind(data.validation)} {in_digits(record['dice']['mean'])}"
             history["epochs"].append(record)
             history["seconds"] += time.monotonic() - start
             history["cpu_seconds"] += time.process_time() - cpu_start
             if ranks.is_main:
                 training.save(folder / CHECKPOINT, identity, history)
-            scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items()}
+            scalars = {f"dice/{name}": value for name, value in record.get("dice", {}).items() if value is not None}
             rates = {"loss": record["loss"], "learning_rate": record["learning_rate"]}
             log.metrics(training.next_epoch - 1, {**rates, **scalars})
             if on_epoch is not None:
                 on_epoch(training.next_epoch)
-    metrics = _metrics(training, data, identity, history)
+    # The last epoch was scored above, unless it was done before this run.
+    metrics = _metrics(training, data, identity, history, training.validate() if scores is None else scores)
     if ranks.is_main:
-        draw_training(folder / CURVE, history["epochs"])
+        draw_training(folder / CURVE, history["epochs"], who=data.kind(data.validation))
         write_json(folder / METRICS, metrics)
         # Last, so that weights stand for a training that is complete.
-        _save_weights(folder / WEIGHTS, training, data, identity)
+        _save_weights(folder / WEIGHTS, training, data, identity, sources)
     return TrainingResult(folder, metrics, resumed_at)
 
 
@@ -167,14 +190,13 @@ def _continued(folder: Path, arch: Architecture, identity: dict[str, Any]) -> Ch
     return begun
 
 
-def mean_dice(frames: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Mean over frames of the Dice of each class, and their mean."""
-    means = np.asarray(frames).mean(axis=0)
-    return {**{name: float(value) for name, value in zip(FOREGROUND, means, strict=True)}, "mean": float(means.mean())}
-
-
-def _metrics(training: Training, data: FoldData, identity: dict[str, Any], history: dict[str, Any]) -> dict[str, Any]:
-    frames = training.validate()
+def _metrics(
+    training: Training,
+    data: FoldData,
+    identity: dict[str, Any],
+    history: dict[str, Any],
+    frames: Sequence[Sequence[float]],
+) -> dict[str, Any]:
     kept = [sample.kept_share for sample in data.train + data.validation]
     return {
         "schema": "cinert.metrics",
@@ -189,6 +211,7 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
         "cpu_seconds": round(history["cpu_seconds"], 2),
         "kept_share": {"mean": float(np.mean(kept)), "worst": float(min(kept))},
         "patients": {"train": len(data.seen), "validation": len(patients_of(data.validation))},
+        "phantoms": {"train": data.count(data.train)[1], "validation": data.count(data.validation)[1]},
         "epochs": history["epochs"],
         "validation": {
             "mean": mean_dice(frames) if frames else None,
@@ -200,7 +223,7 @@ def _metrics(training: Training, data: FoldData, identity: dict[str, Any], histo
     }
 
 
-def _save_weights(path: Path, training: Training, data: FoldData, identity: dict[str, Any]) -> None:
+def _save_weights(path: Path, training: Training, data: FoldData, identity: dict[str, Any], sources: Sources) -> None:
     """Write the averaged weights: the last, not the best on the held-out patients, who would then not be held out."""
     arch = training.arch
     values = {
@@ -208,12 +231,16 @@ def _save_weights(path: Path, training: Training, data: FoldData, identity: dict
         "version": 1,
         "arch_digest": arch.digest,
         "seen_patients": merge_records(
-            arch.provenance.get("seen_patients", []), [record.to_dict() for record in data.seen]
+            arch.provenance.get("seen_patients", []),
+            [record.to_dict() for record in data.seen],
+            sources.seen,
         ),
         "classes": list(CLASSES),
+        "labelled": labelled_classes(data.train),
         "provenance": {
             "method": "train-arch",
             "settings": identity,
+            "grid": describe_grid(arch.grid),
             "versions": {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")},
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import os
 import resource
 import subprocess
@@ -166,6 +167,35 @@ def shared() -> Path:
     if not (folder / "acdc").is_dir():
         pytest.skip(f"no real patients at {folder / 'acdc'}; set CINERT_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_raw_nifti() -> Callable[..., Path]:
+    """Writes a NIfTI-1 file with just that header: nibabel itself would make the fields agree.
+
+    sform and qform are 4 x 4 affines with a code each, pixdim lengths by axis counted from 1; other fields by name.
+    """
+    import nibabel as nib
+
+    def write(path: Path, data, *, sform=None, qform=None, codes=(1, 1), pixdim=(), units="mm", **fields: Any) -> Path:
+        header = nib.Nifti1Header()
+        header.set_data_shape(data.shape)
+        header.set_data_dtype(data.dtype)
+        header.set_xyzt_units(units, "sec")
+        if qform is not None:
+            header.set_qform(qform, codes[1])
+        if sform is not None:
+            header.set_sform(sform, codes[0])
+        header["pixdim"][1 : 1 + len(pixdim)] = pixdim
+        header["magic"], header["vox_offset"] = b"n+1", 352
+        for name, value in fields.items():
+            header[name] = value
+        content = header.binaryblock + bytes(4) + data.tobytes(order="F")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        return path
+
+    return write
 
 
 @pytest.fixture

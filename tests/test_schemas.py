@@ -46,7 +46,7 @@ WRITTEN = (
     "verify",
     "weights",
 )
-SHARED = ("estimate", "fingerprint")
+SHARED = ("estimate", "fingerprint", "provenance")
 """Parts that other schemas refer to."""
 ELSEWHERE = ("audit-line", "comparison", "folds", "sweep")
 """Checked beside the code that writes them."""
@@ -256,7 +256,7 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
         ("certificate", ["misses"], 1),
         ("certificate", ["statistics", "confidence"], 0.5),
         ("accuracy", ["patients", 0, "dice", "lv"], 1.5),
-        ("accuracy", ["mean", "hd95_mm", "rv"], None),
+        ("accuracy", ["mean", "hd95_mm", "mean"], None),
         ("accuracy", ["clinical", "patients", 0, "predicted", "lv_ef_percent"], 101),
         ("accuracy", ["clinical", "agreement", "lv_edv_ml", "limits"], [0.0]),
         ("weights", ["seen_patients"], None),

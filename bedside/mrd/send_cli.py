@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from cinert.cli import FiniteRange, command, console, progress_bar, series_option
+from cinert.cli import FiniteRange, command, console, progress_bar, say_notes, series_option
 from cinert.data.cine import open_cine
 from cinert.data.nifti import write_mask
 from cinert.errors import BadInputError, VerdictError
@@ -76,6 +76,7 @@ def send_mrd(
             raise BadInputError("-o takes whole phases, and --fresh-slices sends parts of them.", hint="leave one out.")
         check_writable(output)
     cine = open_cine(cine_path, series)
+    say_notes(cine.notes)
     depth = cine.geometry.shape[scanner_axes(cine.geometry)[2]]
     if fresh_slices is not None and fresh_slices > depth:
         raise BadInputError(f"--fresh-slices is {fresh_slices}, and {cine_path} has {depth} slices.")
@@ -88,7 +89,9 @@ def send_mrd(
     if result.refused:
         raise BadInputError(f"the MRD server at {Address(host, port)} said: {result.refused}.")
     masks = len(result.answered) - len(result.reasons)
-    console.print(f"{len(result.answered)} frames answered, {masks} with a mask", markup=False)
+    unsure = sum(state == "unsure" for state in result.answered.values())
+    doubt = f", {unsure} of them unsure: not to be relied on" if unsure else ""
+    console.print(f"{len(result.answered)} frames answered, {masks} with a mask{doubt}", markup=False)
     if result.round_trip_ms:
         p50, p99 = np.percentile(result.round_trip_ms, [50, 99])
         console.print(f"first byte out to mask in: p50 {p50:.1f} ms, p99 {p99:.1f} ms", markup=False)

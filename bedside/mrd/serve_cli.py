@@ -19,6 +19,7 @@ from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
 from cinert.files import check_output_file
 from cinert.open_recon import CONFIG, PORT
+from cinert.provenance import provenance_words
 from cinert.trust.opening import open_signed, trust_option
 
 SERVE_EXAMPLES = """
@@ -221,6 +222,7 @@ def serve_mrd(
         )
         server = MrdServer(Address(host, port), service, max_clients=max_clients, log=_say, watch=watch)
         stack.enter_context(server)
+        _say(f"bundle {bundle.digest[:8]}, {provenance_words(bundle.manifest.provenance)}")
         if bundle.quality is None:
             _say("no quality score: calibrate-quality writes one into the bundle")
         _say(f"serving MRD on {server.address}, bundle {bundle.digest[:8]} on {where}, configuration {CONFIG}")

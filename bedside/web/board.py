@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bedside.frames import Answer, Frame
-from bedside.overlay_style import CLASS_COLOURS
 from bedside.web.source import Shown, Source, pixels, rate_fps, told
+from cinert.colours import CLASS_COLOURS
 
 _WATCHED_S = 3.0
 """Nothing is painted if nobody has asked for so long; volumes are counted all the same."""

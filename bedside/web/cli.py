@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cinert.backends import get_backend
-from cinert.cli import FiniteRange, command, console, engine_options, series_option, share
+from cinert.cli import FiniteRange, command, console, engine_options, say_notes, series_option, share
 from cinert.data.cine import open_cine
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name, fingerprint
@@ -65,6 +65,7 @@ def view_cine(
 
     bundle = open_trusted(bundle_path, trust)
     cine = open_cine(cine_path, series)
+    say_notes(cine.notes)
     if fps is None:
         if not cine.time_step_ms:
             raise BadInputError(f"{cine_path} does not say how fast its frames came.", hint="give --fps.")

@@ -140,7 +140,7 @@ class Mosaic:
         self._window = _WINDOW_MEMORY * old + (1 - _WINDOW_MEMORY) * seen
         low, high = self._window.astype(np.float32)
         values -= low
-        values *= 255 / max(high - low, np.float32(1e-6))
+        values *= 255 / (high - low or np.float32(1))
         grey: NDArray[np.uint8] = _WITH_GAMMA[values.clip(0, 255).astype(np.uint8)]
         return grey
 

@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.compare.plan import PLAN
 from bench.compare.recipes import Designed, Drawn, Searched, Trained
 from bench.compare.run import read_failure
@@ -20,6 +18,7 @@ from bench.compare.suites import PaperNumbers, Row, Suite
 from cinert.arch import load_arch
 from cinert.environment import device_name
 from cinert.files import read_json
+from cinert.scores import Score, mean_of, spread_of
 from cinert.sizes import Sizes, network_sizes
 from cinert.space import CLASSES
 from search.pareto import unbeaten
@@ -66,6 +65,10 @@ def comparison_document(
             "lut_busy": setting.lut is not None and setting.lut.busy,
             "data_folder": setting.data_folder.name,
             "patients": {"train": len(setting.data.seen), "held_out": len(setting.held_out)},
+            "phantoms": {
+                "train": sum(record.phantom is True for record in setting.data.seen),
+                "held_out": sum(patient.id in setting.data.phantoms for patient in setting.held_out),
+            },
         },
         "networks": rows,
         "random": drawn,
@@ -84,6 +87,13 @@ def is_measured(entry: Mapping[str, Any]) -> bool:
     """Whether a network has both a Dice and a latency, and so a point in the picture."""
     ours = entry["ours"]
     return ours["dice"] is not None and ours["latency"] is not None
+
+
+def held_out(document: Mapping[str, Any]) -> tuple[int, int]:
+    """How many patients, and how many phantoms, were scored; releases of before did not tell them apart."""
+    setting = document["setting"]
+    phantoms = setting.get("phantoms", {"held_out": 0})["held_out"]
+    return setting["patients"]["held_out"] - phantoms, phantoms
 
 
 def entries(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -166,15 +176,17 @@ def _dice(folder: Path) -> dict[str, Any] | None:
     path = folder / ACCURACY
     if not path.exists():
         return None
-    frames: defaultdict[str, list[list[float]]] = defaultdict(list)
+    frames: defaultdict[str, list[list[Score]]] = defaultdict(list)
     for frame in read_json(path, "the accuracy")["patients"]:
         frames[frame["id"]].append([frame["dice"][name] for name in CLASSES[1:]])
-    by_class = np.array([np.mean(own, axis=0) for own in frames.values()])
-    scores = np.column_stack([by_class, by_class.mean(axis=1)])
-    return {
-        name: {"mean": float(column.mean()), "std": float(column.std(ddof=1)) if len(column) > 1 else 0.0}
-        for name, column in zip(SCORES, scores.T, strict=True)
+    patients = [[mean_of(column) for column in zip(*own, strict=True)] for own in frames.values()]
+    by_class = list(zip(*patients, strict=True))
+    columns = [*by_class, [mean_of(own) for own in patients]]
+    found = {
+        name: {"mean": mean_of(column), "std": spread_of(column)} for name, column in zip(SCORES, columns, strict=True)
     }
+    # Of the classes, as everywhere: classes that some patients do not show weigh what the others do.
+    return {**found, "mean": {**found["mean"], "mean": mean_of(mean_of(column) for column in by_class)}}
 
 
 def _latency(folder: Path) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.compare.document import comparison_document, entries, is_measured
+from bench.compare.document import comparison_document, entries, held_out, is_measured
 from bench.compare.markdown import to_markdown
 from bench.compare.picture import draw_comparison
 from bench.compare.searches import Show
@@ -16,6 +16,7 @@ from bench.compare.suites import SUITES
 from bench.compare.tables import comparison_table
 from cinert.cli import console, errors, progress_bar
 from cinert.files import write_json, write_text
+from cinert.provenance import kind
 
 
 class Report:
@@ -47,7 +48,7 @@ class Report:
         """Say what is known of it, and write the report."""
         document = self.write()
         entry = next(entry for entry in entries(document) if entry["network"] == job.name)
-        errors.print(f"{job.name}: {entry['state']}{_said(entry)}", markup=False)
+        errors.print(f"{job.name}: {entry['state']}{_said(entry, kind(*held_out(document)))}", markup=False)
 
     def write(self) -> dict[str, Any]:
         """Write page, JSON and picture; returns the document."""
@@ -69,11 +70,11 @@ class Report:
         )
 
 
-def _said(entry: Mapping[str, Any]) -> str:
+def _said(entry: Mapping[str, Any], who: str) -> str:
     ours = entry["ours"]
     said = [] if entry["reason"] is None else [entry["reason"]]
     if ours["dice"] is not None:
-        said.append(f"mean Dice {ours['dice']['mean']['mean']:.3f}")
+        said.append(f"mean Dice of {who} {ours['dice']['mean']['mean']:.3f}")
     if ours["latency"] is not None:
         said.append(f"p50 {ours['latency']['p50_ms']:.2f} ms")
     return "".join(f", {part}" for part in said)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.compare.document import SCORES, entries, is_measured
+from bench.compare.document import SCORES, entries, held_out, is_measured
+from cinert.provenance import counted, kind
 from cinert.quiet import BUSY
 from search.undecided import undecided_words
 
@@ -23,8 +24,8 @@ def to_markdown(document: Entry, *, picture: str) -> str:
     networks = document["networks"]
     lines = [f"# {document['source']}, and ours beside it", "", *_facts(document), "", "## Dice", ""]
     lines += [
-        "Mean ± standard deviation over patients. Ours: the held-out patients, original grid, each patient the mean of"
-        " its frames; a missed structure counts 0.",
+        f"Mean ± standard deviation over patients. Ours: the held-out {kind(*held_out(document))}, original grid, each"
+        " the mean of its frames; a missed structure counts 0.",
         "",
         *_dice_table(networks),
         "",
@@ -55,7 +56,8 @@ def to_markdown(document: Entry, *, picture: str) -> str:
 
 def _facts(document: Entry) -> list[str]:
     setting = document["setting"]
-    patients = setting["patients"]
+    learnt = setting.get("phantoms", {"train": 0})["train"]
+    train = setting["patients"]["train"] - learnt, learnt
     clock = "of wall-clock time" if setting["clock"] == "wall" else "of CPU time per thread"
     lut = setting["lut"]
     prices = "no LUT" if lut is None else f"LUT {lut}{'' if setting['lut_of_here'] else ', of another device'}"
@@ -64,8 +66,8 @@ def _facts(document: Entry) -> list[str]:
     return [
         f"- Ours: {setting['device']}; space {setting['space'].split()[0]}; {prices}; budget {setting['budget_ms']:g}"
         f" ms; {setting['frames']} frames timed.",
-        f"- Data: {setting['data_folder']}, fold {setting['fold']}: {patients['train']} patients to train on,"
-        f" {patients['held_out']} held out (digest {setting['data']}).",
+        f"- Data: {setting['data_folder']}, fold {setting['fold']}: {counted(*train)} to train on,"
+        f" {counted(*held_out(document))} held out (digest {setting['data']}).",
         f"- Each network was trained for {setting['minutes']:g} minutes {clock}, with the same recipe, each search ran"
         f" for {setting['search_minutes']:g}; computed on {setting['computed_on']}, seed {setting['seed']}, one run"
         " each.",
@@ -102,7 +104,9 @@ def _dice_table(networks: Sequence[Entry]) -> list[str]:
 
 
 def _spread(dice: Entry | None, name: str) -> str:
-    return _NONE if dice is None else f"{dice[name]['mean']:.3f} ± {dice[name]['std']:.3f}"
+    if dice is None or dice[name]["mean"] is None:
+        return _NONE
+    return f"{dice[name]['mean']:.3f} ± {dice[name]['std']:.3f}"
 
 
 def _cost_table(networks: Sequence[Entry]) -> list[str]:

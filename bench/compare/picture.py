@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from bench.compare.document import is_measured
+from bench.compare.document import held_out, is_measured
 from bench.plots import INK
 from cinert.files import atomic_path
+from cinert.provenance import counted, kind
 
 GREY, LIMIT = "#9a9a9a", "#D55E00"
 _LOOKS = {
@@ -60,12 +61,12 @@ def draw_comparison(path: Path, document: Mapping[str, Any]) -> None:
         _scale(axes, [entry["ours"]["latency"][key] for entry in (*named, *drawn)] + [limit])
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("mean Dice, held-out patients")
+    panels[0].set_ylabel(f"mean Dice, held-out {kind(*held_out(document))}")
     panels[0].margins(y=0.12)
     figure.legend(handles=_legend(named, drawn), loc="outside right upper", frameon=False, fontsize=8.5)
     figure.suptitle(
         f"Networks of {document['source']}\n{setting['device']}, {setting['minutes']:g} minutes of training each,"
-        f" space {setting['space'].split()[0]}, fold {setting['fold']}, {setting['patients']['held_out']} patients",
+        f" space {setting['space'].split()[0]}, fold {setting['fold']}, {counted(*held_out(document))}",
         fontsize=10,
         # The legend reaches up to the right of it.
         x=0.01,

@@ -8,12 +8,15 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from bench.compare.document import held_out
 from bench.compare.markdown import number
+from cinert.provenance import counted
 
 
 def comparison_table(document: Mapping[str, Any]) -> Table:
     """A row per network: Dice, latency and throughput of ours, then the paper's own."""
-    table = Table(title=f"{document['source']}, and ours", box=box.SIMPLE_HEAD, padding=0)
+    who = counted(*held_out(document))
+    table = Table(title=f"{document['source']}, and ours: Dice on {who}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("network", no_wrap=True)
     for name in ("Dice", "p50 ms", "p99 ms", "fps", "in time\n(others)", "paper:\nDice", "paper:\nms", "paper:\nfps"):
         table.add_column(name, justify="right", no_wrap=True)

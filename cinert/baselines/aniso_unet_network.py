@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cinert.baselines.aniso_unet import AnisoUNet
 from cinert.segmenter import Segmenter
@@ -15,6 +15,10 @@ class AnisoUNetNetwork(Segmenter):
     def __init__(self, arch: AnisoUNet) -> None:
         super().__init__(arch)
         self.body = UBody(arch.shape, arch.in_channels)
+
+    def side_outputs(self) -> list[nn.Module]:
+        """Levels on the way up but the finest."""
+        return self.body.middle_levels()
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Run all levels."""

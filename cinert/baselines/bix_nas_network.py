@@ -99,6 +99,12 @@ class BixNasNetwork(SliceSegmenter):
         self.stages = nn.ModuleList((Stage(arch, encodes=True), Stage(arch, encodes=False)))
         self.head = nn.Conv2d(arch.widths[0], len(CLASSES), 1)
 
+    def side_outputs(self) -> list[nn.Module]:
+        """Blocks of the decoder between its finest and its coarsest level; what they give last goes to the head."""
+        decoder = self.stages[1]
+        assert isinstance(decoder, Stage)
+        return list(decoder.blocks)[1:-1]
+
     def segment(self, x_NCHW: Tensor) -> Tensor:
         """Run encoder and decoder in turn; a block averages what arrives from its own stage and the one before."""
         stem = self.stem(x_NCHW)

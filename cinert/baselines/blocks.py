@@ -67,6 +67,10 @@ class UNetBody(nn.Module):
         )
         self.up = nn.ModuleList(_convolutions(dims, 2 * width, width, convs) for width in widths[:-1])
 
+    def middle_levels(self) -> list[nn.Module]:
+        """The levels on the way up but the finest, finest first; the coarsest has none."""
+        return list(self.up)[1:]
+
     def forward(self, x: Tensor) -> Tensor:
         """Go down, keep each level's result, and join it on the way up."""
         x, skipped = self.down[0](x), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,10 @@ class MsuNetNetwork(SliceSegmenter):
         self.enlarge = enlarging(2, widths[1], widths[0], strides[0])
         self.refine = conv_block(2, widths[0] + arch.in_channels, widths[0])
         self.head = nn.Conv2d(widths[0], len(CLASSES), 1)
+
+    def side_outputs(self) -> list[nn.Module]:
+        """What the scales give together, and each U-Net of coarser patches that has levels of its own."""
+        return [self.join, *(body for body in list(self.bodies)[1:] if len(cast("UNetBody", body).up) > 0)]
 
     def segment(self, x_NCHW: Tensor) -> Tensor:
         """Run each scale's U-Net on its patches, join the results, and refine them beside the image."""

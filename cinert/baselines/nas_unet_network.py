@@ -144,6 +144,10 @@ class NasUNetNetwork(SliceSegmenter):
             self.up.append(SearchedCell(arch.up_cell, width, ("keep", "up"), stride))
         self.head = nn.Conv2d(nodes * widths[0], len(CLASSES), 1)
 
+    def side_outputs(self) -> list[nn.Module]:
+        """Cells on the way up but the finest."""
+        return list(self.up)[1:]
+
     def segment(self, x_NCHW: Tensor) -> Tensor:
         """Go down cell by cell, keep each level's result, and join it on the way up."""
         levels = [self.stem(x_NCHW)]

@@ -18,6 +18,10 @@ class UNet2dNetwork(SliceSegmenter):
         self.body = UNetBody(2, arch.in_channels, arch.widths, arch.strides, arch.convs_per_level)
         self.head = nn.Conv2d(arch.widths[0], len(CLASSES), 1)
 
+    def side_outputs(self) -> list[nn.Module]:
+        """Levels on the way up but the finest."""
+        return self.body.middle_levels()
+
     def segment(self, x_NCHW: Tensor) -> Tensor:
         """Run the U-Net and classify its finest features."""
         logits: Tensor = self.head(self.body(x_NCHW))

@@ -1,14 +1,16 @@
 """Patients in ACDC's on-disk layout.
 
-Source: O. Bernard et al., IEEE TMI 37(11):2514-2525, 2018. Uncompressed .nii files are read too; the 4D cine may be
-absent.
+Source: O. Bernard et al., IEEE TMI 37(11):2514-2525, 2018. Uncompressed .nii files and pairs of .hdr and .img are read
+too; the 4D cine may be absent.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from cinert.data.complete import refuse_left_out
 from cinert.data.patients import Frame, Patient, Phase, find_nifti, require_nifti
+from cinert.data.text import read_text
 from cinert.errors import BadInputError
 
 PICTURE = "FOLDER/patientXXX/{Info.cfg, patientXXX_frameNN.nii.gz, patientXXX_frameNN_gt.nii.gz}"
@@ -20,9 +22,12 @@ def read_acdc(folder: Path) -> list[Patient]:
     """Find the patients in a folder, sorted by id; volumes are not read yet.
 
     Raises:
-        BadInputError: an Info.cfg cannot be used, or a file is missing.
+        BadInputError: an Info.cfg cannot be used, a file is missing, or a folder looks like a patient and has no
+            Info.cfg.
     """
-    return [_read_patient(path.parent) for path in sorted(folder.glob(MARKER))]
+    patients = [path.parent for path in sorted(folder.glob(MARKER))]
+    refuse_left_out(folder, {path.name for path in patients}, "it has no Info.cfg")
+    return [_read_patient(path) for path in patients]
 
 
 def _read_patient(folder: Path) -> Patient:
@@ -34,12 +39,7 @@ def _read_patient(folder: Path) -> Patient:
 
 
 def _read_info(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadInputError(f"cannot read {path}: {reason}.") from error
-    pairs = (line.partition(":") for line in lines if ":" in line)
+    pairs = (line.partition(":") for line in read_text(path).splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 

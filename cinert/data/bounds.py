@@ -1,6 +1,6 @@
 """What a short-axis stack of a human heart can measure: one set of bounds for files and for the MRD stream.
 
-Wide on purpose. A grid outside is a header in another unit (metres, micrometres) or axes in another order
+Wide on purpose. A grid outside is a header in another unit (metres, centimetres, micrometres) or axes in another order
 (time first), and every volume in ml that is computed on it is wrong.
 """
 
@@ -19,6 +19,12 @@ VOXEL_MM = (0.05, 100.0)
 """Finer: a field of 300 mm has 6000 pixels. Coarser: fewer than two slices in a heart."""
 EXTENT_MM = 700.0
 """No bore is wider, and no cine stack longer."""
+IN_PLANE = 0.3
+"""Shorter side of a field of view over its longer one: fewer voxels than that in plane are phases, not voxels."""
+DISTINCT_RATIO = 1.2
+"""A stack is anisotropic only if its slices are thicker than voxels are wide beyond what rounding explains."""
+STEP_MS = (5.0, 500.0)
+"""From one phase to the next. Seconds that are called milliseconds are shorter, an R-R interval is longer."""
 
 
 def check_geometry(shape: Sequence[int], spacing_mm: Lengths, *, what: str) -> None:
@@ -47,7 +53,24 @@ def geometry_fault(shape: Sequence[int], spacing_mm: Lengths) -> str:
     extent = spacing * shape
     if (extent > EXTENT_MM).any():
         return f"a grid of {_by(extent)} mm; up to {EXTENT_MM:g} mm are read along each axis"
+    plane = np.delete(extent, slice_axis(spacing))
+    if plane.min() < IN_PLANE * plane.max():
+        return f"a field of view of {_by(plane)} mm in plane; one side is {IN_PLANE:g} of the other at least"
     return ""
+
+
+def slice_axis(spacing_mm: Lengths) -> int:
+    """The axis with the distinctly largest spacing of three, else the last."""
+    spacing = np.asarray(spacing_mm)
+    largest = int(np.argmax(spacing))
+    others = np.delete(spacing, largest)
+    return largest if spacing[largest] >= DISTINCT_RATIO * others.max() else 2
+
+
+def is_cine_step(step_ms: float) -> bool:
+    """Whether a cine's phases can be this far apart in time."""
+    least, most = STEP_MS
+    return least <= step_ms <= most
 
 
 def _by(lengths_mm: NDArray[np.float64]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinert.data.dicom_header import Header
+from cinert.data.dicom_phases import sort_phases
 from cinert.errors import BadInputError
 
 SAME_SLICE_MM = 0.1
 """Positions closer than this are one slice: scanners round what they write."""
 MAX_SHIFT_MM = 1.0
 """In-plane shift between slices that one affine may leave out."""
-
-# In the order of trust: the time itself, then the scanner's count of it, then the order of storing.
-_CLOCKS: dict[str, Callable[[Header], float | None]] = {
-    "TriggerTime": lambda header: header.trigger_ms,
-    "TemporalPositionIdentifier": lambda header: header.temporal_position,
-    "InstanceNumber": lambda header: header.instance,
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,25 +43,23 @@ def sort_stack(headers: Sequence[Header], folder: Path) -> Stack:
         folder: named in errors.
 
     Raises:
-        BadInputError: images differ in size, spacing or direction; a slice is there twice or lacks phases; slices are
-            not evenly spaced or shifted against each other; or there is one phase only.
+        BadInputError: images differ in size, spacing, direction, grey scale or patient; slices are not evenly spaced or
+            shifted against each other; or the phases of a slice are not those of one acquisition, as `sort_phases`.
     """
     _refuse_mixed(headers, folder)
+    _refuse_mixed_meaning(headers, folder)
     along = np.array(headers[0].orientation).reshape(2, 3)
     normal = np.cross(along[0], along[1])
     slices = _slices(headers, normal)
-    clock = _clock(slices)
-    for images in slices:
-        images.sort(key=lambda header: _CLOCKS[clock](header) or 0.0)
-    _refuse_duplicates(slices, clock, folder)
-    _refuse_missing_phases(slices, folder)
+    _refuse_other_locations(slices, folder)
+    time_step_ms = sort_phases(slices, folder)
     step = _slice_step(slices, normal, folder)
     first = np.array(slices[0][0].position_mm)
     row_mm, column_mm = headers[0].spacing_mm
     affine = np.eye(4)
     affine[:3] = np.stack([along[0] * column_mm, along[1] * row_mm, step, first], axis=1)
     # DICOM's world is (Left, Posterior, Superior), NIfTI's (Right, Anterior, Superior).
-    return Stack(slices, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, _time_step_ms(slices, clock))
+    return Stack(slices, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, time_step_ms)
 
 
 def _refuse_mixed(headers: Sequence[Header], folder: Path) -> None:
@@ -88,6 +78,21 @@ def _refuse_mixed(headers: Sequence[Header], folder: Path) -> None:
                 )
 
 
+def _refuse_mixed_meaning(headers: Sequence[Header], folder: Path) -> None:
+    first = headers[0]
+    for header in headers[1:]:
+        if header.inverted != first.inverted:
+            raise BadInputError(
+                f"the series in {folder} mixes MONOCHROME1 and MONOCHROME2: {first.path.name} and {header.path.name}.",
+                hint="export the series again without presentation settings.",
+            )
+        if header.patient != first.patient:
+            raise BadInputError(
+                f"the series in {folder} mixes patients: {first.path.name} and {header.path.name} differ in PatientID.",
+                hint="choose the series of one patient.",
+            )
+
+
 def _values(values: Sequence[float]) -> str:
     return " x ".join(f"{value:.4g}" for value in values)
 
@@ -103,47 +108,22 @@ def _slices(headers: Sequence[Header], normal: NDArray[np.float64]) -> list[list
     return slices
 
 
+def _refuse_other_locations(slices: Sequence[Sequence[Header]], folder: Path) -> None:
+    """Images at one position are one slice; a SliceLocation that says otherwise means that positions were blanked."""
+    for number, images in enumerate(slices, start=1):
+        known = [image for image in images if image.location_mm is not None]
+        ordered = sorted(known, key=lambda image: image.location_mm or 0.0)
+        if ordered and (ordered[-1].location_mm or 0.0) - (ordered[0].location_mm or 0.0) > MAX_SHIFT_MM:
+            raise BadInputError(
+                f"slice {number} of {len(slices)} in {folder} has one ImagePositionPatient, but the SliceLocation"
+                f" {ordered[0].location_mm:.4g} mm in {ordered[0].path.name} and {ordered[-1].location_mm:.4g} mm in"
+                f" {ordered[-1].path.name}.",
+                hint="were the positions removed with the patient's name? Export the series again.",
+            )
+
+
 def _height(header: Header, normal: NDArray[np.float64]) -> float:
     return float(np.dot(header.position_mm, normal))
-
-
-def _clock(slices: Sequence[Sequence[Header]]) -> str:
-    """The first of `_CLOCKS` that every image has and that moves in every slice."""
-    for name, time_of in _CLOCKS.items():
-        times = [[time_of(image) for image in images] for images in slices]
-        if all(None not in row and (len(row) == 1 or len(set(row)) > 1) for row in times):
-            return name
-    first = slices[0][0].path
-    raise BadInputError(
-        f"the images in {first.parent} do not say which phase they are, e.g. {first.name}.",
-        hint="they need TriggerTime, TemporalPositionIdentifier or InstanceNumber.",
-    )
-
-
-def _refuse_duplicates(slices: Sequence[Sequence[Header]], clock: str, folder: Path) -> None:
-    for number, images in enumerate(slices, start=1):
-        for one, other in itertools.pairwise(images):
-            time = _CLOCKS[clock](one)
-            if time == _CLOCKS[clock](other):
-                raise BadInputError(
-                    f"slice {number} of {len(slices)} in {folder} holds the phase of {clock} {time:g} twice:"
-                    f" {one.path.name} and {other.path.name}.",
-                    hint="remove the copy; magnitude and phase images must not be mixed.",
-                )
-
-
-def _refuse_missing_phases(slices: Sequence[Sequence[Header]], folder: Path) -> None:
-    counts = [len(images) for images in slices]
-    usual = Counter(counts).most_common(1)[0][0]
-    odd = [f"slice {number} has {count}" for number, count in enumerate(counts, start=1) if count != usual]
-    if odd:
-        raise BadInputError(
-            f"the slices in {folder} differ in their phases: {len(counts) - len(odd)} of {len(counts)} have {usual},"
-            f" but {', '.join(odd)}.",
-            hint="export the series again, with all of its images; slices count from 1 along the normal.",
-        )
-    if usual == 1:
-        raise BadInputError(f"the series in {folder} has one phase only.", hint="a cine has several images per slice.")
 
 
 def _slice_step(slices: Sequence[Sequence[Header]], normal: NDArray[np.float64], folder: Path) -> NDArray[np.float64]:
@@ -178,13 +158,3 @@ def _slice_step(slices: Sequence[Sequence[Header]], normal: NDArray[np.float64],
     # The whole vector, not the normal alone, so that the last slice lies where the scanner says to the last digit.
     last = np.array(slices[-1][0].position_mm)
     return np.asarray((last - origin) / (len(slices) - 1), dtype=np.float64)
-
-
-def _time_step_ms(slices: Sequence[Sequence[Header]], clock: str) -> float | None:
-    phases = len(slices[0])
-    if clock == "TriggerTime":
-        return statistics.median(
-            ((images[-1].trigger_ms or 0.0) - (images[0].trigger_ms or 0.0)) / (phases - 1) for images in slices
-        )
-    beat = slices[0][0].beat_ms
-    return beat / phases if beat and beat > 0 else None

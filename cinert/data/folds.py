@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cinert.data.patients import Patient
 from cinert.errors import BadInputError
 
 FOLDS = 5
@@ -21,6 +22,41 @@ class Split:
 
     train: list[str]
     validation: list[str]
+
+
+def fold_count(patients: Iterable[Patient]) -> int:
+    """How many folds there are: those that the data set brings with it, or five."""
+    return next((len(patient.roles) for patient in patients if patient.roles is not None), FOLDS)
+
+
+def split_patients(patients: Iterable[Patient], fold: int | None) -> Split:
+    """Hold out the patients of a fold that the data set brings with it, or those that `split` chooses.
+
+    Args:
+        patients: in any order; each once.
+        fold: counted from 0, or None to train on all patients and hold none out.
+
+    Raises:
+        BadInputError: as `split`.
+    """
+    patients = sorted(patients, key=lambda patient: patient.id)
+    roles = {patient.id: patient.roles for patient in patients if patient.roles is not None}
+    if fold is None or not roles:
+        return split([patient.id for patient in patients], fold)
+    count = fold_count(patients)
+    if not 0 <= fold < count:
+        raise BadInputError(
+            f"there is no fold {fold}: the data set brings {count} of its own.",
+            hint=f"folds are 0..{count - 1}, or 'all'.",
+        )
+    parts = Split(
+        train=[id_ for id_, own in roles.items() if own[fold] == "train"],
+        validation=[id_ for id_, own in roles.items() if own[fold] == "val"],
+    )
+    if not parts.train or not parts.validation:
+        side = "train on" if not parts.train else "hold out"
+        raise BadInputError(f"fold {fold} of those that the data set brings has nobody to {side}.")
+    return parts
 
 
 def split(patient_ids: Iterable[str], fold: int | None) -> Split:

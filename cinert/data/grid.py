@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cinert.data.nifti import CLASSES, Geometry
 from cinert.data.orientation import orientation_of
 from cinert.data.resample import AxisMap, inside, interpolation_matrix
+from cinert.data.zscore import in_another_unit, standardise
 from cinert.errors import BadInputError
 
 
@@ -147,6 +148,8 @@ class GridMap:
     def to_network(self, image_stored: NDArray[Any], *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Resample, crop or pad, then z-score over the voxels that the image fills; padding is 0.
 
+        The result does not depend on the unit of the grey values, nor on an offset that their type holds.
+
         Args:
             image_stored: stored axes, any real type.
             out: x_DHW to write to; None makes one.
@@ -156,15 +159,13 @@ class GridMap:
         """
         self._expect(image_stored)
         x_DHW = _cleared(out, self.spec.shape_DHW, np.float32)
-        values = self._resampled(image_stored)
-        mean = values.mean(dtype=np.float64)
-        values -= np.float32(mean)
-        deviation = math.sqrt(float(np.vdot(values, values)) / values.size)
-        # Rounding leaves a constant image with a deviation of this order; dividing by it would amplify noise.
-        if deviation > 1e-6 * max(1.0, abs(mean)):
-            values /= np.float32(deviation)
-        else:
-            values[:] = 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = self._resampled(image_stored)
+            if not standardise(values):
+                # Their squares leave float32: the same image in another unit.
+                values = self._resampled(in_another_unit(image_stored))
+                if not standardise(values):
+                    values[:] = 0
         x_DHW[self._filled] = values
         return x_DHW
 
@@ -216,6 +217,12 @@ class GridMap:
         if mask_DHW.shape != self.spec.shape_DHW:
             raise ValueError(f"a mask of shape {mask_DHW.shape} does not lie on the grid {self.spec.shape_DHW}")
         return self._placed(mask_DHW.astype(np.uint8)[np.ix_(*self._nearest)], None)
+
+    @property
+    def field_of_view(self) -> tuple[slice, slice, slice]:
+        """The part of the stored volume that the network sees, by stored axis; masks are background outside."""
+        by_axis = dict(zip(self._orientation.stored_axis, self._seen, strict=True))
+        return by_axis[0], by_axis[1], by_axis[2]
 
     def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
         """Share of the labelled voxels that lie inside the field of view; 1 if nothing is labelled."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cinert.data import acdc, mnms, nnunet
 from cinert.data.patients import Patient
+from cinert.data.remarks import data_folder
 from cinert.errors import BadInputError
 
 
@@ -57,6 +58,7 @@ def read_patients(folder: Path) -> list[Patient]:
             f"{folder} is in more than one layout: {' and '.join(layout.name for layout in fitting)}.",
             hint="keep each dataset in a folder of its own.",
         )
+    data_folder(folder)
     return fitting[0].read(folder)
 
 

@@ -7,16 +7,21 @@ Sources: V. M. Campello et al., IEEE TMI 40(12):3543-3554, 2021 (M&Ms); C. Marti
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from cinert.data.complete import refuse_left_out
 from cinert.data.patients import Frame, Patient, Phase, find_nifti, require_nifti
+from cinert.data.text import read_text
 from cinert.errors import BadInputError
 
+# .nii, .nii.gz or .hdr: glob has no alternatives.
+_NIFTI = ".[nh][id][ir]*"
 MNMS_PICTURE = "FOLDER/ID/{ID_sa.nii.gz, ID_sa_gt.nii.gz}, both 4D, and the challenge's CSV in FOLDER or above it"
-MNMS_MARKER = "*/*_sa.nii*"
+MNMS_MARKER = f"*/*_sa{_NIFTI}"
 MNMS2_PICTURE = "FOLDER/ID/ID_{SA_ED,SA_ED_gt,SA_ES,SA_ES_gt}.nii.gz"
-MNMS2_MARKER = "*/*_SA_ED.nii*"
+MNMS2_MARKER = f"*/*_SA_ED{_NIFTI}"
 
 _STORED_LABELS = (0, 3, 2, 1)
 _CODE = "External code"
@@ -33,12 +38,14 @@ def read_mnms(folder: Path) -> list[Patient]:
     Image and labels are 4D, and only two phases are labelled: the CSV says which, counted from 0.
 
     Raises:
-        BadInputError: the CSV is missing or cannot be used, a patient is not in it, or a label map is missing.
+        BadInputError: the CSV is missing or cannot be used, a patient is not in it, a label map is missing, or a folder
+            looks like a patient and has no image.
     """
     table_path, table = _read_table(folder)
     patients = []
-    for image in sorted(path for path in folder.glob(MNMS_MARKER) if not path.name.startswith(".")):
-        id_ = image.parent.name
+    for patient in _patient_folders(folder, MNMS_MARKER, "it has no image ID_sa.nii.gz", letters_vary=True):
+        id_ = patient.name
+        image = require_nifti(patient / f"{id_}_sa", f"the image of {id_}", f"the layout is {MNMS_PICTURE}.")
         if id_ not in table:
             raise BadInputError(f"the patient {id_} in {folder} is not in {table_path}.", hint="is it the right CSV?")
         row = table[id_]
@@ -49,7 +56,7 @@ def read_mnms(folder: Path) -> list[Patient]:
                 hint="patients without labels are listed so; leave them out.",
             )
         label = require_nifti(
-            image.parent / f"{id_}_sa_gt",
+            patient / f"{id_}_sa_gt",
             f"the label map of {id_}",
             "Training/Unlabeled has none; give Training/Labeled, Validation or Testing.",
         )
@@ -58,7 +65,7 @@ def read_mnms(folder: Path) -> list[Patient]:
                 patient_id=id_,
                 index=volumes[phase] + 1,
                 phase=phase,
-                image_path=require_nifti(image.parent / f"{id_}_sa", f"the image of {id_}", f"found {image.name}."),
+                image_path=image,
                 label_path=label,
                 volume=volumes[phase],
                 stored_labels=_STORED_LABELS,
@@ -73,15 +80,22 @@ def read_mnms2(folder: Path) -> list[Patient]:
     """Find the patients of M&Ms-2 in a folder, sorted by id; volumes are not read yet. Long-axis files are ignored.
 
     Raises:
-        BadInputError: a file is missing.
+        BadInputError: a file is missing, or a folder looks like a patient and has no image of ED.
     """
     patients = []
-    for image in sorted(path for path in folder.glob(MNMS2_MARKER) if not path.name.startswith(".")):
-        stem = image.parent / image.parent.name
+    for patient in _patient_folders(folder, MNMS2_MARKER, "it has no image ID_SA_ED.nii.gz"):
+        stem = patient / patient.name
         frames = tuple(_mnms2_frame(stem, phase, index) for index, phase in enumerate(_PHASES, start=1))
         cine = find_nifti(stem.with_name(f"{stem.name}_SA_CINE"))
         patients.append(Patient(id=stem.name, group="", frames=frames, cine_path=cine))
     return patients
+
+
+def _patient_folders(folder: Path, marker: str, lacks: str, *, letters_vary: bool = False) -> list[Path]:
+    """The folders in which the marker finds a file, sorted; refused where another one looks like a patient."""
+    found = sorted({path.parent for path in folder.glob(marker) if not path.name.startswith(".")})
+    refuse_left_out(folder, {path.name for path in found}, lacks, letters_vary=letters_vary)
+    return found
 
 
 def _mnms2_frame(stem: Path, phase: Phase, index: int) -> Frame:
@@ -108,8 +122,8 @@ def _read_table(folder: Path) -> tuple[Path, dict[str, Row]]:
                 hint="keep the newest.",
             )
         if found:
-            with found[0].open(encoding="utf-8-sig", newline="") as stream:
-                return found[0], {row[_CODE].strip(): row for row in csv.DictReader(stream) if row[_CODE]}
+            rows = csv.DictReader(io.StringIO(read_text(found[0]), newline=""))
+            return found[0], {row[_CODE].strip(): row for row in rows if row[_CODE]}
     raise BadInputError(
         f"there is no CSV of M&Ms in {folder} or up to {_LEVELS_ABOVE} folders above it.",
         hint=f"it comes with the data and has the columns {_CODE}, ED and ES.",
@@ -118,9 +132,8 @@ def _read_table(folder: Path) -> tuple[Path, dict[str, Row]]:
 
 def _columns(path: Path) -> list[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return next(csv.reader(stream), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return next(csv.reader(io.StringIO(read_text(path), newline="")), [])
+    except (BadInputError, csv.Error):
         return []  # somebody else's file, which happens to end in .csv
 
 

@@ -5,37 +5,22 @@ Arrays keep their *stored* axes; `cinert.data.grid` turns them to the network's 
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from cinert.data.bounds import STEP_MS, is_cine_step
+from cinert.data.nifti_file import NiftiFile, open_nifti, quiet
+from cinert.data.nifti_header import axes_of, time_step_ms
+from cinert.data.remarks import say_once
 from cinert.errors import BadInputError
 from cinert.files import atomic_path
 
 CLASSES = ("background", "RV", "MYO", "LV")
-
-# What nibabel, gzip and numpy raise on files that are cut short, garbled, or claim more voxels than there is memory.
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    ImageFileError,
-    HeaderDataError,
-)
-_Nifti1Image: Any = nib.Nifti1Image  # untyped in nibabel
-_MILLISECONDS_PER_UNIT = {"sec": 1e3, "msec": 1.0, "usec": 1e-3}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,14 +67,16 @@ class Cine(NamedTuple):
     Attributes:
         image: (x, y, z, t), float32, stored axes.
         geometry: of one phase.
-        header: nibabel's, of the file; `write_mask` takes it, so that a mask keeps the cine's time step and codes.
-        time_step_ms: time from one phase to the next; None where the file does not say.
+        header: nibabel's, of the file; `write_mask` takes it, so that a mask keeps the cine's header.
+        time_step_ms: time from one phase to the next; None where the file does not say, or says what no cine has.
+        notes: what the user should know of how it was read, a sentence each.
     """
 
     image: NDArray[np.float32]
     geometry: Geometry
     header: Any
     time_step_ms: float | None
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path, *, volume: int | None = None) -> tuple[NDArray[np.float32], Geometry]:
@@ -100,14 +87,15 @@ def read_image(path: Path, *, volume: int | None = None) -> tuple[NDArray[np.flo
         volume: phase to take from a 4D file, counted from 0; None for a 3D file.
 
     Returns:
-        The image (stored axes, float32) and where it lies.
+        The image (stored axes, float32) and where it lies. Grey values that float32 does not hold well are given in
+        another unit.
 
     Raises:
         BadInputError: the file is missing, cut short, no NIfTI, of another dimension, not on a usable grid, has no such
             phase, or holds NaN or infinity.
     """
-    image, geometry, _ = _read(path, "image", ndim=3, volume=volume)
-    return image, geometry
+    file, volume = _open_volume(path, "image", volume)
+    return file.voxels(volume, grey=True), _geometry(file)
 
 
 def read_label(
@@ -123,7 +111,8 @@ def read_label(
     Raises:
         BadInputError: as `read_image`, and if a value is none of those stored.
     """
-    values, geometry, _ = _read(path, "label map", ndim=3, volume=volume)
+    file, volume = _open_volume(path, "label map", volume)
+    values = file.voxels(volume, grey=False)
     label = np.zeros(values.shape, dtype=np.uint8, order="F")
     known = np.zeros(values.shape, dtype=bool, order="F")
     for number, value in enumerate(stored):
@@ -137,19 +126,42 @@ def read_label(
             f"label map {path} holds the value {wrong[0]:g} in {wrong.size} voxels.",
             hint=f"its labels are {meaning}; convert other conventions first.",
         )
-    return label, geometry
+    return label, _geometry(file)
 
 
 def read_cine(path: Path) -> Cine:
-    """Read a 4D cine, (x, y, z, t).
+    """Read a cine, (x, y, z, t) or (x, y, z, 1, t). A 3D file is a cine of one phase.
 
     Raises:
         BadInputError: as `read_image`, with 4D in place of 3D.
     """
-    image, geometry, header = _read(path, "cine", ndim=4)
-    per_unit = _MILLISECONDS_PER_UNIT.get(header.get_xyzt_units()[1])
-    step = float(header["pixdim"][4])
-    return Cine(image, geometry, header, step * per_unit if per_unit and np.isfinite(step) and step > 0 else None)
+    file = open_nifti(path, "cine")
+    image = file.voxels(grey=True)
+    step_ms = None
+    if image.ndim < 4:
+        image = image[..., None]
+    elif image.shape[3] > 1:
+        step_ms = cine_step_ms(path, time_step_ms(file.image.header, file.axes[3]))
+    return Cine(image, _geometry(file), file.image.header, step_ms)
+
+
+def cine_step_ms(path: Path, step_ms: float | None) -> float | None:
+    """The time step of a cine; None, and a line that says so, where it is one that no cine has.
+
+    Args:
+        path: of the cine.
+        step_ms: as its files have it.
+    """
+    if step_ms is None or is_cine_step(step_ms):
+        return step_ms
+    least, most = STEP_MS
+    say_once(
+        path,
+        "time step",
+        f"the phases of {path} are said to be {step_ms:g} ms apart, which is no cine's time step ({least:g} to"
+        f" {most:g} ms): it is taken as unknown.",
+    )
+    return None
 
 
 def write_mask(path: Path, mask: NDArray[np.integer[Any]], *, like: Any) -> None:
@@ -158,7 +170,8 @@ def write_mask(path: Path, mask: NDArray[np.integer[Any]], *, like: Any) -> None
     Args:
         path: ends in .nii or .nii.gz.
         mask: (x, y, z) or (x, y, z, t), stored axes, 0..3.
-        like: a `Geometry`, or nibabel's header of the cine (keeps time step, units and codes too).
+        like: a `Geometry`, or nibabel's header of the cine: the mask keeps it, with sform, qform, their codes, pixdim,
+            units and intent; only type, scaling and display range are the mask's own.
 
     Raises:
         BadInputError: wrong suffix, or the path cannot be written.
@@ -169,96 +182,56 @@ def write_mask(path: Path, mask: NDArray[np.integer[Any]], *, like: Any) -> None
     shape = like.shape if isinstance(like, Geometry) else tuple(like.get_data_shape()[:3])
     if mask.shape[:3] != shape or mask.ndim not in (3, 4):
         raise ValueError(f"a mask of shape {mask.shape} does not lie on the grid {shape}")
+    with quiet():
+        image = _mask_image(mask.astype(np.uint8), like)
+        with atomic_path(path) as partial:
+            nib.save(image, partial)
+
+
+def _mask_image(mask: NDArray[np.uint8], like: Any) -> Any:
+    single: Any = nib.Nifti1Image
     if isinstance(like, Geometry):
-        image = _Nifti1Image(mask.astype(np.uint8), like.affine)
+        image = single(mask, like.affine)
         image.header.set_xyzt_units("mm")
-    else:
-        header = like.copy()
-        header.set_data_dtype(np.uint8)
-        header["cal_min"], header["cal_max"] = 0, 0
-        image = _Nifti1Image(mask.astype(np.uint8), None, header)
+        return image
+    if isinstance(like, nib.Nifti2Header):
+        single = nib.Nifti2Image
+    # Of a pair, or of NIfTI-2: the same fields in a single file's header.
+    header = single.header_class(like.binaryblock, like.endianness, check=False)
+    header.extensions[:] = like.extensions
+    header["magic"], header["vox_offset"] = single.header_class.single_magic, 0
+    stored = like.get_data_shape()
+    if len(stored) == 3 and mask.shape[3:] == (1,):
+        mask = mask[..., 0]
+    elif mask.ndim == 4 and (axes := axes_of(like, stored)) is not None:
+        header["pixdim"][4] = header["pixdim"][axes[-1] + 1]
+    header.set_data_dtype(np.uint8)
     # Labels are never scaled; a slope kept from the image would turn 1 into something else.
-    image.header.set_slope_inter(1, 0)
-    with atomic_path(path) as partial:
-        nib.save(image, partial)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0
+    return single(mask, None, header)
 
 
-def _read(path: Path, what: str, *, ndim: int, volume: int | None = None) -> tuple[NDArray[np.float32], Geometry, Any]:
-    if not path.is_file():
-        reason = "it is a folder" if path.is_dir() else "there is no such file"
+def _open_volume(path: Path, what: str, volume: int | None) -> tuple[NiftiFile, int | None]:
+    """Open a 3D file, or a 4D one that has the phase; the phase to read of it."""
+    file = open_nifti(path, what)
+    phases = file.shape[3] if len(file.shape) > 3 else None
+    if volume is None and phases == 1:
+        return file, 0
+    if volume is None and phases is not None:
         raise BadInputError(
-            f"cannot read the {what} {path}: {reason}.", hint="give the path of a .nii or .nii.gz file."
+            f"{what} {path} is {len(file.image.shape)}D, of shape {file.image.shape}, not 3D.",
+            hint="take one phase of a cine; volumes have axes (x, y, z).",
         )
-    try:
-        file: Any = nib.load(path)
-        if not isinstance(file, nib.Nifti1Image):
-            raise BadInputError(f"{what} {path} is {type(file).__name__}, not NIfTI.", hint="convert it to .nii.gz.")
-        if volume is None:
-            shape = _squeezed(file.shape, ndim)
-            _check_header(file, shape, path, what, ndim)
-            values = file.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape, order="F")
-        else:
-            _check_header(file, tuple(file.shape), path, what, 4)
-            if volume >= file.shape[3]:
-                raise BadInputError(
-                    f"{what} {path} has {file.shape[3]} phases, so there is no phase {volume} counted from 0."
-                )
-            values = np.asarray(file.dataobj[..., volume], dtype=np.float32, order="F")
-            shape = values.shape
-    except _READ_ERRORS as error:
+    if volume is not None and phases is None:
         raise BadInputError(
-            f"cannot read the {what} {path}: {_reason(error)}.",
-            hint="is it a whole NIfTI file? A copy that was interrupted looks like this.",
-        ) from error
-    if not np.isfinite(values).all():
-        count = int(values.size - np.isfinite(values).sum())
-        raise BadInputError(
-            f"{what} {path} holds {count} voxels that are NaN or infinite.", hint="export the series again."
+            f"{what} {path} is 3D, of shape {file.shape}, not 4D.", hint="a cine has the axes (x, y, z, t)."
         )
-    return values, Geometry((shape[0], shape[1], shape[2]), file.affine), file.header
+    if volume is not None and phases is not None and volume >= phases:
+        raise BadInputError(f"{what} {path} has {phases} phases, so there is no phase {volume} counted from 0.")
+    return file, volume
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, EOFError):
-        return "the compressed data ends too early"
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def _squeezed(shape: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Drop axes of length 1 beyond `ndim`: many converters write (x, y, z, 1)."""
-    kept = tuple(shape)
-    while len(kept) > ndim and kept[-1] == 1:
-        kept = kept[:-1]
-    return kept
-
-
-def _check_header(file: Any, shape: tuple[int, ...], path: Path, what: str, ndim: int) -> None:
-    if len(shape) != ndim:
-        hint = (
-            "a cine has the axes (x, y, z, t)."
-            if ndim == 4
-            else "take one phase of a cine; volumes have axes (x, y, z)."
-        )
-        raise BadInputError(f"{what} {path} is {len(shape)}D, of shape {shape}, not {ndim}D.", hint=hint)
-    if 0 in shape:
-        raise BadInputError(f"{what} {path} holds no voxels: its shape is {shape}.")
-    if file.get_data_dtype().kind not in "iuf":
-        raise BadInputError(
-            f"{what} {path} holds {file.get_data_dtype()} voxels.", hint="export it as real grey values."
-        )
-    if not np.isfinite(file.affine).all() or abs(np.linalg.det(file.affine[:3, :3])) < 1e-6:
-        raise BadInputError(
-            f"{what} {path} has an affine that no voxel grid can have.", hint="repair its sform or qform."
-        )
-    stated = np.asarray(file.header.get_zooms()[:3], dtype=np.float64)
-    spacing = np.linalg.norm(file.affine[:3, :3], axis=0)
-    # Two spacings in one file: whichever is taken silently, volumes in ml may be wrong by any factor.
-    if not np.allclose(stated, spacing, rtol=0.01):
-        raise BadInputError(
-            f"{what} {path} states voxels of {_mm(stated)} mm in pixdim, but {_mm(spacing)} mm in its affine.",
-            hint="repair its sform or qform, so that both agree.",
-        )
-
-
-def _mm(spacing: NDArray[np.float64]) -> str:
-    return " x ".join(f"{value:.4g}" for value in spacing)
+def _geometry(file: NiftiFile) -> Geometry:
+    x, y, z = file.shape[:3]
+    return Geometry((x, y, z), file.affine)

@@ -6,15 +6,19 @@ Labels are taken by name, never by number: one dataset's 1 is another's 3.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cinert.data.nifti import read_label
-from cinert.data.patients import Frame, Patient, Phase
+from cinert.data.nifti_file import is_nifti_name
+from cinert.data.nnunet_names import Case, group, parse
+from cinert.data.nnunet_splits import FILE, Roles, read_splits, refuse_separated, separated
+from cinert.data.patients import Frame, Patient
+from cinert.data.remarks import say_once
 from cinert.errors import BadInputError
 from cinert.files import read_json
 
@@ -28,39 +32,31 @@ _NAMES = {
     "MYO": ("myo", "mlv", "lvm", "myocardium", "lv myocardium", "left ventricular myocardium"),
     "LV": ("lv", "lvc", "lvbp", "left ventricle", "lv cavity"),
 }
-_FRAME = re.compile(r"(?P<patient>.+)_frame(?P<number>\d+)", re.IGNORECASE)
-_PHASE = re.compile(r"(?P<patient>.+)_(?P<phase>ED|ES)", re.IGNORECASE)
-# nnU-Net's own conversion of M&Ms: patient, time step, vendor, centre.
-_VENDOR = re.compile(r"(?P<patient>.+)_(?P<number>\d+)_[A-Z]_\d+")
-_NUMBER = re.compile(r"(?P<patient>.+)_(?P<number>\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    patient_id: str
-    index: int
-    phase: Phase
 
 
 def read_nnunet(folder: Path) -> list[Patient]:
-    """Find the training patients in a folder, sorted by id.
+    """Find the training patients in a folder, sorted by id; say in one line what was counted as what.
 
-    A case is one frame. Its patient is its name without `_frameNN`, `_ED`, `_ES`, or a number at its end (`_0`,
-    `_0012`; counted from 0) where no more than two cases then share a patient: frames of one patient must not fall into
-    two folds. The phase is the one in the name; where the names say none and a patient has two frames, the one with
-    more LV is ED, for which these label maps are read; else it is unknown.
+    A case is one frame, slice or visit of a patient; `cinert.data.nnunet_names` says whose. The phase is the one in the
+    name; where the names say none and a patient has two frames, the one with more LV is ED, for which these label maps
+    are read; else it is unknown. Where splits_final.json lies beside dataset.json, its folds are the patients', and a
+    patient that was guessed from numbers alone is none where the file parts the cases.
 
     Raises:
-        BadInputError: dataset.json cannot be used, a class is missing or named twice, there are several channels, or
-            images and label maps are not of the same cases.
+        BadInputError: dataset.json or splits_final.json cannot be used, a class is missing or named twice, there are
+            several channels, or images and label maps are not of the same cases.
     """
     path = folder / "dataset.json"
     document = read_json(path, "nnU-Net's")
     stored = _stored_labels(document, path)
     ending = _file_ending(document, path)
-    by_patient: dict[str, list[Frame]] = {}
-    for name, case in _parse(_cases(folder, ending)).items():
-        frame = Frame(
+    names = _cases(folder, ending)
+    cases, roles = _whose(folder, names)
+    by_patient: dict[str, list[str]] = {}
+    for name, case in cases.items():
+        by_patient.setdefault(case.patient_id, []).append(name)
+    frames = {
+        name: Frame(
             patient_id=case.patient_id,
             index=case.index,
             phase=case.phase,
@@ -68,11 +64,53 @@ def read_nnunet(folder: Path) -> list[Patient]:
             label_path=folder / "labelsTr" / f"{name}{ending}",
             stored_labels=stored,
         )
-        by_patient.setdefault(case.patient_id, []).append(frame)
+        for name, case in cases.items()
+    }
+    say_once(path, "cases", _counted(folder, by_patient, roles, document.get("numTraining")))
     return [
-        Patient(id=id_, group="", frames=tuple(_in_order(frames)), cine_path=None)
-        for id_, frames in sorted(by_patient.items())
+        Patient(
+            id=id_,
+            group="",
+            frames=tuple(_in_order([frames[name] for name in own], all(cases[name].of_a_beat for name in own))),
+            cine_path=None,
+            roles=None if roles is None else roles[own[0]],
+        )
+        for id_, own in sorted(by_patient.items())
     ]
+
+
+def _whose(folder: Path, names: list[str]) -> tuple[dict[str, Case], Roles | None]:
+    """Whose image each case is, and the folds that lie beside."""
+    certain = parse(names)
+    cases = group(certain)
+    path = folder / FILE
+    if not path.exists():
+        return cases, None
+    roles = read_splits(path, names)
+    parted = {name for own in separated(cases, roles).values() for name in own if cases[name].guessed}
+    # The file knows better than numbers do: each of these is somebody else.
+    cases = {name: certain[name] if name in parted else case for name, case in cases.items()}
+    parted = {name for name in parted if certain[name].guessed}
+    cases = {name: Case(name, 1, case.phase) if name in parted else case for name, case in cases.items()}
+    refuse_separated(cases, roles, path)
+    return cases, roles
+
+
+def _counted(folder: Path, by_patient: Mapping[str, list[str]], roles: Roles | None, expected: object) -> str:
+    """In words, what was counted as what."""
+    count = sum(map(len, by_patient.values()))
+    words = f"{folder}: {count} cases are counted as {len(by_patient)} patients"
+    largest = max(by_patient, key=lambda id_: len(by_patient[id_]))
+    if len(by_patient[largest]) > 1:
+        shown = by_patient[largest]
+        words += f", e.g. {', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''} as {largest}"
+    if roles is not None:
+        words += f"; folds are the {len(next(iter(roles.values())))} of {FILE}"
+    else:
+        words += f"; where that is wrong, put a {FILE} that keeps each person's cases together beside dataset.json"
+    if isinstance(expected, int) and expected != count:
+        words += f"; dataset.json speaks of {expected} cases"
+    return words + "."
 
 
 def _stored_labels(document: dict[str, Any], path: Path) -> tuple[int, int, int, int]:
@@ -133,36 +171,24 @@ def _cases(folder: Path, ending: str) -> list[str]:
             )
     if not labels:
         raise BadInputError(f"{folder} holds no {ending} files in imagesTr and labelsTr.", hint=f"it is {PICTURE}.")
+    for path in sorted(path for name in ("imagesTr", "labelsTr") for path in (folder / name).glob("*")):
+        if is_nifti_name(path.name) and not path.name.endswith(ending):
+            raise BadInputError(
+                f"{path} would be passed over: dataset.json says that files end in {ending}.",
+                hint="convert it, or move it elsewhere.",
+            )
     return sorted(labels)
 
 
-def _parse(names: list[str]) -> dict[str, _Case]:
-    numbered = {name: match for name in names if (match := _NUMBER.fullmatch(name))}
-    shared = Counter(match["patient"] for match in numbered.values())
-    # Past two of a kind the number counts patients, not the frames of one.
-    frames_are_numbered = bool(shared) and max(shared.values()) <= 2
-    cases = {}
-    for name in names:
-        if match := _PHASE.fullmatch(name):
-            cases[name] = _Case(match["patient"], 1, "ED" if match["phase"].upper() == "ED" else "ES")
-        elif match := _FRAME.fullmatch(name):
-            cases[name] = _Case(match["patient"], int(match["number"]), "unknown")
-        elif match := _VENDOR.fullmatch(name) or (numbered.get(name) if frames_are_numbered else None):
-            cases[name] = _Case(match["patient"], int(match["number"]) + 1, "unknown")
-        else:
-            cases[name] = _Case(name, 1, "unknown")
-    return cases
-
-
-def _in_order(frames: list[Frame]) -> list[Frame]:
+def _in_order(frames: list[Frame], of_a_beat: bool) -> list[Frame]:
     """ED first, and an index for each frame."""
-    if len(frames) == 2 and all(frame.phase == "unknown" for frame in frames):
+    if of_a_beat and len(frames) == 2 and all(frame.phase == "unknown" for frame in frames):
         small, large = sorted(frames, key=_lv_ml)
         if _lv_ml(small) < _lv_ml(large):
             frames = [replace(large, phase="ED"), replace(small, phase="ES")]
     frames = sorted(frames, key=lambda frame: (frame.phase, frame.index))
-    distinct = len({frame.index for frame in frames}) == len(frames)
-    return frames if distinct else [replace(frame, index=place) for place, frame in enumerate(frames, start=1)]
+    usable = len({frame.index for frame in frames}) == len(frames) and min(frame.index for frame in frames) > 0
+    return frames if usable else [replace(frame, index=place) for place, frame in enumerate(frames, start=1)]
 
 
 def _lv_ml(frame: Frame) -> float:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cinert.data.bounds import slice_axis
 from cinert.data.nifti import Geometry
-
-# A stack is anisotropic only if its slices are thicker than voxels are wide beyond what rounding explains.
-DISTINCT_RATIO = 1.2
 
 # World axes are (Right, Anterior, Superior): -1 means towards Left, Posterior, Inferior.
 _IN_PLANE_SIGN = (-1, -1, -1)
@@ -44,21 +42,15 @@ def orientation_of(geometry: Geometry) -> Orientation:
     """
     spacing = np.asarray(geometry.spacing_mm)
     direction = geometry.affine[:3, :3] / spacing
-    slice_axis = _slice_axis(spacing)
-    x_axis, y_axis = (axis for axis in range(3) if axis != slice_axis)
+    across = slice_axis(spacing)
+    x_axis, y_axis = (axis for axis in range(3) if axis != across)
     # x wants to lie along R-L and y along I-S; A-P is left for whichever misses out.
     if _width_preference(direction[:, y_axis]) > _width_preference(direction[:, x_axis]) + 1e-6:
         x_axis, y_axis = y_axis, x_axis
-    axes = (slice_axis, y_axis, x_axis)
+    axes = (across, y_axis, x_axis)
     signs = (_SLICE_SIGN, _IN_PLANE_SIGN, _IN_PLANE_SIGN)
     flips = [_runs_against(direction[:, axis], sign) for axis, sign in zip(axes, signs, strict=True)]
     return Orientation(axes, (flips[0], flips[1], flips[2]))
-
-
-def _slice_axis(spacing: NDArray[np.float64]) -> int:
-    largest = int(np.argmax(spacing))
-    others = np.delete(spacing, largest)
-    return largest if spacing[largest] >= DISTINCT_RATIO * others.max() else 2
 
 
 def _width_preference(direction: NDArray[np.float64]) -> float:

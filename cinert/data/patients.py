@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinert.data.nifti import CLASSES, Geometry, read_image, read_label
+from cinert.data.nifti_file import SUFFIXES, same_image
 from cinert.errors import BadInputError
 
 Phase = Literal["ED", "ES", "unknown"]
+Role = Literal["train", "val", "out"]
+"""Of a patient in a fold: learnt from, held out, or neither."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +52,14 @@ class Patient:
         group: diagnosis, e.g. DCM, HCM, NOR; empty where the layout does not say.
         frames: labelled, at least one; ED first where the phases are known.
         cine_path: the 4D series, where there is one.
+        roles: in each fold that the data set brings with it; None where it brings none.
     """
 
     id: str
     group: str
     frames: tuple[Frame, ...]
     cine_path: Path | None
+    roles: tuple[Role, ...] | None = None
 
 
 def load_frame(frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.uint8], Geometry]:
@@ -104,12 +109,19 @@ def voxel_digest(image: NDArray[np.float32], label: NDArray[np.uint8]) -> str:
 
 
 def find_nifti(stem: Path) -> Path | None:
-    """The file of that name with .nii.gz or .nii at its end, where there is one."""
-    for suffix in (".nii.gz", ".nii"):
-        path = stem.with_name(stem.name + suffix)
-        if path.is_file():
-            return path
-    return None
+    """The NIfTI file of that name, where there is one: .nii.gz, .nii, or .hdr with .img beside it.
+
+    Raises:
+        BadInputError: there are two that hold different images.
+    """
+    found = [path for suffix in SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file()]
+    for other in found[1:]:
+        if not same_image(found[0], other):
+            raise BadInputError(
+                f"there are two files of one image, and they differ: {found[0]} and {other.name}.",
+                hint="keep the right one.",
+            )
+    return found[0] if found else None
 
 
 def require_nifti(stem: Path, what: str, hint: str) -> Path:

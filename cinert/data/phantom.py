@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from cinert.data.heart_draw import PatientDraw, draw_patient
 from cinert.data.heart_image import make_scene, render
+from cinert.data.phantom_mark import DESCRIPTION, MARKER
 from cinert.errors import BadInputError
 from cinert.files import atomic_folder, read_json, write_json
 
 FIRST_NUMBER = 901
 MAX_PATIENTS = 99
-MARKER = "phantom.json"
 VERSION = 1
 _Nifti1Image: Any = nib.Nifti1Image  # untyped in nibabel
 
@@ -97,6 +97,7 @@ def _write_patient(folder: Path, patient: PatientDraw, rng: np.random.Generator)
 def _save(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], *, step_s: float | None = None) -> None:
     image = _Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm", "sec" if step_s is not None else None)
+    image.header["descrip"] = DESCRIPTION
     if step_s is not None:
         image.header["pixdim"][4] = step_s
     # nibabel leaves the time out of the gzip header, so the same voxels give the same bytes.

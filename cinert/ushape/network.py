@@ -97,6 +97,10 @@ class UBody(nn.Module):
         self.head = make_head(widths[0], shape.stem_stride)
         self.concatenate = shape.join == "concat"
 
+    def middle_levels(self) -> list[nn.Module]:
+        """The levels on the way up but the finest, finest first; the coarsest has none."""
+        return list(self.decoder)[1:]
+
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Map an image (B, channels_in, D, H, W) to logits (B, classes, D, H, W)."""
         x = self.encoder[0](self.stem(x_BCDHW))

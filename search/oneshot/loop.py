@@ -219,7 +219,7 @@ class OneShotSearch:
         frames = slice(0, self.settings.scored_frames)
         labels = self._other.labels(finest_grid(self.space))[frames]
         found = dice_of(network, self._other.images(grid)[frames], labels)
-        return Scored(arch, tuple(sum(classes) / len(classes) for classes in found))
+        return Scored(arch, tuple(map(_mean_over_classes, found)))
 
     def save(self, path: Path, identity: Mapping[str, Any], history: Mapping[str, Any]) -> None:
         """Write the state after the last epoch, with what a resumed search has to agree with."""
@@ -258,6 +258,12 @@ class OneShotSearch:
             for one in checkpoint.values["scored"]
         ]
         self.next_epoch = int(checkpoint.values["next_epoch"])
+
+
+def _mean_over_classes(scores: Sequence[float]) -> float:
+    """Mean Dice of a frame; what is in neither labels nor mask leaves it, and where nothing is, all is right."""
+    known = [score for score in scores if not math.isnan(score)]
+    return sum(known) / len(known) if known else 1.0
 
 
 def read_oneshot(path: Path) -> Checkpoint:

@@ -35,7 +35,8 @@ def _bright_is_lv() -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9).SerializeToString()
 
 
-def write_bright_bundle(folder: Path, backend: str) -> Path:
+def write_bright_bundle(folder: Path, backend: str, labelled: tuple[str, ...] | None = ("background", "lv")) -> Path:
+    """As if trained on labels of the LV alone: nobody asks for the structures that it cannot find."""
     space = dataclasses.replace(
         load_space("demo"), name="bright", input_shape_DHW=SHAPE, spacing_mm=(8.0, 4.0, 4.0), strides=((2, 2, 2),) * 2
     )
@@ -58,6 +59,7 @@ def write_bright_bundle(folder: Path, backend: str) -> Path:
         parity=Parity(status="passed", relative_logits=0.0, tolerance=1e-3, inputs={"random": 4}),
         versions={},
         seen_patients=(),
+        labelled=labelled,
     )
     return folder
 
@@ -65,6 +67,12 @@ def write_bright_bundle(folder: Path, backend: str) -> Path:
 @pytest.fixture
 def make_bundle(tmp_path: Path):
     return lambda backend: write_bright_bundle(tmp_path / f"bundle-{backend}", backend)
+
+
+@pytest.fixture
+def nonsense_bundle(tmp_path: Path) -> Path:
+    """Shown labels of all structures, it finds the LV alone: no heart looks like that."""
+    return write_bright_bundle(tmp_path / "bundle-nonsense", "ort", labelled=None)
 
 
 @pytest.fixture(scope="session")

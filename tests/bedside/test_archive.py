@@ -1,5 +1,6 @@
 """DICOM SEG: what another reader finds in it lies where the images lie."""
 
+import json
 from pathlib import Path
 
 import highdicom
@@ -85,6 +86,43 @@ def test_segments_have_names_codes_and_the_images_they_are_of(dicom: Path, tmp_p
     assert sources == of_phase
 
 
+def test_whom_the_network_saw_and_what_is_doubtful_is_written(dicom: Path, tmp_path: Path) -> None:
+    mask = np.ones(read_dicom_cine(dicom).image.shape, np.uint8)
+    words = {"network": "trained on 5 phantoms, on no patient", "unsure": "not plausible: LV was not found"}
+
+    SegArchive(tmp_path / "seg", dicom).write(mask, bundle="c" * 64, **words)
+
+    seg = dcmread(tmp_path / "seg" / "phase-001.dcm")
+    algorithm = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    for name, text in words.items():
+        assert f"{name}={text}" in algorithm.AlgorithmParameters
+    assert "UNSURE" in seg.SeriesDescription
+    assert "UNSURE" in seg.ContentDescription
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_masks_that_cannot_be_a_heart_are_archived_by_force_alone(
+    nonsense_bundle: Path, dicom: Path, tmp_path: Path, force: bool
+) -> None:
+    words = ["-o", tmp_path / "mask.nii.gz", "--dicom-seg", tmp_path / "seg", "--report", tmp_path / "cine.json"]
+
+    result = run(nonsense_bundle, dicom, *words, *(["--force"] if force else []))
+
+    assert result.exit_code == (0 if force else 1), result.output
+    assert (tmp_path / "seg").exists() == force
+    assert (tmp_path / "mask.nii.gz").is_file()
+    assert "MYO was not found" in json.loads((tmp_path / "cine.json").read_text())["unsure"]
+    if force:
+        seg = dcmread(tmp_path / "seg" / "phase-001.dcm")
+        assert "UNSURE" in seg.SeriesDescription
+        assert (
+            "trained on nobody"
+            in seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+        )
+    else:
+        assert "no DICOM Segmentation was written" in result.output
+
+
 def test_an_empty_phase_is_written_as_empty(dicom: Path, tmp_path: Path) -> None:
     mask = np.zeros(read_dicom_cine(dicom).image.shape, np.uint8)
     archive = SegArchive(tmp_path / "seg", dicom)
@@ -134,6 +172,7 @@ def test_a_real_series(make_bundle, shared: Path, tmp_path: Path) -> None:
     result = run(make_bundle("ort"), folder, "-o", tmp_path / "mask.nii.gz", "--dicom-seg", tmp_path / "seg")
 
     assert result.exit_code == 0, result.output
+    assert "Note: the DICOM masks" not in result.output
     mask = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
     for phase, path in enumerate(sorted((tmp_path / "seg").iterdir())):
         seg = highdicom.seg.segread(path)

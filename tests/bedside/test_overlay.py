@@ -14,11 +14,12 @@ from bedside.overlay import MIN_TILE_PX, TILE_PX, draw_frame
 from bedside.overlay_canvas import Canvas
 from bedside.overlay_chart import Story, ticks
 from bedside.overlay_file import MAX_BYTES, write_overlay
-from bedside.overlay_style import CLASS_COLOURS, MONITOR
+from bedside.overlay_style import MONITOR, PRINT
 from bedside.overlay_tile import tile
 from bedside.overlay_view import LEVELS, MAX_SLICES, heart_view, level_view
 from bedside.summary import draw_summary, write_summary
 from bedside.volumes import function
+from cinert.colours import CLASS_COLOURS
 from cinert.data.nifti import Cine, Geometry
 
 deterministic = settings(derandomize=True, deadline=None, database=None)
@@ -273,3 +274,27 @@ def test_the_summary_of_nothing_found_is_drawn_too() -> None:
 
     # Colours are left in the legend alone.
     assert 0 < _share(picture, CLASS_COLOURS["myo"]) < 0.001
+
+
+def _pixels_of(picture: Image.Image, colour: tuple[int, int, int]) -> int:
+    return int(np.count_nonzero((np.asarray(picture) == colour).all(axis=2)))
+
+
+@pytest.mark.parametrize(
+    ("whole", "phases"), [("no heart was found", ()), ("", ("", "no heart was found", "", "", ""))]
+)
+def test_what_is_not_to_be_relied_on_is_said_on_every_picture_of_it(whole: str, phases: tuple[str, ...]) -> None:
+    cine, mask = _cine()
+    view = heart_view(cine.image, mask, cine.geometry)
+    story = dataclasses.replace(_story(5), unsure=whole, unsure_phases=phases)
+
+    frames = [draw_frame(view, story, phase, MIN_TILE_PX) for phase in range(5)]
+
+    assert len({frame.size for frame in frames}) == 1
+    marked = [_pixels_of(frame, MONITOR.unsure) > 1000 for frame in frames]
+    assert marked == ([True] * 5 if whole else [False, True, False, False, False])
+    page = level_view(cine.image, mask, cine.geometry, ed_phase=0)
+    assert _pixels_of(draw_summary(page, story, source="test"), PRINT.unsure) > 10_000
+    sure = dataclasses.replace(story, unsure="", unsure_phases=())
+    assert _pixels_of(draw_summary(page, sure, source="test"), PRINT.unsure) == 0
+    assert draw_frame(view, sure, 0, MIN_TILE_PX).size != frames[0].size

@@ -53,6 +53,25 @@ def test_masks_are_those_of_the_pipeline(bundle_folder: Path, cine) -> None:
     assert any(answer.mask.any() for answer in answers)
 
 
+def test_a_mask_that_cannot_be_a_heart_is_sent_as_unsure(nonsense_bundle: Path, stream) -> None:
+    with open_runners(nonsense_bundle) as runners:
+        answer = runners.open().submit(stream[0])
+
+    assert (answer.state, answer.quality) == ("unsure", None)
+    assert answer.reason == "not plausible: RV was not found; MYO was not found"
+    assert answer.mask is not None
+    assert answer.mask.any()
+
+
+def test_a_single_slice_is_not_asked_for_what_it_cannot_show(nonsense_bundle: Path, ball) -> None:
+    image, affine = ball
+    slice_ = np.ascontiguousarray(image[:, :, 4:5, 0])
+    with open_runners(nonsense_bundle) as runners:
+        answer = runners.open().submit(Frame(slice_, Geometry(slice_.shape, affine), time.perf_counter_ns()))
+
+    assert (answer.state, answer.reason) == ("live", "")
+
+
 def test_a_mask_is_kept_while_the_next_frame_is_computed(runners, stream) -> None:
     runner = runners.open()
     first, _, _, other, *_ = stream

@@ -103,6 +103,19 @@ def test_states(quality, total_ms, expected):
     assert state_of(quality, total_ms=total_ms, budget_ms=50) == expected
 
 
+@pytest.mark.parametrize(
+    ("quality", "total_ms", "reason"),
+    [
+        (None, 40, "no heart"),
+        (Quality(0.9, ""), 40, "no heart"),
+        (Quality(0.2, "in pieces"), 40, "no heart; in pieces"),
+        (None, 60, "no heart; 60.0 ms after arrival, the budget is 50 ms"),
+    ],
+)
+def test_a_mask_that_cannot_be_a_heart_is_unsure_whatever_its_score(quality, total_ms, reason):
+    assert state_of(quality, implausible="no heart", total_ms=total_ms, budget_ms=50) == ("unsure", reason)
+
+
 def test_without_a_calibration_nobody_scores(make_bundle, cine):
     series = read_cine(cine[0])
     with FramePipeline.from_bundle(open_bundle(make_bundle("ort")), threads=1).bind(series.geometry) as pipeline:

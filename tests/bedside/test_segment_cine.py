@@ -74,6 +74,56 @@ def test_the_report_adds_up(make_bundle, cine, tmp_path: Path) -> None:
     assert document["function"]["lv"]["ef_percent"] == pytest.approx(100 * (1 - (20 / 26) ** 3), abs=8)
 
 
+class TestWhatCannotBeAHeart:
+    def test_is_unsure_everywhere_and_ends_with_1(self, nonsense_bundle: Path, cine, tmp_path: Path) -> None:
+        path, truth = cine
+        outputs = ["--report", tmp_path / "cine.json", "--plot", tmp_path / "page.png", "--overlay", tmp_path / "o.gif"]
+
+        result = run(nonsense_bundle, path, "-o", tmp_path / "mask.nii.gz", *outputs)
+
+        assert result.exit_code == 1, result.output
+        assert "segment-cine: the masks are unsure, not plausible: 6 of 6 phases" in result.output
+        assert "UNSURE, not plausible" in result.output
+        document = json.loads((tmp_path / "cine.json").read_text())
+        assert "MYO was not found" in document["unsure"]
+        assert {frame["unsure"] for frame in document["frames"]} == {
+            "not plausible: RV was not found; MYO was not found"
+        }
+        assert np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj).shape == truth.shape
+        assert (tmp_path / "page.png").is_file()
+        assert (tmp_path / "o.gif").is_file()
+
+    def test_is_taken_by_force_and_stays_unsure(self, nonsense_bundle: Path, cine, tmp_path: Path) -> None:
+        report = tmp_path / "cine.json"
+        result = run(nonsense_bundle, cine[0], "-o", tmp_path / "mask.nii.gz", "--report", report, "--force")
+
+        assert result.exit_code == 0, result.output
+        assert "UNSURE, not plausible" in result.output
+        assert json.loads(report.read_text())["unsure"]
+
+    def test_and_what_can_is_not(self, make_bundle, cine, tmp_path: Path) -> None:
+        result = run(make_bundle("ort"), cine[0], "-o", tmp_path / "mask.nii.gz", "--report", tmp_path / "cine.json")
+
+        assert result.exit_code == 0, result.output
+        assert "UNSURE" not in result.output
+        assert json.loads((tmp_path / "cine.json").read_text())["unsure"] == ""
+
+
+def test_the_first_line_says_whom_the_network_saw(nonsense_bundle: Path, cine, tmp_path: Path) -> None:
+    manifest = json.loads((nonsense_bundle / "manifest.json").read_text())
+    seen = [{"id": f"patient{number}", "digest": f"{number:064x}", "phantom": True} for number in range(5)]
+    counted = {"patients": 0, "phantoms": 5, "unknown": 0, "classes": None}
+    (nonsense_bundle / "manifest.json").write_text(
+        json.dumps({**manifest, "seen_patients": seen, "provenance": counted})
+    )
+    report = tmp_path / "cine.json"
+
+    result = run(nonsense_bundle, cine[0], "-o", tmp_path / "mask.nii.gz", "--report", report, "--force")
+
+    assert result.output.splitlines()[0].endswith("trained on 5 phantoms, on no patient")
+    assert json.loads(report.read_text())["provenance"] == counted
+
+
 def test_the_overlay_has_a_frame_for_each_phase(make_bundle, cine, tmp_path: Path) -> None:
     path, truth = cine
     overlay = tmp_path / "overlay.gif"
@@ -111,12 +161,23 @@ class TestBadInput:
     def bundle(self, make_bundle) -> Path:
         return make_bundle("ort")
 
-    def test_a_3d_file(self, bundle: Path, tmp_path: Path) -> None:
-        nib.save(nib.Nifti1Image(np.zeros((8, 8, 4), np.int16), np.eye(4)), tmp_path / "volume.nii.gz")
+    @pytest.mark.parametrize(
+        ("shape", "affine", "words"),
+        [
+            ((8, 8), np.eye(4), "is 2D"),
+            ((8, 8, 4, 2, 3), np.eye(4), "is 5D"),
+            ((64, 64, 4, 2), np.diag([2e-3, 2e-3, 8e-3, 1]), "voxels of 0.002 x 0.002 x 0.008 mm"),
+            ((64, 64, 40, 2), np.diag([2.0, 2.0, 50.0, 1]), "a grid of 128 x 128 x 2000 mm"),
+            ((5, 128, 128, 8), np.diag([1.4, 1.4, 9.0, 1]), "a grid of 7 x 179.2 x 1152 mm"),
+        ],
+        ids=["slice", "two times", "metres", "2 m", "time first"],
+    )
+    def test_a_file_that_is_no_cine(self, bundle: Path, tmp_path: Path, shape, affine, words: str) -> None:
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), affine), tmp_path / "volume.nii.gz")
 
         result = run(bundle, tmp_path / "volume.nii.gz", "-o", tmp_path / "mask.nii.gz")
 
-        assert_refused(result, 2, "volume.nii.gz is 3D")
+        assert_refused(result, 2, "volume.nii.gz", words)
         assert not (tmp_path / "mask.nii.gz").exists()
 
     def test_a_truncated_file(self, bundle: Path, cine, tmp_path: Path) -> None:
@@ -219,3 +280,47 @@ class TestDicom:
         chosen = run(bundle, tmp_path / "exam", "--series", 6, "-o", tmp_path / "mask.nii.gz")
         assert chosen.exit_code == 0, chosen.output
         assert nib.load(tmp_path / "mask.nii.gz").shape == (*image.shape[:2], 4, image.shape[3])
+
+    def test_with_phase_images_in_its_series_gives_the_mask_without_them(
+        self, make_bundle, write_dicom, ball, tmp_path: Path
+    ) -> None:
+        bundle = make_bundle("ort")
+        image, affine = ball
+        noise = np.random.default_rng(0).integers(0, 4095, image.shape).astype(np.int16)
+
+        def numbered(first: int, component: str):
+            def change(dataset, k, t):
+                del dataset.TriggerTime
+                dataset.InstanceNumber = 2 * (k * image.shape[3] + t) + first
+                dataset.ImageType = ["ORIGINAL", "PRIMARY", component]
+
+            return change
+
+        series = write_dicom(tmp_path / "plain", image, affine, change=numbered(0, "M"))
+        write_dicom(tmp_path / "mixed" / "m", image, affine, series=series, change=numbered(0, "M"))
+        write_dicom(tmp_path / "mixed" / "p", noise, affine, series=series, change=numbered(1, "P"))
+
+        results = {
+            name: run(bundle, tmp_path / name, "-o", tmp_path / f"{name}.nii.gz", "--threads", 1)
+            for name in ("plain", "mixed")
+        }
+
+        assert {result.exit_code for result in results.values()} == {0}, results
+        note = f"Note: 54 of 108 images in {tmp_path / 'mixed'} are left out: 54 phase (ImageType P)."
+        assert note in results["mixed"].output
+        assert "left out" not in results["plain"].output
+        plain, mixed = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("plain", "mixed"))
+        assert plain.any()
+        np.testing.assert_array_equal(plain, mixed)
+
+    def test_whose_last_slice_cannot_be_read_gets_no_mask(
+        self, ort_bundle: Path, write_dicom, ball, tmp_path: Path
+    ) -> None:
+        write_dicom(tmp_path / "dicom", *ball)
+        for path in sorted((tmp_path / "dicom").iterdir())[-6:]:
+            path.write_bytes(b"")
+
+        result = run(ort_bundle, tmp_path / "dicom", "-o", tmp_path / "mask.nii.gz")
+
+        assert_refused(result, 2, "6 files that ought to be DICOM images", "I0048.dcm (empty)")
+        assert not (tmp_path / "mask.nii.gz").exists()

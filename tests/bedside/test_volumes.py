@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedside.volumes import ejection_fraction_percent, function, volumes_ml
+from bedside.volumes import ejection_fraction_percent, ejection_words, function, volumes_ml
 from cinert.data.nifti import Geometry
 
 deterministic = settings(derandomize=True, deadline=None, database=None)
@@ -40,6 +40,32 @@ def test_a_ventricle_that_vanishes_has_no_ejection_fraction(esv: float) -> None:
     assert report["lv"]["ef_percent"] is None
     assert report["lv"]["sv_ml"] == 100.0
     assert report["rv"]["ef_percent"] is None
+
+
+@pytest.mark.parametrize(("edv", "esv"), [(5.0, 78.1), (100.0, 100.4), (1e-3, 1e3)])
+def test_a_ventricle_that_is_larger_at_end_systole_has_no_ejection_fraction(edv: float, esv: float) -> None:
+    """-1462 % is no heart, and -0 % is no number."""
+    report = function({"rv": [edv, esv], "myo": [80.0, 80.0], "lv": [100.0, 40.0]})
+
+    assert ejection_fraction_percent(edv, esv) is None
+    assert report["rv"]["ef_percent"] is None
+    assert ejection_words("rv", report, {"rv": [edv, esv]}) == "no EF, larger at ES"
+    assert ejection_words("lv", report, {"lv": [100.0, 40.0]}) == "EF 60 %"
+
+
+def test_phases_that_hardly_differ() -> None:
+    volumes = {"rv": [90.0, 90.0], "myo": [80.0, 80.0], "lv": [100.0, 99.9]}
+    report = function(volumes)
+
+    assert [ejection_words(name, report, volumes) for name in ("lv", "rv")] == ["EF 0 %", "EF 0 %"]
+
+
+def test_one_phase_has_no_ejection_fraction() -> None:
+    volumes = {"rv": [90.0], "myo": [80.0], "lv": [86.0]}
+    report = function(volumes)
+
+    assert report["lv"] == {"edv_ml": 86.0, "esv_ml": 86.0, "sv_ml": 0.0, "ef_percent": None}
+    assert [ejection_words(name, report, volumes) for name in ("lv", "rv")] == ["no EF, one phase"] * 2
 
 
 @deterministic

@@ -83,7 +83,7 @@ def test_a_vanished_lv_has_no_ejection_fraction_and_is_named():
     assert (ef.n, ef.undefined) == (1, ("b",))
     # The volume that was missed does count.
     assert (esv.n, esv.bias) == (2, -30.0)
-    assert clinical_remarks(clinical) == ["LV EF is not defined, the ventricle vanishes: b"]
+    assert clinical_remarks(clinical) == ["LV EF is not defined, the ventricle vanishes or is larger at ES: b"]
     # JSON has no word for NaN.
     json.dumps(clinical.to_dict(), allow_nan=False)
 

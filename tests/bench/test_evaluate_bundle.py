@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -71,6 +72,43 @@ def test_a_perfect_pipeline_scores_one(bundle_folder, patients_folder, output, m
                 "myo_mass_g": (12 * 14 - 6 * 8) * 4 * 0.36 * 1.05,
             }
         )
+
+
+def test_a_class_that_nobody_shows_and_nobody_finds_leaves_the_mean(
+    bundle_folder, patients_folder, output, monkeypatch, tmp_path
+):
+    """No RV in labels and masks; of the LV every second row is missed. Counted as 1, the RV would lift the mean."""
+    data = tmp_path / "data"
+    shutil.copytree(patients_folder, data)
+    for path in data.glob("*/*.nii.gz"):
+        stored = nib.load(path)
+        values = np.asarray(stored.dataobj)
+        if path.name.endswith("_gt.nii.gz"):
+            values = np.where(values == 1, 0, values)
+        nib.save(nib.Nifti1Image(values, stored.affine), path)
+
+    class HalfOfTheLv(bench.accuracy.FramePipeline):
+        def segment(self, image_stored):
+            result = super().segment(image_stored)
+            result.mask[:] = np.clip(np.rint(image_stored / 100), 0, 3)
+            result.mask[result.mask == 1] = 0
+            result.mask[::2][result.mask[::2] == 3] = 0
+            return result
+
+    monkeypatch.setattr("bedside.pipeline.FramePipeline", HalfOfTheLv)
+    result = run(bundle_folder, "--data", data, "--fold", "all", "-o", output)
+    assert result.exit_code == 0, result.output
+    document = json.loads(output.read_text())
+    for frame in document["patients"]:
+        assert (frame["dice"]["rv"], frame["hd95_mm"]["rv"]) == (None, None)
+    mean = document["mean"]["dice"]
+    assert mean == pytest.approx({"rv": None, "myo": 1.0, "lv": 2 / 3, "mean": 5 / 6})
+    assert document["mean"]["hd95_mm"]["rv"] is None
+    assert document["mean"]["hd95_mm"]["mean"] == pytest.approx(document["mean"]["hd95_mm"]["lv"] / 2)
+    assert document["std"]["dice"] == pytest.approx({"rv": None, "myo": 0.0, "lv": 0.0}, abs=1e-6)
+    assert "mean Dice 0.833" in result.output
+    row = next(line.split() for line in result.output.splitlines() if line.split()[:3] == ["mean", "of", "3"])
+    assert row[3:7] == ["-", "1.000", "0.667", "0.833"]
 
 
 def test_the_bland_altman_picture_is_written(bundle_folder, patients_folder, output, tmp_path):

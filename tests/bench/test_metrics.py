@@ -27,16 +27,17 @@ def test_diagonal():
 @pytest.mark.parametrize("label", [1, 2, 3])
 def test_a_perfect_mask_and_absent_classes(label):
     score = score_mask(cube(label), cube(label), SPACING)
-    # The two other classes are rightly absent.
-    assert score.dice == dict.fromkeys(CLASS_LABELS, 1.0)
-    assert score.hd95_mm == dict.fromkeys(CLASS_LABELS, 0.0)
+    # The two other classes are rightly absent: they have no score, and leave the mean.
+    assert score.dice == {name: 1.0 if number == label else None for name, number in CLASS_LABELS.items()}
+    assert score.hd95_mm == {name: 0.0 if number == label else None for name, number in CLASS_LABELS.items()}
+    assert score.mean_dice == 1.0
 
 
 def test_absent_everywhere():
     empty = np.zeros(SHAPE, np.uint8)
     score = score_mask(empty, empty, SPACING)
-    assert score.mean_dice == 1.0
-    assert set(score.hd95_mm.values()) == {0.0}
+    assert score.mean_dice is None
+    assert set(score.hd95_mm.values()) == {None}
 
 
 @pytest.mark.parametrize("missed", [True, False], ids=["missed", "invented"])
@@ -45,7 +46,9 @@ def test_one_side_empty_scores_worst(missed):
     score = score_mask(empty, there, SPACING) if missed else score_mask(there, empty, SPACING)
     assert score.dice["lv"] == 0.0
     assert score.hd95_mm["lv"] == pytest.approx(DIAGONAL)
-    assert (score.dice["rv"], score.hd95_mm["rv"]) == (1.0, 0.0)
+    assert (score.dice["rv"], score.hd95_mm["rv"]) == (None, None)
+    # What is rightly absent does not dress up what is missed.
+    assert score.mean_dice == 0.0
 
 
 @pytest.mark.parametrize(
@@ -113,3 +116,9 @@ def test_mean_and_spread():
     assert mean_scores(rows) == pytest.approx({"rv": 0.6, "myo": 0.2, "lv": 0.5})
     assert std_scores(rows) == pytest.approx({"rv": math.sqrt(0.02), "myo": 0.0, "lv": math.sqrt(0.5)})
     assert std_scores(rows[:1]) == dict.fromkeys(CLASS_LABELS, 0.0)
+
+
+def test_what_has_no_score_leaves_mean_and_spread():
+    rows = [{"rv": None, "myo": 0.2, "lv": 1.0}, {"rv": None, "myo": None, "lv": 0.0}]
+    assert mean_scores(rows) == {"rv": None, "myo": 0.2, "lv": 0.5}
+    assert std_scores(rows) == pytest.approx({"rv": None, "myo": 0.0, "lv": math.sqrt(0.5)})

@@ -1,5 +1,6 @@
 """The score, fitted to masks whose Dice is known, and judged on patients that it was not fitted to."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -162,6 +163,15 @@ def scored_masks():
         ScoredMask(sample(dice=0.6, corruption="noise", strength=5), 0.5, unsure=True),
         ScoredMask(sample(dice=0.3, corruption="noise", strength=10), 0.6, unsure=False),
     ]
+
+
+def test_a_structure_that_is_nowhere_leaves_the_means():
+    without = dataclasses.replace(sample(dice=0.4), dice={"rv": None, "myo": 0.4, "lv": 0.8})
+    assert without.mean_dice == pytest.approx(0.6)
+    rows = by_strength([ScoredMask(each, 0.5, unsure=False) for each in (without, sample(dice=0.6))])
+    assert rows[0]["dice"] == pytest.approx({"rv": 0.6, "myo": 0.5, "lv": 0.7})
+    rows = by_strength([ScoredMask(without, 0.5, unsure=False)])
+    assert rows[0]["dice"]["rv"] is None
 
 
 def test_figures_by_hand():

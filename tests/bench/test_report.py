@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.accuracy_cli import evaluate_bundle
 from bench.engine_cli import bench_engine
-from bench.report_made import SEARCH_OPTIONS, TRAINING_OPTIONS
+from bench.report_made import SEARCH_OPTIONS, TEACHER_OPTIONS, TRAINING_OPTIONS
 from cinert.main import main
 from search.cli import nas_search
 from search.train_cli import train_arch
@@ -112,6 +112,19 @@ def test_a_failed_verdict_is_shown_and_fails_nothing(run_folder, form):
     assert accuracy["patients"][0]["id"] in text
     verify = json.loads((run_folder / "verify.json").read_text())
     assert f"{verify['frame_to_mask']['p99_ms']:.2f}" in text
+
+
+def test_a_class_without_a_score_is_a_dash(run_folder):
+    path = run_folder / "accuracy.json"
+    document = json.loads(path.read_text())
+    for item in [*document["patients"], document["mean"], document["std"]]:
+        item["dice"]["rv"] = item["hd95_mm"]["rv"] = None
+    path.write_text(json.dumps(document))
+    text = read(run_folder, "md")
+    assert "RV -, MYO" in text
+    assert "| RV | neither in labels nor in masks |" in text
+    first = document["patients"][0]
+    assert re.search(rf"\| {first['id']} \| 1 ED \| - \| {first['dice']['myo']:.3f} \|", text)
 
 
 def test_the_worst_come_first(run_folder):
@@ -327,6 +340,17 @@ def test_training_is_told(run_folder):
     assert re.search(r"1\.5 min\b.*\b2\.9 min", text)
     assert "train-arch" in text
     assert "--fold 2 --epochs 2 --batch-size 4 --seed 7" in text
+    assert "DATA and CINE are yours to name" in text
+    switches = {"deep_supervision": 0.3, "init": "a" * 16, "teacher": "b" * 16, "teacher_weight": 0.5}
+    metrics["settings"] |= {"warmup_steps": 9, "teacher_temperature": 4.0, **switches}
+    (run_folder / "metrics.json").write_text(json.dumps(metrics))
+    text = read(run_folder)
+    words = "--init INIT --teacher TEACHER --teacher-weight 0.5 --teacher-temperature 4.0"
+    assert f"--warmup-steps 9 --deep-supervision 0.3 --seed 7 {words} -o" in text
+    named = ", ".join(
+        f"{name} (weights of SHA-256 {16 * digit}...)" for name, digit in (("INIT", "a"), ("TEACHER", "b"))
+    )
+    assert f"DATA, CINE, {named.replace(', T', ' and T')} are yours to name" in text
     metrics["validation"]["mean"] = None
     (run_folder / "metrics.json").write_text(json.dumps(metrics))
     assert "nobody was held out" in read(run_folder)
@@ -373,7 +397,10 @@ def test_a_baseline_has_no_search_to_miss(run_folder):
     assert "nas-search" not in text
 
 
-@pytest.mark.parametrize(("options", "command"), [(SEARCH_OPTIONS, nas_search), (TRAINING_OPTIONS, train_arch)])
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [(SEARCH_OPTIONS, nas_search), (TRAINING_OPTIONS, train_arch), (TEACHER_OPTIONS, train_arch)],
+)
 def test_commands_name_options_that_exist(options, command):
     known = {option for parameter in command.params for option in parameter.opts}
     assert set(options.values()) <= known

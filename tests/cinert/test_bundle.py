@@ -20,6 +20,7 @@ from cinert.bundle_write import add_quality, check_bundle_target, write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BackendUnavailableError, BadInputError, ExitCode
 from cinert.files import sha256_of_file
+from cinert.provenance import Provenance
 from cinert.quality import CALIBRATION, FEATURES, QualityModel, Term, VolumeRange
 from cinert.sampling import random_arch
 from cinert.spaces import load_space
@@ -169,6 +170,8 @@ def test_a_folder_that_the_manifest_does_not_list_is_refused(folder: Path) -> No
         ({"parity": {"status": "hoped"}}, "parity: missing key"),
         ({"estimate": {"ms": 1.0}}, "estimate: missing key"),
         ({"seen_patients": [{"id": "patient001"}]}, "missing key digest"),
+        ({"provenance": "phantoms"}, "provenance is 'phantoms'"),
+        ({"provenance": {"patients": 1}}, "provenance: missing key"),
         ({"created": None}, "created is None"),
     ],
 )
@@ -317,3 +320,33 @@ def test_a_bundle_that_was_changed_meanwhile_is_left_alone(folder: Path) -> None
     with pytest.raises(BadInputError, match="changed meanwhile"):
         add_quality(bundle, QUALITY)
     assert open_bundle(folder).quality is None
+
+
+def test_the_manifest_counts_patients_and_phantoms(tmp_path: Path) -> None:
+    seen = [{"id": f"patient{number}", "digest": "ab", "phantom": number > 0} for number in range(3)]
+
+    bundle = _write(tmp_path / "bundle", seen_patients=tuple(seen), labelled=("background", "lv"))
+
+    assert json.loads((bundle.folder / MANIFEST).read_text())["provenance"] == {
+        "patients": 1,
+        "phantoms": 2,
+        "unknown": 0,
+        "classes": ["background", "lv"],
+    }
+    assert [dict(record) for record in bundle.seen_patients or ()] == seen
+    assert bundle.findable == ("background", "lv")
+
+
+def test_a_bundle_of_before_that_does_not_count_is_read(folder: Path) -> None:
+    document = json.loads((folder / MANIFEST).read_text())
+    del document["provenance"]
+    (folder / MANIFEST).write_text(json.dumps(document))
+
+    bundle = open_bundle(folder)
+
+    assert bundle.manifest.provenance == Provenance(patients=0, phantoms=0, unknown=1, classes=None)
+    assert bundle.findable == ("background", "rv", "myo", "lv")
+
+
+def test_weights_that_do_not_say_whom_they_saw_have_no_provenance(tmp_path: Path) -> None:
+    assert _write(tmp_path / "bundle", seen_patients=None).manifest.provenance is None

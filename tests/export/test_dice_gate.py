@@ -8,7 +8,7 @@ import torch
 
 from cinert.data.dataset import Sample
 from cinert.errors import BadInputError, ExitCode, VerdictError
-from export.dice_gate import DICE_TOLERANCE, check_dice, mean_dice, parity_not_run, require_frames
+from export.dice_gate import DICE_TOLERANCE, check_dice, class_dice, drop_of, parity_not_run, require_frames
 
 LABEL = np.repeat(np.arange(4, dtype=np.uint8), 16).reshape(4, 4, 4)
 
@@ -29,13 +29,25 @@ def frame():
 
 
 def test_dice_by_hand():
-    assert mean_dice(logits_of(LABEL), LABEL) == 1.0
+    assert class_dice(logits_of(LABEL), LABEL) == [1.0, 1.0, 1.0]
     # Half of the RV is missed: 2 * 8 / (8 + 16).
     mask = LABEL.copy()
     mask[1, :2] = 0
-    assert mean_dice(logits_of(mask), LABEL) == pytest.approx((2 / 3 + 1 + 1) / 3)
-    assert mean_dice(logits_of(np.zeros_like(LABEL)), LABEL) == 0.0
-    assert mean_dice(logits_of(np.zeros_like(LABEL)), np.zeros_like(LABEL)) == 1.0
+    assert class_dice(logits_of(mask), LABEL) == pytest.approx([2 / 3, 1, 1])
+    assert class_dice(logits_of(np.zeros_like(LABEL)), LABEL) == [0.0, 0.0, 0.0]
+
+
+def test_a_class_that_is_nowhere_leaves_the_drop():
+    """RV is in no label. Nobody finds it: the drop is that of the two others. One invents it: 1 against 0."""
+    label = np.where(LABEL == 1, 0, LABEL).astype(np.uint8)
+    before = class_dice(logits_of(label), label)
+    assert before == [None, 1.0, 1.0]
+    half = label.copy()
+    half[2, :2] = 0
+    assert drop_of(before, class_dice(logits_of(half), label)) == pytest.approx((1 - 2 / 3) / 2)
+    assert drop_of(before, class_dice(logits_of(LABEL), label)) == pytest.approx(1 / 3)
+    assert drop_of(class_dice(logits_of(LABEL), label), before) == pytest.approx(-1 / 3)
+    assert drop_of([None, None, None], [None, None, None]) == 0.0
 
 
 def test_an_engine_that_agrees_passes_and_its_drop_is_told():

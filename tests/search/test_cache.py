@@ -55,6 +55,28 @@ def test_a_kept_frame_is_that_which_was_read(tmp_path, spec, frames, patients):
         assert digests == {patient.id: patient_digest(patient) for patient in read_patients(patients)}
 
 
+def test_a_pair_is_another_frame_when_its_voxels_are(tmp_path, tiny):
+    """The header alone would not tell."""
+    folder = tmp_path / "data" / "patient001"
+    folder.mkdir(parents=True)
+    (folder / "Info.cfg").write_text("ED: 1\nES: 2\n")
+    rng, affine = np.random.default_rng(0), np.diag([-6.0, -6.0, 10.0, 1.0])
+
+    def write(frame):
+        stem = folder / f"patient001_frame{frame:02d}"
+        nib.save(nib.Nifti1Pair(rng.integers(0, 900, (16, 16, 4)).astype(np.int16), affine), f"{stem}.hdr")
+        nib.save(nib.Nifti1Pair(rng.integers(0, 4, (16, 16, 4)).astype(np.uint8), affine), f"{stem}_gt.hdr")
+
+    write(1)
+    write(2)
+    before = load_patients(tmp_path / "data", tiny)
+    write(2)
+    after = load_patients(tmp_path / "data", tiny)
+    same = {name for name, digest in before.files.items() if after.files[name] == digest}
+    assert same == {"patient001/patient001_frame01.hdr", "patient001/patient001_frame01_gt.hdr"}
+    assert not np.array_equal(before.samples[1].x_DHW, after.samples[1].x_DHW)
+
+
 @pytest.mark.parametrize("how", ["cut short", "a flipped bit", "another frame", "empty", "gone"])
 def test_a_broken_one_is_made_again_and_never_trusted(tmp_path, spec, frames, how):
     first = cache_of(spec, frames, tmp_path)

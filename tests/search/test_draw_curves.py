@@ -23,6 +23,7 @@ def test_a_training_is_drawn_with_what_was_measured(tmp_path):
     epochs = [{"epoch": number, "loss": 1 / number, "learning_rate": 0.01} for number in (1, 2, 3)]
     draw_training(tmp_path / "plain.png", epochs)
     draw_training(tmp_path / "dice.png", [*epochs, {**epochs[-1], "epoch": 4, "dice": DICE}])
+    draw_training(tmp_path / "without_rv.png", [*epochs, {**epochs[-1], "epoch": 4, "dice": {**DICE, "rv": None}}])
     assert height(tmp_path / "dice.png") > height(tmp_path / "plain.png") > 300
 
 

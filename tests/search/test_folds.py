@@ -75,6 +75,48 @@ def test_a_fold_of_other_settings_stops_all_before_work(words, finished):
     assert "epochs 2 there, 3 now" in result.stderr
 
 
+def test_the_folds_that_a_data_set_brings(tmp_path, words, patients, repository):
+    """The same patients as an nnU-Net folder whose splits_final.json has two folds."""
+    data = tmp_path / "nnunet"
+    for name in ("imagesTr", "labelsTr"):
+        (data / name).mkdir(parents=True)
+    for path in patients.glob("*/*.nii.gz"):
+        case = path.name.removesuffix(".nii.gz").removesuffix("_gt")
+        label = path.name.endswith("_gt.nii.gz")
+        shutil.copy(path, data / ("labelsTr" if label else "imagesTr") / f"{case}{'' if label else '_0000'}.nii.gz")
+    labels = {"background": 0, "RV": 1, "MYO": 2, "LV": 3}
+    description = {"channel_names": {"0": "cine"}, "labels": labels, "file_ending": ".nii.gz", "numTraining": 12}
+    (data / "dataset.json").write_text(json.dumps(description))
+    held = (("patient901", "patient904"), ("patient902",))
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in (data / "labelsTr").iterdir())
+    splits = [
+        {side: [case for case in cases if case.startswith(own) == (side == "val")] for side in ("train", "val")}
+        for own in held
+    ]
+    (data / "splits_final.json").write_text(json.dumps(splits))
+
+    again = [data if word == patients else 1 if word == 2 else word for word in words]
+    result = invoke(*again, "-o", tmp_path / "run")
+
+    assert result.exit_code == 0, result.output
+    assert "12 cases are counted as 6 patients" in result.stderr
+    summary = json.loads((tmp_path / "run" / "folds.json").read_text())
+    schema = json.loads((repository / "docs" / "schemas" / "folds.schema.json").read_text())
+    jsonschema.validate(summary, schema)
+    assert [fold["patients"] for fold in summary["folds"]] == [
+        {"train": 4, "validation": 2},
+        {"train": 5, "validation": 1},
+    ]
+    for number, own in enumerate(held):
+        metrics = json.loads((tmp_path / "run" / f"fold-{number}" / "metrics.json").read_text())
+        assert {frame["id"] for frame in metrics["validation"]["frames"]} == set(own)
+
+    (data / "splits_final.json").write_text(json.dumps(splits[:1]))
+    result = invoke(*again, "-o", tmp_path / "other")
+    assert result.exit_code == 2
+    assert "brings one of its own" in result.stderr
+
+
 def test_mean_and_deviation_by_hand():
     def result(fold, dice):
         scores = [{"rv": value, "myo": value, "lv": value, "mean": value} for value in dice]
@@ -97,3 +139,15 @@ def test_mean_and_deviation_by_hand():
     assert summary["patients"]["n"] == 2
     assert summary["patients"]["mean"]["mean"] == pytest.approx(0.7)
     assert summary["settings"] == {"seed": 0}
+
+    # RV is in no labels and no masks of fold 1: it is averaged over the others.
+    without = result(1, [0.6, 0.6])
+    for scores in (
+        without.metrics["validation"]["mean"],
+        *(f["dice"] for f in without.metrics["validation"]["frames"]),
+    ):
+        scores["rv"] = None
+    summary = summarise_folds([result(0, [0.7, 0.9]), without])
+    assert (summary["mean"]["rv"], summary["std"]["rv"]) == (pytest.approx(0.8), 0.0)
+    assert summary["patients"]["mean"]["rv"] == pytest.approx(0.8)
+    assert summary["mean"]["lv"] == pytest.approx(0.7)

@@ -1,11 +1,13 @@
 """Two gloo processes learn what one learns on the same batches, and a process that fails takes the others with it."""
 
+import dataclasses
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,13 +15,17 @@ from click.testing import CliRunner
 from torch.distributed import TCPStore
 
 from cinert.arch import load_arch, save_arch
+from cinert.baselines.kinds import design
 from cinert.errors import CineRTError
+from cinert.network import build_network, random_weights
 from cinert.sampling import random_arch
 from search.checkpoint import load_checkpoint
 from search.global_norm import GlobalBatchNorm
 from search.ranks import Ranks
 from search.run import run_search
 from search.settings import SearchSettings
+from search.source import Source
+from search.sources import NOTHING, Sources
 from search.train_cli import train_arch
 from search.train_run import run_training
 from search.training import TrainingSettings
@@ -27,6 +33,7 @@ from search.training import TrainingSettings
 CPU = torch.device("cpu")
 # Of 10 frames, so that the last batch leaves the second process without any.
 TRAINING = TrainingSettings(epochs=2, batch_size=3)
+SWITCHED = dataclasses.replace(TRAINING, deep_supervision=0.3, init="random", teacher="random")
 SEARCHES = {
     # SGD, because Adam makes a step of the rounding of a gradient that is almost zero.
     "full": SearchSettings(epochs=4, batch_size=3, latency_weight=0.1, arch_optimizer="sgd"),
@@ -57,10 +64,11 @@ from search.run import run_search
 from search.train_run import run_training
 with joined("cpu") as (ranks, device):
     folder = Path(given["folder"])
-    run_training(
-        given["arch"], given["fold"], given["training"], folder=folder / "training", device=device, validate_every=1,
-        ranks=ranks,
-    )
+    for name, (arch, settings, sources) in given["trainings"].items():
+        run_training(
+            arch, given["fold"], settings, folder=folder / name, device=device, validate_every=1, ranks=ranks,
+            sources=sources,
+        )
     for name, settings in given["searches"].items():
         found = run_search(
             given["space"], given["lut"], given["fold"], settings, budget_ms=1000.0, folder=folder / name,
@@ -115,14 +123,28 @@ def arch(tiny):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory, ranks_of, tiny, lut, fold, arch):
+def trainings(tiny, arch):
+    """By folder: a searched network, and one whose slices are a batch with all that a training may do besides."""
+    deep = dataclasses.replace(tiny, strides=((1, 2, 2), (1, 2, 2)), widths=(4, 6, 8))
+    unet = design("unet2d", deep, (4, 6, 8))
+    tensors = random_weights(build_network(unet), 1).state_dict()
+    weights = Source(path=Path("weights"), tensors=tensors, digest="random", arch=unet, grid=None, seen=())
+    return {
+        "training": (arch, TRAINING, NOTHING),
+        "switched": (unet, SWITCHED, Sources(initial=weights, teacher=weights)),
+    }
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, ranks_of, tiny, lut, fold, trainings):
     """Run folders of two processes, and of one."""
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    given = {"arch": arch, "fold": fold, "space": tiny, "lut": lut, "training": TRAINING, "searches": SEARCHES}
+    given = {"fold": fold, "space": tiny, "lut": lut, "trainings": trainings, "searches": SEARCHES}
     processes = ranks_of(LEARN, {**given, "folder": str(two)})
     for process in processes:
         assert process.wait(900) == 0, process.communicate()[1]
-    run_training(arch, fold, TRAINING, folder=one / "training", device=CPU, validate_every=1)
+    for name, (arch, settings, sources) in trainings.items():
+        run_training(arch, fold, settings, folder=one / name, device=CPU, validate_every=1, sources=sources)
     for name, settings in SEARCHES.items():
         run_search(tiny, lut, fold, settings, budget_ms=1000.0, folder=one / name, device=CPU)
     return two, one
@@ -141,11 +163,15 @@ def assert_close(first, second, prefix, atol):
         )
 
 
-def test_a_training_of_two_is_that_of_one(both):
-    two, one = (tensors(folder / "training" / "checkpoint.safetensors", "cinert.training") for folder in both)
-    for prefix in ("network", "average", "optimizer"):
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("training", ("network", "average", "optimizer")), ("switched", ("network", "average", "optimizer", "side"))],
+)
+def test_a_training_of_two_is_that_of_one(both, name, parts):
+    two, one = (tensors(folder / name / "checkpoint.safetensors", "cinert.training") for folder in both)
+    for prefix in parts:
         assert_close(two, one, prefix, 1e-5)
-    two, one = (json.loads((folder / "training" / "metrics.json").read_text()) for folder in both)
+    two, one = (json.loads((folder / name / "metrics.json").read_text()) for folder in both)
     assert (two["processes"], one["processes"]) == (2, 1)
     assert [epoch["loss"] for epoch in two["epochs"]] == pytest.approx(
         [epoch["loss"] for epoch in one["epochs"]], abs=1e-5
@@ -185,7 +211,8 @@ def test_two_processes_continue_what_one_began(tmp_path, ranks_of, both, arch, f
 
     with pytest.raises(KeyboardInterrupt):
         run_training(arch, fold, TRAINING, folder=tmp_path / "training", device=CPU, validate_every=1, on_epoch=stop)
-    given = {"arch": arch, "fold": fold, "training": TRAINING, "searches": {}, "folder": str(tmp_path)}
+    trainings = {"training": (arch, TRAINING, NOTHING)}
+    given = {"fold": fold, "trainings": trainings, "searches": {}, "folder": str(tmp_path)}
     for process in ranks_of(LEARN, given):
         assert process.wait(900) == 0, process.communicate()[1]
     two, one = (

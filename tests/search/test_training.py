@@ -13,7 +13,7 @@ from cinert.network import Network, load_weights
 from cinert.sampling import random_arch
 from search.average import WeightAverage
 from search.checkpoint import load_checkpoint, load_optimizer_tensors, optimizer_tensors
-from search.scores import dice_per_class
+from search.scores import dice_per_class, mean_dice
 from search.train_run import run_training
 from search.training import TrainingSettings
 
@@ -134,7 +134,11 @@ def test_dice_by_hand():
     labels = torch.tensor([[0, 1, 1, 3], [0, 0, 0, 2]]).view(2, 1, 1, 4)
     predicted = torch.tensor([[1, 1, 0, 3], [0, 0, 0, 0]]).view(2, 1, 1, 4)
     found = dice_per_class(predicted, labels)
-    torch.testing.assert_close(found, torch.tensor([[0.5, 1.0, 1.0], [1.0, 0.0, 1.0]]))
+    nan = torch.nan
+    torch.testing.assert_close(found, torch.tensor([[0.5, nan, 1.0], [nan, 0.0, nan]]), equal_nan=True)
+    # What is neither there nor found leaves the means, and lets them stand.
+    assert mean_dice(found.tolist()) == {"rv": 0.5, "myo": 0.0, "lv": 1.0, "mean": 0.5}
+    assert mean_dice([[nan, 0.5, nan]]) == {"rv": None, "myo": 0.5, "lv": None, "mean": 0.5}
 
 
 def test_average_by_hand():

@@ -1,12 +1,13 @@
 """The layers that a CPU trains fast compute what the network's own compute, in the layout that makes them fast."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from torch import nn
 
-from cinert.baselines.kinds import design
+from cinert.baselines.kinds import KINDS, design
 from cinert.network import build_network
 from cinert.ops import make_op
 from cinert.sampling import random_arch
@@ -32,12 +33,18 @@ def assert_same(fast, own, x):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
 
 
-@pytest.fixture(scope="module", params=[*range(6), "unet3d"], ids=str)
+@pytest.fixture(scope="module", params=[*range(6), *KINDS, "flat"], ids=str)
 def network(request):
+    """Random networks, one of each kind of baseline, and a U-Net of blocks that are flat or depthwise."""
     space = load_space("demo")
     torch.manual_seed(0)
-    arch = design("unet3d", space, (4, 8)) if request.param == "unet3d" else random_arch(space, request.param, paths=2)
-    return build_network(arch).channels_last().train()
+    arch = random_arch(space, request.param, paths=2) if isinstance(request.param, int) else None
+    if request.param == "flat":
+        unet = design("aniso-unet", space, (8, 12))
+        blocks = ("pseudo3d", "inplane-separable", "inplane-dilated", "separable")
+        shape = dataclasses.replace(unet.shape, encoder=(blocks, blocks), decoder=(blocks,), down="strided")
+        arch = dataclasses.replace(unet, input_shape_DHW=(4, 16, 16), shape=shape)
+    return build_network(arch or design(request.param, space, (8, 12, 16))).channels_last().train()
 
 
 def test_a_network_computes_and_learns_the_same(network):
@@ -64,6 +71,14 @@ def test_channels_lie_last_everywhere(network):
     assert lost == []
 
 
+def test_a_relu_writes_over_what_a_norm_gives_and_nothing_else():
+    network = nn.Sequential(nn.Conv3d(2, 4, 3), nn.ReLU(), nn.Sequential(nn.BatchNorm3d(4), nn.ReLU()), nn.ReLU())
+
+    use_training_layers(network)
+
+    assert [layer.inplace for layer in network.modules() if isinstance(layer, nn.ReLU)] == [False, True, False]
+
+
 def test_parameters_stay_the_same_objects():
     network = nn.Sequential(nn.Conv3d(1, 4, 3), make_op("separable", 4), nn.Conv3d(4, 2, 1))
     before = {name: id(parameter) for name, parameter in network.named_parameters()}
@@ -80,6 +95,12 @@ def test_parameters_stay_the_same_objects():
         nn.MaxPool3d((1, 3, 2), (1, 3, 2)),
         nn.Conv3d(4, 6, 1),
         nn.Conv3d(4, 6, 1, bias=False),
+        nn.Conv3d(4, 8, (1, 3, 3), padding=(0, 1, 1), groups=4),
+        nn.Conv3d(4, 4, (1, 3, 5), stride=(1, 2, 1), padding=(0, 1, 4), dilation=(1, 1, 2), groups=4),
+        nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        nn.Conv3d(4, 6, (2, 1, 1), stride=(2, 1, 1), dilation=(2, 1, 1)),
+        nn.ConvTranspose3d(4, 8, (1, 2, 2), (1, 2, 2)),
+        nn.ConvTranspose3d(4, 9, (2, 1, 3), (2, 1, 3), bias=False),
     ],
     ids=str,
 )
@@ -95,13 +116,47 @@ def test_what_is_slow_is_replaced_by_the_same(layer):
 @pytest.mark.parametrize(
     "layer",
     [
+        nn.Conv3d(1, 6, 3, padding=1, bias=False),
+        nn.Conv3d(1, 6, (1, 5, 5), stride=(1, 2, 2), padding=(0, 2, 2)),
+        nn.Conv3d(1, 6, (3, 1, 2), stride=(1, 3, 2), padding=(0, 1, 0)),
+        nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        nn.Conv2d(1, 6, (2, 4), stride=(2, 3), padding=(1, 0)),
+        nn.ConvTranspose2d(1, 8, (2, 3), (2, 3)),
+    ],
+    ids=str,
+)
+def test_first_layers_and_those_of_images_are_replaced_by_the_same(layer):
+    layer = layer.double()
+    fast = with_training_layers(layer)
+    assert type(fast) is not type(layer)
+    shape = (3, 7, 10)[3 - len(layer.kernel_size) :]
+    for batch in (2, 0):
+        assert_same(fast, layer, torch.randn(batch, 1, *shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
         nn.MaxPool3d(2, 2),
         nn.MaxPool3d(3, stride=1, padding=1),
         nn.MaxPool3d((1, 2, 2), (1, 2, 2), ceil_mode=True),
         nn.Conv3d(4, 6, 3, padding=1),
         nn.Conv3d(4, 4, 1, groups=4),
         nn.Conv3d(4, 6, 1, stride=2),
+        nn.Conv3d(4, 6, (1, 3, 3), padding=(0, 1, 1)),
+        nn.Conv3d(4, 4, 3, padding=1, groups=4),
+        nn.Conv3d(4, 4, (1, 3, 3), padding=(1, 1, 1), groups=4),
+        nn.Conv3d(4, 6, (3, 1, 1), stride=(1, 2, 1)),
+        nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0), padding_mode="replicate"),
+        nn.Conv3d(1, 6, 3, dilation=2),
+        nn.Conv3d(1, 6, 3, padding="same"),
         nn.Conv2d(1, 6, 1),
+        nn.Conv2d(4, 6, 3),
+        nn.ConvTranspose3d(4, 4, 2, 2),
+        nn.ConvTranspose3d(4, 8, 3, 2),
+        nn.ConvTranspose3d(4, 8, 2, 2, output_padding=1),
+        nn.ConvTranspose3d(4, 8, 2, 2, padding=1),
+        nn.ConvTranspose3d(4, 8, 2, 2, groups=2),
     ],
     ids=str,
 )

@@ -93,6 +93,23 @@ def test_the_document_by_hand(document, coarse):
     assert entry_of(document, "unet3d-d4-32")["state"] == "not run"
 
 
+def test_a_class_that_nobody_shows_leaves_the_mean(make_document, tmp_path):
+    path = next(tmp_path.rglob("unet3d-d3-16/accuracy.json"))
+    accuracy = json.loads(path.read_text())
+    for frame in accuracy["patients"]:
+        frame["dice"]["rv"] = None
+    path.write_text(json.dumps(accuracy))
+
+    document = make_document()
+
+    dice = entry_of(document, "unet3d-d3-16")["ours"]["dice"]
+    assert dice["rv"] == {"mean": None, "std": None}
+    # Of MYO .4 and LV .8; of the patients .75 and .45.
+    assert dice["mean"] == pytest.approx({"mean": 0.6, "std": 0.3 / 2**0.5})
+    page = to_markdown(document, picture="p.png")
+    assert "| U-net 3D (D3, IF=16) | - | 0.400 ± 0.283 | 0.800 ± 0.141 | 0.600 ± 0.212 |" in page
+
+
 def test_the_front_by_hand(document):
     # Dice .6 at 20 ms, .5 at 30 ms, .9 at 40 ms: the random one is beaten by a faster one.
     assert document["front"] == {

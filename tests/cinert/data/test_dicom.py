@@ -239,7 +239,7 @@ class TestBadSeries:
             dataset.PixelData = bytes(60)
 
         write_dicom(folder, IMAGE, AFFINE, change=change)
-        _refused(folder, "(4, 5, 3)", "colour")
+        _refused(folder, "no magnitude images", "18 colour (PhotometricInterpretation RGB)")
 
     def test_pixels_cut_short(self, write_dicom, folder):
         write_dicom(folder, IMAGE, AFFINE, change=_only((2, 0), PixelData=bytes(10)))
@@ -255,7 +255,7 @@ class TestBadSeries:
 
         write_dicom(folder, IMAGE, AFFINE, change=change)
         monkeypatch.setattr(
-            "cinert.data.dicom.get_decoder", lambda syntax: type("Decoder", (), {"is_available": False})
+            "cinert.data.dicom_pixels.get_decoder", lambda syntax: type("Decoder", (), {"is_available": False})
         )
         _refused(folder, "JPEG Lossless", "decompress")
 

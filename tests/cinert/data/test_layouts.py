@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from bench.seen import patients_of_fold
+from cinert.data import remarks
+from cinert.data.folds import Split, fold_count, split, split_patients
 from cinert.data.layouts import read_patients
 from cinert.data.patients import load_frame, patient_digest
 from cinert.errors import BadInputError
@@ -256,6 +259,12 @@ class TestNnUNet:
         save_nifti(IMAGES["ED"], "data/imagesTr/p1_frame01_0001.nii.gz")
         _refused(folder, "p1_frame01_0001.nii.gz", "CASE_0000")
 
+    def test_a_case_with_another_ending(self, nnunet, save_nifti):
+        folder = nnunet()
+        for name in ("imagesTr/p2_ED_0000", "labelsTr/p2_ED"):
+            save_nifti(IMAGES["ED"], f"data/{name}.nii")
+        _refused(folder, "imagesTr/p2_ED_0000.nii", "would be passed over", "end in .nii.gz")
+
     def test_no_cases(self, nnunet):
         folder = nnunet(file_ending=".nii")
         _refused(folder, "no .nii files")
@@ -289,3 +298,131 @@ class TestUnknownFolders:
     def test_other_files(self, tmp_path):
         (tmp_path / "brain.nii.gz").touch()
         _refused(tmp_path, "it holds brain.nii.gz", "dataset.json", "_sa_gt.nii.gz", "SA_ED_gt", "Info.cfg")
+
+
+class TestNnUNetFolds:
+    """Folds that a data set brings with it, and what is said of who was counted as whom."""
+
+    PEOPLE = ("p1", "p2", "p3", "p4")
+
+    @pytest.fixture
+    def folder(self, nnunet):
+        """Four patients with an image of ED and one of ES each."""
+        return nnunet({f"{person}_{phase}": phase for person in self.PEOPLE for phase in ("ED", "ES")}, numTraining=8)
+
+    @staticmethod
+    def write(folder, *folds, cases=None):
+        """splits_final.json of folds that hold out some people each."""
+        cases = cases or sorted(path.name.removesuffix(".nii.gz") for path in (folder / "labelsTr").iterdir())
+        document = [
+            {
+                "train": [case for case in cases if not case.startswith(held)],
+                "val": [case for case in cases if case.startswith(held)],
+            }
+            for held in folds
+        ]
+        (folder / "splits_final.json").write_text(json.dumps(document))
+
+    def test_the_folds_of_the_data_set_are_used(self, folder, capsys):
+        self.write(folder, ("p2",), ("p1", "p4"))
+        patients = read_patients(folder)
+        assert fold_count(patients) == 2
+        assert split_patients(patients, 0) == Split(train=["p1", "p3", "p4"], validation=["p2"])
+        assert split_patients(patients, 1) == Split(train=["p2", "p3"], validation=["p1", "p4"])
+        assert split_patients(patients, None) == Split(train=list(self.PEOPLE), validation=[])
+        assert [patient.id for patient in patients_of_fold(folder, 1)] == ["p1", "p4"]
+        with pytest.raises(BadInputError, match=r"there is no fold 2: the data set brings 2 of its own"):
+            split_patients(patients, 2)
+        said = capsys.readouterr().err
+        assert (
+            "8 cases are counted as 4 patients, e.g. p1_ED, p1_ES as p1; folds are the 2 of splits_final.json" in said
+        )
+
+    def test_without_them_the_folds_are_ours(self, folder, capsys):
+        patients = read_patients(folder)
+        assert fold_count(patients) == 5
+        assert split_patients(patients, 0) == split(self.PEOPLE, 0)
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "8 cases are counted as 4 patients" in said
+        assert "put a splits_final.json" in said
+        read_patients(folder)
+        assert capsys.readouterr().err == ""
+
+    def test_people_that_a_fold_leaves_out(self, folder):
+        cases = [f"{person}_{phase}" for person in ("p1", "p2", "p3") for phase in ("ED", "ES")]
+        self.write(folder, ("p3",), cases=cases)
+        assert split_patients(read_patients(folder), 0) == Split(train=["p1", "p2"], validation=["p3"])
+
+    def test_a_person_on_both_sides(self, folder):
+        self.write(folder, ("p1",), ("p2_ED",))
+        words = ("cases of the patient p2 on different sides of fold 1", "p2_ED (val)", "p2_ES (train)", "flatters")
+        _refused(folder, *words)
+
+    def test_the_file_knows_better_than_numbers_do(self, nnunet, capsys):
+        names = [f"p{number}_{image}" for number in (1, 2, 3) for image in (0, 1, 2)]
+        folder = nnunet(dict.fromkeys(names, "ED"))
+        assert [patient.id for patient in read_patients(folder)] == ["p1", "p2", "p3"]
+        # p2 is held out in part, so that its images are of several people.
+        self.write(folder, ("p1", "p2_0"))
+        patients = read_patients(folder)
+        assert [patient.id for patient in patients] == ["p1", "p2_0", "p2_1", "p2_2", "p3"]
+        assert split_patients(patients, 0).validation == ["p1", "p2_0"]
+        remarks.begin()
+        read_patients(folder)
+        assert "9 cases are counted as 5 patients" in capsys.readouterr().err
+
+    def test_letters_are_a_guess_as_well(self, nnunet):
+        folder = nnunet(dict.fromkeys([f"x1_s{number}" for number in range(4)], "ED"))
+        assert [patient.id for patient in read_patients(folder)] == ["x1"]
+        self.write(folder, ("x1_s0",))
+        assert [patient.id for patient in read_patients(folder)] == ["x1_s0", "x1_s1", "x1_s2", "x1_s3"]
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{", ("cannot read nnU-Net's",)),
+            ("[]", ("holds no folds",)),
+            ('{"train": []}', ("holds no folds",)),
+            ('[{"train": ["p1_ED"]}]', ("fold 0", "no list of cases for 'val'")),
+            ('[{"train": [1], "val": []}]', ("fold 0", "no list of cases for 'train'")),
+            ('[{"train": ["p1_ED"], "val": ["nobody"]}]', ("names the case nobody in fold 0",)),
+            ('[{"train": ["p1_ED"], "val": ["p1_ED"]}]', ("the case p1_ED on both sides of fold 0",)),
+        ],
+    )
+    def test_a_file_that_cannot_be_used(self, folder, text, words):
+        (folder / "splits_final.json").write_text(text)
+        _refused(folder, "splits_final.json", *words)
+
+    @pytest.mark.parametrize(("held", "words"), [((), "nobody to hold out"), (("p",), "nobody to train on")])
+    def test_a_fold_with_an_empty_side(self, folder, held, words):
+        self.write(folder, held)
+        with pytest.raises(BadInputError, match=words):
+            split_patients(read_patients(folder), 0)
+
+    def test_files_of_an_editor_that_marks_its_byte_order(self, folder):
+        self.write(folder, ("p2",))
+        for name in ("dataset.json", "splits_final.json"):
+            (folder / name).write_text((folder / name).read_text(), encoding="utf-8-sig")
+        assert split_patients(read_patients(folder), 0).validation == ["p2"]
+
+    def test_cases_that_went_missing_are_said(self, folder, capsys):
+        for part in ("imagesTr/p3_ED_0000", "labelsTr/p3_ED"):
+            (folder / f"{part}.nii.gz").unlink()
+        read_patients(folder)
+        assert "7 cases are counted as 4 patients" in (said := capsys.readouterr().err)
+        assert "dataset.json speaks of 8 cases" in said
+
+    def test_slices_of_a_patient(self, nnunet, save_nifti):
+        names = [f"case90{person}_{phase}_s{z:02d}" for person in (1, 2) for phase in ("ED", "ES") for z in range(3)]
+        folder = nnunet({name: name.split("_")[1] for name in names})
+        patients = read_patients(folder)
+        assert [patient.id for patient in patients] == ["case901", "case902"]
+        phases = [frame.phase for frame in patients[0].frames]
+        assert phases == ["ED"] * 3 + ["ES"] * 3
+        assert [frame.index for frame in patients[0].frames] == [1, 2, 3, 4, 5, 6]
+
+    def test_two_visits_are_no_heart_beat(self, nnunet):
+        """The one with more LV is no end diastole of the other."""
+        (patient,) = read_patients(nnunet({"p1_visit1": "ED", "p1_visit2": "ES"}))
+        assert [(frame.phase, frame.index) for frame in patient.frames] == [("unknown", 1), ("unknown", 2)]
