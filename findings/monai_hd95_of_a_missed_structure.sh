@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Guess:      a network that finds nothing of a structure gets the worst HD95 of a table, or a NaN for all to see.
 # Happens:    MONAI's HausdorffDistanceMetric gives NaN for that one case, and aggregate() leaves NaN out of the mean:
-#             the miss vanishes beside a scored case, and where all cases are missed the mean is 0.0 mm, a perfect score.
+#             the miss vanishes beside a scored case, and where all cases are missed the mean is 0.0 mm: a perfect one.
 # Matters to: whoever ranks segmentation networks by mean HD95 (and whoever searches for them by it): to find nothing
 #             beats to find something. Count the misses (get_not_nans=True, or get_buffer()) beside the mean.
 # Versions:   monai 1.6.1, torch 2.13.0 (CPU build), numpy 2.4.6, scipy 1.17.1; Python 3.11
