@@ -45,7 +45,7 @@ SHARE: dict[str, Bounds] = {
 }
 """Of each structure in the heart; it depends on no body's size."""
 MOST: dict[str, float] = {
-    "fragments": 0.2,  # 0.03
+    "fragments": 0.3,  # 0.03
     "open_lv": 0.2,  # 0.02
     "apart_rv": 0.35,  # 0.05
     "ragged": 0.3,  # 0.16

@@ -54,9 +54,9 @@ def test_from_phantom_to_mask(work):
         manifest = json.loads((bundle / "manifest.json").read_text())
         assert manifest["parity"]["status"] == "passed"
         assert [manifest["provenance"][name] for name in ("patients", "phantoms", "unknown")] == [0, 2, 0]
-        scored = run(work, "evaluate-bundle", bundle, "-o", "accuracy.json")
-        assert "on 1 phantom, mean HD95" in scored.stdout
-        assert "patients" not in scored.stdout
+        scored = run(work, "evaluate-bundle", bundle, "-o", "accuracy.json").stdout
+        assert "on 1 phantom, mean HD95" in scored
+        assert "patients" not in scored
         accuracy = json.loads((work / "accuracy.json").read_text())
         assert accuracy["n_patients"] == accuracy["n_phantoms"] == 1
         assert {item["phantom"] for item in accuracy["patients"]} == {True}
@@ -75,10 +75,10 @@ def test_from_phantom_to_mask(work):
     assert verify["estimate"]["ms"] == pytest.approx(arch.estimate["ms"], rel=1e-3)
     assert verify["measured"]["p50_ms"] > 0
     cine = work / "data" / "patient901" / "patient901_4d.nii.gz"
-    outputs = ["--overlay", "overlay.gif", "--report", "segment.json"]
     # Two epochs hardly teach what a heart looks like.
-    said = run(work, "segment-cine", bundle, cine, "-o", "mask.nii.gz", *outputs, "--force").stdout
-    assert said.splitlines()[0].endswith("trained on 2 phantoms, on no patient")
+    outputs = ["--overlay", "overlay.gif", "--report", "segment.json", "--force"]
+    segmented = run(work, "segment-cine", bundle, cine, "-o", "mask.nii.gz", *outputs)
+    assert segmented.stdout.splitlines()[0].endswith("trained on 2 phantoms, on no patient")
     assert json.loads((work / "segment.json").read_text())["provenance"]["phantoms"] == 2
     image, mask = nibabel.load(cine), nibabel.load(work / "mask.nii.gz")
     assert mask.shape == image.shape
