@@ -244,7 +244,9 @@ def _of_volumes(
     for name in ("lv", "rv"):
         if name not in classes:
             continue
-        edv_ml, ef_percent = function[name]["edv_ml"], function[name]["ef_percent"]
+        edv_ml, esv_ml = function[name]["edv_ml"], function[name]["esv_ml"]
+        # Also where the ventricle is larger at end systole, which no figure for people says.
+        ef_percent = 100 * (edv_ml - esv_ml) / edv_ml if edv_ml and esv_ml and len(volumes_ml["lv"]) > 1 else None
         if edv_ml < EDV_LOW_ML:
             wrong.append(f"{name.upper()} EDV {edv_ml:.2g} ml")
         if ef_percent is not None and not _low_ef(name, len(volumes_ml["lv"])) <= ef_percent <= EF_PERCENT[name].high:
