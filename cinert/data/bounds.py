@@ -1,6 +1,6 @@
 """What a short-axis stack of a human heart can measure: one set of bounds for files and for the MRD stream.
 
-Wide on purpose. A grid outside is a header in another unit (metres, centimetres, micrometres) or axes in another order
+Wide on purpose. A grid outside is a header in another unit (metres, micrometres) or axes in another order
 (time first), and every volume in ml that is computed on it is wrong.
 """
 
