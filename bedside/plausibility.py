@@ -45,13 +45,15 @@ SHARE: dict[str, Bounds] = {
 }
 """Of each structure in the heart; it depends on no body's size."""
 MOST: dict[str, float] = {
-    "fragments": 0.2,  # 0.03
+    "fragments": 0.3,  # 0.03
     "open_lv": 0.2,  # 0.02
     "apart_rv": 0.35,  # 0.05
     "ragged": 0.3,  # 0.16
     "cut": 0.2,  # 0
 }
 """Of each feature of the shape (`bedside.quality_features`), in a stack that shows a whole heart."""
+MOST_TOGETHER = 1.5  # 0.6
+"""Of all features together, each as a share of its own limit: a heart is not flawed in every respect."""
 MOST_OF_FEW: dict[str, float] = {"fragments": 0.65, "open_lv": 0.4, "cut": 0.2}
 """The same in fewer slices, in which an RV may lie in two pieces and away from the muscle: 0.55, 0.2 and 0."""
 EDV_LOW_ML = 2.0
@@ -141,17 +143,14 @@ class PlausibilityGate:
         box = heart_box(mask_stored)
         heart_DHW = mask_stored[box].transpose(stack.axes)
         seen = field_of_view or tuple(slice(0, size) for size in stack.shape)
-        features = {**outline(_thinned(heart_DHW, stack)), "cut": _cut(heart_DHW, box, seen, stack)}
         counts = np.bincount(heart_DHW.ravel(), minlength=len(CLASSES)).tolist()
         voxels = {name: counts[CLASSES.index(name)] for name in self._names}
+        # What is not there at all is said, and touches nothing.
+        known = {name for name in stack.most if all(voxels[side] for side in _BETWEEN.get(name, ()))}
+        features = {**outline(_thinned(heart_DHW, stack)), "cut": _cut(heart_DHW, box, seen, stack)}
         wrong = [
             *_wrong_volumes(voxels, stack),
-            *(
-                f"{FEATURES[name]} ({features[name]:.0%})"
-                for name, most in stack.most.items()
-                # What is not there at all has been said, and touches nothing.
-                if features[name] > most and all(voxels[side] for side in _BETWEEN.get(name, ()))
-            ),
+            *_wrong_shapes({name: value for name, value in features.items() if name in known}, stack),
         ]
         return PREFIX + "; ".join(wrong) if wrong else ""
 
@@ -169,6 +168,20 @@ def _wrong_volumes(voxels: Mapping[str, int], stack: _Stack) -> list[str]:
         elif in_proportion and not SHARE[name].low <= count / heart <= SHARE[name].high:
             wrong.append(f"{name.upper()} is {count / heart:.1%} of the heart")
     return wrong
+
+
+def _wrong_shapes(features: Mapping[str, float], stack: _Stack) -> list[str]:
+    """Features beyond their limit; or the two that weigh most, where all are within and together they are too many."""
+    weights = {name: value / stack.most[name] for name, value in features.items()}
+    beyond = [name for name, weight in weights.items() if weight > 1]
+    if beyond or not stack.whole or sum(weights.values()) <= MOST_TOGETHER:
+        return [_flaw(name, features) for name in beyond]
+    first, second, *_ = sorted(weights, key=lambda name: -weights[name])
+    return [f"several flaws together, {_flaw(first, features)} and {_flaw(second, features)} above all"]
+
+
+def _flaw(name: str, features: Mapping[str, float]) -> str:
+    return f"{FEATURES[name]} ({features[name]:.0%})"
 
 
 def _thinned(heart_DHW: NDArray[np.uint8], stack: _Stack) -> NDArray[np.uint8]:
@@ -231,7 +244,9 @@ def _of_volumes(
     for name in ("lv", "rv"):
         if name not in classes:
             continue
-        edv_ml, ef_percent = function[name]["edv_ml"], function[name]["ef_percent"]
+        edv_ml, esv_ml = function[name]["edv_ml"], function[name]["esv_ml"]
+        # Also where the ventricle is larger at end systole, which no figure for people says.
+        ef_percent = 100 * (edv_ml - esv_ml) / edv_ml if edv_ml and esv_ml and len(volumes_ml["lv"]) > 1 else None
         if edv_ml < EDV_LOW_ML:
             wrong.append(f"{name.upper()} EDV {edv_ml:.2g} ml")
         if ef_percent is not None and not _low_ef(name, len(volumes_ml["lv"])) <= ef_percent <= EF_PERCENT[name].high:

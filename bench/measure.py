@@ -65,7 +65,8 @@ class Measurement:
     frame_to_mask_fps: float
     stages_p99_ms: Mapping[str, float]
     engine_others: Mapping[str, Any] | None = None
-    """What other programs used during `engine_burst` (`bench.others`); None where it was too short to say."""
+    """What other programs used during `engine_burst` (`bench.others`), or during all of the measurement where that was
+    too short to say; None where all of it was."""
     frame_others: Mapping[str, Any] | None = None
     """The same during `frame_to_mask`."""
     throughput_others: Mapping[str, Any] | None = None
@@ -111,7 +112,9 @@ def measure(
     """
     runner = pipeline.bind(source.geometry).runner
     engine = _engine_work(pipeline, source)
+    whole = OthersTrack(plan.threads)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(whole)
         second_pipeline = stack.enter_context(pipeline.fork()).bind(source.geometry)
         second = second_pipeline.runner
         beside = contextlib.nullcontext() if anchor is None else anchor
@@ -150,9 +153,9 @@ def measure(
         frame_device_p50_ms=device_ms + localiser_ms,
         frame_to_mask_fps=fps["frame to mask"],
         anchor_ms=None if anchor is None else anchor.quiet_ms,
-        engine_others=engine_others.to_dict(),
-        frame_others=frames.others,
-        throughput_others=overlapped_others.to_dict(),
+        engine_others=engine_others.to_dict() or whole.to_dict(),
+        frame_others=frames.others or whole.to_dict(),
+        throughput_others=overlapped_others.to_dict() or whole.to_dict(),
         memory=frames.memory,
         stages_p50_ms=dict(zip(STAGES, p50, strict=True)),
         stages_p99_ms=dict(zip(STAGES, p99, strict=True)),

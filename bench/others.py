@@ -29,9 +29,11 @@ class OthersTrack:
         self._children: list[psutil.Process] = []
         self._until_relist = 0
         self._worst: float | None = None
+        """Cores in the worst second; None while nothing was long enough to say."""
 
     def __enter__(self) -> Self:
         self._began = self._last = self._mark()
+        self._worst = None
         return self
 
     def __exit__(

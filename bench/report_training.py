@@ -8,7 +8,7 @@ from bench.metrics import CLASS_LABELS
 from bench.report_document import Block, Paragraph, code, pairs, strong
 from bench.report_records import Records
 from bench.report_run import Document, Run
-from cinert.provenance import counted, kind
+from cinert.provenance import kind
 from cinert.scores import in_digits
 
 
@@ -65,7 +65,8 @@ def _training(run: Run, metrics: Document | None) -> list[Block]:
     patients, validation, epochs = metrics["patients"], metrics["validation"]["mean"], metrics["epochs"]
     # Written by releases that know phantoms.
     phantoms = metrics.get("phantoms", {"train": 0, "validation": 0})
-    held_out = patients["validation"] - phantoms["validation"], phantoms["validation"]
+    of_all = sum(patients.values()) - sum(phantoms.values()), sum(phantoms.values())
+    called = kind(*of_all)
     dice = "nobody was held out"
     if validation is not None:
         dice = ", ".join(f"{name.upper()} {in_digits(validation[name])}" for name in CLASS_LABELS)
@@ -74,14 +75,10 @@ def _training(run: Run, metrics: Document | None) -> list[Block]:
         pairs(
             [
                 ("training", f"{len(epochs)} epochs in {metrics['seconds']:.0f} s on {metrics['device']}"),
-                (
-                    kind(*held_out),
-                    f"{counted(patients['train'] - phantoms['train'], phantoms['train'])} to learn from,"
-                    f" {counted(*held_out)} held out",
-                ),
+                (called, f"{patients['train']} to learn from, {patients['validation']} held out"),
                 ("parameters", f"{metrics['parameters']:,}"),
                 ("last loss", f"{epochs[-1]['loss']:.4f}"),
-                (f"Dice of held-out {kind(*held_out)} on the network's grid", dice),
+                (f"Dice of held-out {called} on the network's grid", dice),
                 (
                     "labelled voxels in the field of view",
                     "{mean:.2%} on average, {worst:.2%} at worst".format_map(metrics["kept_share"]),
@@ -90,7 +87,7 @@ def _training(run: Run, metrics: Document | None) -> list[Block]:
         ),
         run.draw(
             "training.png",
-            f"The training: loss, Dice on held-out {kind(*held_out)} and learning rate, as far as logged.",
-            lambda path: draw_training(path, epochs, who=kind(*held_out)),
+            f"The training: loss, Dice on held-out {called} and learning rate, as far as logged.",
+            lambda path: draw_training(path, epochs, who=called),
         ),
     ]

@@ -171,9 +171,17 @@ def main() -> None:
         clean = [mask for mask in of_bundle if not mask.corruption]
         mean = {name: float(np.mean([m.dice[name] for m in clean])) for name in CLASS_LABELS}
         document["trained_on_patients"].append(
-            {**_named(bundle), "dice": mean, "clean": by_dice(clean), "all": by_dice(of_bundle)}
+            {
+                **_named(bundle),
+                "dice": mean,
+                "clean": by_dice(clean),
+                "all": by_dice([mask for mask in of_bundle if not mask.torn]),
+            }
         )
+    torn = [mask for mask in masks if mask.torn]
+    masks = [mask for mask in masks if not mask.torn]
     document["out_of_fold"] = {
+        "not_counted_since_the_image_is_torn": alarms([mask.reason for mask in torn]),
         "clean": by_dice([mask for mask in masks if not mask.corruption]),
         "corrupted": by_dice([mask for mask in masks if mask.corruption]),
         "all": by_dice(masks),

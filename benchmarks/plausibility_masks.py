@@ -70,6 +70,8 @@ class Judged:
     geometry: Geometry
     dice: dict[str, float]
     reason: str
+    torn: bool
+    """Whether the image itself shows no heart any more: slices shifted so far that the gate stops its labels too."""
 
     @property
     def mean_dice(self) -> float:
@@ -101,15 +103,25 @@ def out_of_fold(bundle: Bundle, truths: Sequence[Truth], *, corrupted: bool) -> 
     records = bundle.seen_patients or ()
     patients = {truth.patient_id: truth.patient for truth in truths}
     seen = set(seen_among(list(patients.values()), records, on_patient=lambda: None))
-    judged = []
+    judged, gate = [], PlausibilityGate()
     with FramePipeline.from_bundle(bundle, threads=1) as pipeline:
         for truth in truths:
             if truth.patient_id in seen:
                 continue
+            gate.bind(truth.geometry)
             for name, image, label in _versions(truth) if corrupted else [("", truth.image, truth.label)]:
                 result = pipeline.bind(truth.geometry).segment(image)
-                scores = dice(result.mask, label)
-                judged.append(Judged(truth.patient_id, name, result.mask, truth.geometry, scores, result.implausible))
+                judged.append(
+                    Judged(
+                        patient_id=truth.patient_id,
+                        corruption=name,
+                        mask=result.mask,
+                        geometry=truth.geometry,
+                        dice=dice(result.mask, label),
+                        reason=result.implausible,
+                        torn=bool(gate.reason(label)),
+                    )
+                )
     return judged
 
 

@@ -30,10 +30,10 @@ def merge_records(*groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [patient_record(*key, found[key]) for key in sorted(found)]
 
 
-def counted(patients: int, phantoms: int, unknown: int = 0) -> str:
-    """`16 patients`, `5 phantoms`, `16 patients and 5 phantoms`: who is never called what they are not."""
+def counted(patients: int, phantoms: int, unknown: int = 0, *, adjective: str = "") -> str:
+    """`16 patients`, `5 held-out phantoms`, `16 patients and 5 phantoms`: nobody is called what they are not."""
     parts = [
-        f"{count} {noun if count != 1 else noun.removesuffix('s')}"
+        " ".join(filter(None, (str(count), adjective, noun if count != 1 else noun.removesuffix("s"))))
         for count, noun in ((patients, "patients"), (phantoms, "phantoms"))
         if count
     ]

@@ -106,10 +106,8 @@ def report_training(result: TrainingResult, epochs: int) -> None:
     else:
         classes = ", ".join(f"{name.upper()} {in_digits(mean[name])}" for name in ("rv", "myo", "lv"))
         held_out, phantoms = (result.metrics[key]["validation"] for key in ("patients", "phantoms"))
-        say(
-            f"Dice on {counted(held_out - phantoms, phantoms)}, held out, network grid: {classes},"
-            f" mean {in_digits(mean['mean'])}."
-        )
+        who = counted(held_out - phantoms, phantoms, adjective="held-out")
+        say(f"Dice on {who}, network grid: {classes}, mean {in_digits(mean['mean'])}.")
     say(f"Wrote {result.folder / 'weights.safetensors'}. Next: export-engine {result.folder / 'arch.yaml'}")
 
 

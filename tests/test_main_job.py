@@ -47,14 +47,19 @@ def test_from_phantom_to_mask(work):
         arch = load_arch(work / "run" / "arch.yaml")
         assert arch.estimate is not None
         assert arch.estimate["lut"] == load_lut(work / "ort_lut.json").id
-        run(work, "train-arch", "run/arch.yaml", "--epochs", 2, "--localiser-steps", 30, "-o", "run")
+        trained = run(work, "train-arch", "run/arch.yaml", "--epochs", 2, "--localiser-steps", 30, "-o", "run")
+        assert "Dice on 1 held-out phantom," in trained.stdout
         run(work, "export-engine", "run/arch.yaml", "--backend", "ort", "--lut", "ort_lut.json")
         bundle = work / "run" / "bundle"
         manifest = json.loads((bundle / "manifest.json").read_text())
         assert manifest["parity"]["status"] == "passed"
-        run(work, "evaluate-bundle", bundle, "-o", "accuracy.json")
+        assert [manifest["provenance"][name] for name in ("patients", "phantoms", "unknown")] == [0, 2, 0]
+        scored = run(work, "evaluate-bundle", bundle, "-o", "accuracy.json").stdout
+        assert "on 1 phantom, mean HD95" in scored
+        assert "patients" not in scored
         accuracy = json.loads((work / "accuracy.json").read_text())
-        assert accuracy["n_patients"] == 1
+        assert accuracy["n_patients"] == accuracy["n_phantoms"] == 1
+        assert {item["phantom"] for item in accuracy["patients"]} == {True}
         assert accuracy["seen_patients"] == []
         refused = run(work, "evaluate-bundle", bundle, "--fold", "all", "-o", "all.json", expect=2)
         assert "seen" in refused.stderr
@@ -70,7 +75,11 @@ def test_from_phantom_to_mask(work):
     assert verify["estimate"]["ms"] == pytest.approx(arch.estimate["ms"], rel=1e-3)
     assert verify["measured"]["p50_ms"] > 0
     cine = work / "data" / "patient901" / "patient901_4d.nii.gz"
-    run(work, "segment-cine", bundle, cine, "-o", "mask.nii.gz", "--overlay", "overlay.gif", "--report", "segment.json")
+    # Two epochs hardly teach what a heart looks like.
+    outputs = ["--overlay", "overlay.gif", "--report", "segment.json", "--force"]
+    segmented = run(work, "segment-cine", bundle, cine, "-o", "mask.nii.gz", *outputs)
+    assert segmented.stdout.splitlines()[0].endswith("trained on 2 phantoms, on no patient")
+    assert json.loads((work / "segment.json").read_text())["provenance"]["phantoms"] == 2
     image, mask = nibabel.load(cine), nibabel.load(work / "mask.nii.gz")
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine)

@@ -67,7 +67,7 @@ def _facts(document: Entry) -> list[str]:
         f"- Ours: {setting['device']}; space {setting['space'].split()[0]}; {prices}; budget {setting['budget_ms']:g}"
         f" ms; {setting['frames']} frames timed.",
         f"- Data: {setting['data_folder']}, fold {setting['fold']}: {counted(*train)} to train on,"
-        f" {counted(*held_out(document))} held out (digest {setting['data']}).",
+        f" {setting['patients']['held_out']} held out (digest {setting['data']}).",
         f"- Each network was trained for {setting['minutes']:g} minutes {clock}, with the same recipe, each search ran"
         f" for {setting['search_minutes']:g}; computed on {setting['computed_on']}, seed {setting['seed']}, one run"
         " each.",

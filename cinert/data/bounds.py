@@ -1,6 +1,6 @@
 """What a short-axis stack of a human heart can measure: one set of bounds for files and for the MRD stream.
 
-Wide on purpose. A grid outside is a header in another unit (metres, centimetres, micrometres) or axes in another order
+Wide on purpose. A grid outside is a header in another unit (metres, micrometres) or axes in another order
 (time first), and every volume in ml that is computed on it is wrong.
 """
 
@@ -53,10 +53,27 @@ def geometry_fault(shape: Sequence[int], spacing_mm: Lengths) -> str:
     extent = spacing * shape
     if (extent > EXTENT_MM).any():
         return f"a grid of {_by(extent)} mm; up to {EXTENT_MM:g} mm are read along each axis"
-    plane = np.delete(extent, slice_axis(spacing))
-    if plane.min() < IN_PLANE * plane.max():
-        return f"a field of view of {_by(plane)} mm in plane; one side is {IN_PLANE:g} of the other at least"
     return ""
+
+
+def check_axes(shape: Sequence[int], spacing_mm: Lengths, *, what: str) -> None:
+    """Refuse a file in which time lies among the axes of space; where axes have names, as in DICOM and MRD, none does.
+
+    Args:
+        shape: as `check_geometry`.
+        spacing_mm: as `check_geometry`, within the bounds.
+        what: as `check_geometry`.
+
+    Raises:
+        BadInputError: a field of view is far narrower than high, or the reverse.
+    """
+    extent = np.asarray(spacing_mm, dtype=np.float64) * shape
+    plane = np.delete(extent, slice_axis(spacing_mm))
+    if plane.min() < IN_PLANE * plane.max():
+        raise BadInputError(
+            f"{what} has a field of view of {_by(plane)} mm in plane; one side is {IN_PLANE:g} of the other at least.",
+            hint="are its axes in another order, time first?",
+        )
 
 
 def slice_axis(spacing_mm: Lengths) -> int:

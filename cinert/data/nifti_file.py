@@ -16,7 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from cinert.data.bounds import check_geometry
+from cinert.data.bounds import check_axes, check_geometry
 from cinert.data.nifti_header import axes_of, voxel_affine
 from cinert.data.remarks import say_once
 from cinert.errors import BadInputError
@@ -147,7 +147,9 @@ def open_nifti(path: Path, what: str) -> NiftiFile:
                 hint="write it anew with the tool that it comes from.",
             )
         affine, taken = voxel_affine(image.header, stored["pixdim"], what=f"{what} {path}")
-        check_geometry(image.shape[:3], np.linalg.norm(affine[:3, :3], axis=0).tolist(), what=f"{what} {path}")
+        spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+        check_geometry(image.shape[:3], spacing_mm, what=f"{what} {path}")
+        check_axes(image.shape[:3], spacing_mm, what=f"{what} {path}")
     if taken:
         say_once(path, taken.partition(":")[2], f"{what} {path} states {taken}, here and in further files alike.")
     return NiftiFile(path, what, image, affine, axes)

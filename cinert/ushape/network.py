@@ -149,6 +149,10 @@ class UShapeNetwork(Segmenter):
         super().__init__(arch)
         self.body = UBody(arch.shape, arch.in_channels)
 
+    def side_outputs(self) -> list[nn.Module]:
+        """Levels on the way up but the finest."""
+        return self.body.middle_levels()
+
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Run all levels."""
         logits: Tensor = self.body(x_BCDHW)

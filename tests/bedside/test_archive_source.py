@@ -371,7 +371,8 @@ class TestRefused:
 
 def test_notes_are_said_once_and_the_work_is_done(images, ort_bundle, folder, tmp_path):
     images(PatientBirthDate="1970")
-    result = run(ort_bundle, folder, "-o", tmp_path / "mask.nii.gz", "--dicom-seg", tmp_path / "seg")
+    # The made-up heart fills its field of view.
+    result = run(ort_bundle, folder, "-o", tmp_path / "mask.nii.gz", "--dicom-seg", tmp_path / "seg", "--force")
     assert result.exit_code == 0, result.output
     assert result.output.count("Note: the DICOM masks do not repeat PatientBirthDate") == 1
     assert len(list((tmp_path / "seg").iterdir())) == SHAPE[3]

@@ -118,6 +118,24 @@ def test_what_is_no_heart_is_stopped(mask, words):
     assert words in said
 
 
+def test_flaws_that_are_each_within_their_limit_may_be_too_many_together():
+    def opened(mask):
+        part = mask[:, :40, 3:6]
+        part[part == MYO] = 0
+        return mask
+
+    def with_a_piece(mask):
+        mask[66:75, 2:12, 3:7] = RV
+        return mask
+
+    assert reason(opened(heart())) == ""
+    assert reason(with_a_piece(heart())) == ""
+    said = reason(with_a_piece(opened(heart())))
+    assert said.startswith(f"{PREFIX}several flaws together, ")
+    assert FEATURES["fragments"] in said
+    assert FEATURES["open_lv"] in said
+
+
 def test_a_structure_that_is_hardly_there_is_stopped_by_its_share():
     mask = without(RV)
     mask[28, 39:42, 2:8] = RV  # 0.58 ml, and less than a two-hundredth of the heart

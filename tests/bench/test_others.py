@@ -110,6 +110,14 @@ def test_a_rest_that_is_too_short_is_no_worst_second(machine):
     assert found["cpu_cores"] == pytest.approx(0.01 / 2.01)
 
 
+def test_used_again_it_begins_anew(machine):
+    track = OthersTrack(2)
+    for others in (1.0, 0.1):
+        with track:
+            machine.run(1.0, others=others)
+    assert track.to_dict()["cpu_cores"] == track.to_dict()["worst_cpu_cores"] == pytest.approx(0.1)
+
+
 def test_the_words():
     others = {"cpu_cores": 0.12, "worst_cpu_cores": 0.18, "of_cores": 16, "disturbing": False}
     assert others_words(others) == "; other programs used 0.1 of 16 CPU cores"

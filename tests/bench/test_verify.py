@@ -175,6 +175,40 @@ def test_the_anchor_is_timed_on_both_sides_of_the_block():
     assert watch.quiet_ms == 20.0
 
 
+class ShortTrack:
+    """A stream of which nothing can be said, but for the first one begun: the whole measurement."""
+
+    begun = 0
+
+    def __init__(self, threads):
+        ShortTrack.begun += 1
+        self.is_whole = ShortTrack.begun == 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def note(self):
+        pass
+
+    def to_dict(self):
+        return BUSY_MACHINE if self.is_whole else None
+
+
+def test_of_a_short_stream_the_load_of_the_whole_measurement_is_told(monkeypatch):
+    monkeypatch.setattr("bench.measure.OthersTrack", ShortTrack)
+    monkeypatch.setattr(FramePipeline, "segment", lambda self, image: frame_result(0.5, 1.0, 2.0, 3.0))
+    spec = PreprocessingSpec(spacing_mm=(10.0, 2.0, 2.0), shape_DHW=(2, 4, 4))
+    source = FrameSource("noise", Geometry((4, 4, 2), np.diag([2.0, 2.0, 10.0, 1.0])), (np.ones((4, 4, 2)),))
+    short = Plan(mode="burst", frames=3, budget_ms=50.0, fps=22.0, idle_s=0.0, warmup=0, threads=1)
+    pipeline = FramePipeline(CountingRunner(), spec)
+    measured = measure(pipeline, source, short, clock=WallClock(), progress=lambda *_: lambda: None)
+    for others in (measured.engine_others, measured.frame_others, measured.throughput_others):
+        assert others == BUSY_MACHINE
+
+
 class CountingRunner(Runner):
     """Gives background; counts what is open."""
 

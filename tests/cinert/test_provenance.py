@@ -26,6 +26,10 @@ def test_counted(patients, phantoms, unknown, words):
     assert counted(patients, phantoms, unknown) == words
 
 
+def test_counted_with_an_adjective():
+    assert counted(1, 2, adjective="held-out") == "1 held-out patient and 2 held-out phantoms"
+
+
 @pytest.mark.parametrize(
     ("patients", "phantoms", "word"), [(3, 0, "patients"), (0, 3, "phantoms"), (1, 1, "patients and phantoms")]
 )

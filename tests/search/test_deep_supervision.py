@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,6 +15,8 @@ from cinert.arch import Arch, NodeEdge, save_arch
 from cinert.baselines.kinds import KINDS, design
 from cinert.errors import BadInputError
 from cinert.network import build_network, load_weights
+from cinert.spaces import load_any_space
+from cinert.ushape.choices import random_ushape
 from search.checkpoint import load_checkpoint
 from search.deep_supervision import SideHeads, coarser_labels
 from search.train_cli import train_arch
@@ -64,6 +67,13 @@ def test_designed_networks_of_three_levels_have_one_between(deep, kind, batch):
 def test_the_two_middle_levels_of_four(deep):
     arch = design("aniso-unet", deep, (4, 5, 6, 7))
     assert [tuple(each.shape) for each in side_logits(arch, 1)] == [(1, 4, 4, 24, 24), (1, 4, 4, 12, 12)]
+
+
+def test_the_middle_levels_of_a_searched_u_shape():
+    arch = random_ushape(load_any_space("cardiac-small"), np.random.default_rng(0))
+    sizes = arch.shape.shapes_DHW(arch.input_shape_DHW)[1:-1]
+    assert len(sizes) == len(arch.shape.widths) - 2 > 0
+    assert [tuple(each.shape) for each in side_logits(arch, 1)] == [(1, 4, *size) for size in sizes]
 
 
 def test_the_last_vertex_between_the_scales_of_a_searched_network(deep):

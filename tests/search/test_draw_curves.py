@@ -3,8 +3,10 @@ import math
 
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from cinert.colours import CLASS_COLOURS
 from cinert.spaces import load_space
 from search.draw_curves import draw_search, draw_training
 from search.entropy import choice_entropies
@@ -21,10 +23,24 @@ def height(path):
 
 def test_a_training_is_drawn_with_what_was_measured(tmp_path):
     epochs = [{"epoch": number, "loss": 1 / number, "learning_rate": 0.01} for number in (1, 2, 3)]
-    draw_training(tmp_path / "plain.png", epochs)
-    draw_training(tmp_path / "dice.png", [*epochs, {**epochs[-1], "epoch": 4, "dice": DICE}])
-    draw_training(tmp_path / "without_rv.png", [*epochs, {**epochs[-1], "epoch": 4, "dice": {**DICE, "rv": None}}])
+    draw_training(tmp_path / "plain.png", epochs, who="patients")
+    draw_training(tmp_path / "dice.png", [*epochs, {**epochs[-1], "epoch": 4, "dice": DICE}], who="phantoms")
+    absent = {**epochs[-1], "epoch": 4, "dice": {**DICE, "rv": None}}
+    draw_training(tmp_path / "without_rv.png", [*epochs, absent], who="patients")
     assert height(tmp_path / "dice.png") > height(tmp_path / "plain.png") > 300
+
+
+def test_structures_have_the_colours_of_the_overlay_and_dice_says_whose_it_is(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("search.draw_curves._save", lambda _path, figure, _axes: drawn.append(figure))
+    draw_training(tmp_path / "dice.png", [{"epoch": 1, "loss": 1.0, "dice": DICE}], who="phantoms")
+
+    axes = drawn[0].axes[1]
+    assert [to_rgb(line.get_color()) for line in axes.lines[:3]] == [
+        pytest.approx([value / 255 for value in CLASS_COLOURS[name]]) for name in ("rv", "myo", "lv")
+    ]
+    assert "phantoms" in axes.get_ylabel()
+    assert "patients" not in axes.get_ylabel()
 
 
 def test_a_search_is_drawn_with_what_was_logged(tmp_path):

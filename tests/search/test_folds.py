@@ -46,7 +46,8 @@ def test_every_patient_is_held_out_once_and_scored(finished, repository):
         assert summary["folds"][number]["dice"] == metrics["validation"]["mean"]
         assert (folder / f"fold-{number}" / "weights.safetensors").is_file()
     assert sorted(ids) == [f"patient{number}" for number in range(901, 907)]
-    assert summary["patients"]["n"] == 6
+    assert (summary["patients"]["n"], summary["phantoms"]) == (6, 0)
+    assert "Dice on held-out patients" in said
     rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.split() and line.startswith("  ")}
     assert rows["mean"] == ["6", *(f"{summary['mean'][name]:.3f}" for name in ("rv", "myo", "lv", "mean"))]
     assert rows["std"] == [f"{summary['std'][name]:.3f}" for name in ("rv", "myo", "lv", "mean")]
@@ -125,6 +126,7 @@ def test_mean_and_deviation_by_hand():
             metrics={
                 "settings": {"fold": fold, "seed": 0},
                 "patients": {"train": 4, "validation": 1},
+                "phantoms": {"train": 3, "validation": fold},
                 "seconds": 1.0,
                 "validation": {
                     "mean": {"rv": mean, "myo": mean, "lv": mean, "mean": mean},
@@ -137,6 +139,7 @@ def test_mean_and_deviation_by_hand():
     assert summary["mean"]["lv"] == pytest.approx(0.7)
     assert summary["std"]["lv"] == pytest.approx(0.1 * 2**0.5)
     assert summary["patients"]["n"] == 2
+    assert summary["phantoms"] == 1
     assert summary["patients"]["mean"]["mean"] == pytest.approx(0.7)
     assert summary["settings"] == {"seed": 0}
 

@@ -273,7 +273,7 @@ def test_values_that_are_not_finite_are_refused(command, copied):
 def test_files_that_are_none_are_refused(command, tmp_path, run):
     refused(command(tmp_path / "nowhere"), "do not exist")
     (tmp_path / "empty").mkdir()
-    refused(command(tmp_path / "empty"), "holds no weights.safetensors and no supernet.safetensors")
+    refused(command(tmp_path / "empty"), "holds no weights.safetensors and no inherited.safetensors and no supernet")
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes((run / "weights.safetensors").read_bytes()[:500])
     refused(command(cut), "cannot be read")

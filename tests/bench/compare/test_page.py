@@ -141,7 +141,8 @@ def test_the_page_by_hand(document):
     assert "- U-net 3D (D4, IF=32) (`unet3d-d4-32`): not run: it has 4 widths, and the space 3 scales." in page
     assert "Grey: 1 random networks" not in page
     assert "Grey: 1 random network of the space" in page
-    assert "4 patients to train on, 1 held out" in page
+    assert "4 phantoms to train on, 1 held out" in page
+    assert "the held-out phantoms" in page
     assert "GeForce GTX 1080" in page
     # Every table is one: as many cells in each line as in its head.
     tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
