@@ -146,10 +146,13 @@ def lut_section(run: Run, records: Records) -> list[Block]:
         ),
     ]
     if (terms := lut.prices.terms) is not None:
+        blocks_of = terms.device.rounding
+        cache_mib = terms.device.cache_mib
+        cached = "" if cache_mib is None else f", and what a tensor has beyond {cache_mib:g} MiB costs more"
         shared = "of each grid's own" if terms.own else "that all grids share"
         words = (
             f"A part's price is a function of its channels, with terms {shared}; the engine computes channels in and"
-            f" out in blocks of {terms.rounding.channels_in} and {terms.rounding.channels_out}."
+            f" out in blocks of {blocks_of.channels_in} and {blocks_of.channels_out}{cached}."
         )
         blocks.append(Paragraph(words))
     if records.config is not None and records.config["lut"]["id"] != lut.id:

@@ -114,7 +114,7 @@ def parts_alone_ms(archs: Sequence[Searched], lut: Lut) -> Vector:
         assert isinstance(lut.space, UShapeSpace)
         isolated_ms = np.array([row.quiet_ms for row in lut.rows])
         networks = [arch_parts(arch, lut.precision) for arch in archs]
-        return alone_ms(lut.space, networks, [row.key for row in lut.rows], isolated_ms, lut.prices.terms.rounding)
+        return alone_ms(lut.space, networks, [row.key for row in lut.rows], isolated_ms, lut.prices.terms.device)
     alone = {row.key: row.quiet_ms for row in lut.rows}
     sums = [sum(count * alone[key] for key, count in arch_parts(arch, lut.precision).items()) for arch in archs]
     return np.array(sums)

@@ -123,11 +123,17 @@ class PartKey:
         return self.channels_in * self.channels_out * self.taps // self.groups + self.channels_out
 
     @property
+    def element_bytes(self) -> int:
+        """Bytes of an element of its tensors."""
+        return 2 if self.precision in {"fp16", "bf16"} else 4
+
+    @property
     def bytes_moved(self) -> int:
         """Bytes that must be read and written at least: inputs, weights, output."""
-        size = 2 if self.precision in {"fp16", "bf16"} else 4
         inputs = sum(math.prod(shape) for shape in input_shapes(self))
-        return size * (inputs + self.weight_count + self.batch * self.channels_out * math.prod(self.shape_out))
+        return self.element_bytes * (
+            inputs + self.weight_count + self.batch * self.channels_out * math.prod(self.shape_out)
+        )
 
 
 def _triple(extent: Extent) -> Shape3:

@@ -30,7 +30,7 @@ from latency.parts import PartCatalogue, PartKey
 from latency.ushape.learn import space_terms
 from latency.ushape.parts import row_keys
 from latency.ushape.prices import Term, TermPrices
-from latency.ushape.terms import Rounding
+from latency.ushape.terms import Device, Rounding
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONG = (
@@ -127,7 +127,7 @@ def made_up_terms() -> Callable[[UShapeSpace], Lut]:
         terms = {
             name: Term(ms=0.001 * (number + 1), error_ms=1e-4, from_networks=0.5) for number, name in enumerate(names)
         }
-        prices = TermPrices(rounding=Rounding(channels_in=1, channels_out=4), own=True, terms=terms)
+        prices = TermPrices(device=Device(rounding=Rounding(channels_in=1, channels_out=4)), own=True, terms=terms)
         keys = row_keys(space)
         times = ("quiet_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms")
         timing = {"spread": 0.0, "std_ms": 0.0, "n": 9, "noisy": False}

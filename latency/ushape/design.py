@@ -14,7 +14,6 @@ from cinert.ushape.space import UShapeSpace
 from latency.design import most_informative
 from latency.ushape.learn import space_terms
 from latency.ushape.parts import ushape_parts
-from latency.ushape.terms import ROUNDINGS
 
 _CANDIDATES_PER_NETWORK = 6
 _SEED_STRIDE = 1_000_003
@@ -71,7 +70,7 @@ def designed_ushapes(space: UShapeSpace, number: int, *, precision: Precision, s
         pool.setdefault(arch.digest, arch)
     archs = list(pool.values())
     terms = space_terms(space, precision)
-    taken = terms.matrix([ushape_parts(arch, precision) for arch in archs], ROUNDINGS[0])
+    taken = terms.matrix([ushape_parts(arch, precision) for arch in archs])
     fair = number // _FAIR_SHARE
     chosen = most_informative(taken * terms.nominal_ms @ terms.shared, number - fair)
     # Candidates with an even number are plain draws.

@@ -17,7 +17,7 @@ from cinert.space import Shape3
 from latency.parts import PartKey
 from latency.terms import Matrix, Vector
 from latency.ushape.parts import Parts
-from latency.ushape.terms import NOMINAL_MS, ROUNDINGS, Rounding, amounts, term_amount, term_name, term_names
+from latency.ushape.terms import NOMINAL_MS, Device, amounts, term_amount, term_name, term_names
 
 _PRIOR_WEIGHT = 0.02
 """Standard deviation of a network's relative error over that of a term around its prior."""
@@ -34,6 +34,7 @@ _HUBER = 1.345 * 1.4826
 class Terms:
     """The terms of a space: those of each grid's parts, and what the grids share."""
 
+    device: Device
     names: tuple[str, ...]
     """Of each grid's own."""
     shared: Matrix
@@ -42,32 +43,33 @@ class Terms:
     """(own,) on a nominal device."""
 
     @classmethod
-    def of(cls, keys: Sequence[PartKey], levels: Mapping[Shape3, int]) -> Terms:
+    def of(cls, keys: Sequence[PartKey], levels: Mapping[Shape3, int], device: Device) -> Terms:
         """Collect the terms of all parts of a space.
 
         Args:
             keys: all parts of the space.
             levels: level of each shape; -1 is the input's grid.
+            device: what is known of the engine.
         """
         group = {"part": "part"}
         for key in keys:
-            for amount in amounts(key, ROUNDINGS[0]):
+            for amount in amounts(key, device):
                 group[term_name(key, amount)] = term_name(key, amount, levels[key.shape_out])
-        names = term_names(keys)
+        names = term_names(keys, device)
         columns = list(dict.fromkeys(group[name] for name in names))
         shared = np.zeros((len(names), len(columns)))
         for row, name in enumerate(names):
             shared[row, columns.index(group[name])] = 1.0
         nominal = np.array([NOMINAL_MS[term_amount(name)] for name in names])
-        return cls(names=tuple(names), shared=shared, nominal_ms=nominal)
+        return cls(device=device, names=tuple(names), shared=shared, nominal_ms=nominal)
 
-    def matrix(self, networks: Sequence[Parts], rounding: Rounding) -> Matrix:
+    def matrix(self, networks: Sequence[Parts]) -> Matrix:
         """How much of each own term each network takes, (networks, own)."""
         position = {name: column for column, name in enumerate(self.names)}
         taken = np.zeros((len(networks), len(self.names)))
         for row, parts in enumerate(networks):
             for key, count in parts.items():
-                for amount, number in amounts(key, rounding).items():
+                for amount, number in amounts(key, self.device).items():
                     taken[row, position[term_name(key, amount)]] += count * number
         return taken
 
@@ -110,12 +112,15 @@ def fit_terms(taken: Matrix, network_ms: Vector, guess_ms: Vector, shared: Matri
     floor = 1e-3 * float(network_ms.min())
     in_group = shared / shared.sum(axis=0)
     prior = np.append(scale * guess_ms @ in_group, floor)
-    found = _solve(_with_constant(taken @ shared), network_ms, prior, _PRIOR_WEIGHT)
-    basis = shared
+    design = _with_constant(taken @ shared)
+    # Twice: a guess that was far off holds its term back the first time.
+    around = np.maximum(_solve(design, network_ms, prior, _PRIOR_WEIGHT).terms, _PRIOR_FLOOR * prior)
     if own:
-        around = np.append(shared @ np.maximum(found.terms, _PRIOR_FLOOR * prior)[:-1], max(found.terms[-1], floor))
-        found = _solve(_with_constant(taken), network_ms, around, _OWN_WEIGHT)
         basis = np.eye(len(shared))
+        found = _solve(_with_constant(taken), network_ms, np.append(shared @ around[:-1], around[-1]), _OWN_WEIGHT)
+    else:
+        basis = shared
+        found = _solve(design, network_ms, around, _PRIOR_WEIGHT)
     return TermFit(
         constant_ms=float(found.terms[-1]),
         terms_ms=basis @ found.terms[:-1],

@@ -20,26 +20,28 @@ from latency.terms import Matrix, Vector
 from latency.ushape.fit import TermFit, Terms, fit_terms, guess_from_parts
 from latency.ushape.parts import Parts, grid_parts, space_keys, ushape_parts
 from latency.ushape.prices import Term, TermPrices
-from latency.ushape.terms import ROUNDINGS, Rounding
+from latency.ushape.terms import CACHES_MIB, PLAIN, ROUNDINGS, Device
 
 _FOLDS = 10
-_MARGIN = 0.9
-"""Another model replaces the simplest only if it takes a tenth off the held-out error."""
+_COMMON = ("part", "streamed")
+"""Terms of all parts, whatever their kind."""
+_MARGIN = 0.95
+"""Another model replaces a simpler one only if it takes a twentieth off the held-out error."""
 
 
-def space_terms(space: UShapeSpace, precision: Precision = "fp32") -> Terms:
-    """The terms of all parts of a space."""
+def space_terms(space: UShapeSpace, precision: Precision = "fp32", device: Device = PLAIN) -> Terms:
+    """The terms of all parts of a space on a device."""
     levels: dict[Shape3, int] = {}
     for catalogue in grid_parts(space, precision):
         for level, shape in enumerate(catalogue.shapes_DHW):
             levels.setdefault(shape, level)
     for catalogue in grid_parts(space, precision):
         levels.setdefault(catalogue.input_DHW, -1)
-    return Terms.of(space_keys(space, precision), levels)
+    return Terms.of(space_keys(space, precision), levels, device)
 
 
 def alone_ms(
-    space: UShapeSpace, networks: Sequence[Parts], keys: Sequence[PartKey], isolated_ms: Vector, rounding: Rounding
+    space: UShapeSpace, networks: Sequence[Parts], keys: Sequence[PartKey], isolated_ms: Vector, device: Device
 ) -> Vector:
     """What the parts of networks would take alone, summed (networks,), by terms fitted to the parts that were timed so.
 
@@ -48,12 +50,12 @@ def alone_ms(
         networks: the parts of each.
         keys: parts that were timed alone.
         isolated_ms: (parts,) quiet time alone.
-        rounding: of the prices.
+        device: of the prices.
     """
-    terms = space_terms(space, keys[0].precision)
-    alone = terms.matrix([Parts([key]) for key in keys], rounding)
+    terms = space_terms(space, keys[0].precision, device)
+    alone = terms.matrix([Parts([key]) for key in keys])
     guess = guess_from_parts(alone, isolated_ms, terms.nominal_ms, terms.shared)
-    summed: Vector = terms.matrix(networks, rounding) @ guess
+    summed: Vector = terms.matrix(networks) @ guess
     return summed
 
 
@@ -61,42 +63,61 @@ def alone_ms(
 class _Measured:
     """What the terms are fitted to."""
 
-    terms: Terms
+    space: UShapeSpace
     networks: Sequence[Parts]
     network_ms: Vector
     keys: Sequence[PartKey]
     isolated_ms: Vector
+    seed: int
+    """Of the folds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
     """One way to write prices, its fit, and how well it predicts networks that it has not seen."""
 
-    rounding: Rounding
+    terms: Terms
     own: bool
     taken: Matrix
     """(networks, own terms)."""
     guess_ms: Vector
     fit: TermFit
     held_out_ms: Vector
+    network_ms: Vector
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """How far it is off networks that it has not seen."""
+        return error_figures(self.held_out_ms, self.network_ms)
+
+    def better_of(self, others: Sequence[_Candidate]) -> _Candidate:
+        """The best of some, or this simpler one unless that is clearly better."""
+        best = min(others, key=lambda each: each.figures["mape"])
+        return best if best.figures["mape"] < _MARGIN * self.figures["mape"] else self
 
 
-def _candidate(measured: _Measured, rounding: Rounding, *, own: bool, seed: int) -> _Candidate:
-    terms = measured.terms
-    taken = terms.matrix(measured.networks, rounding)
-    alone = terms.matrix([Parts([key]) for key in measured.keys], rounding)
+def _candidate(measured: _Measured, device: Device, *, own: bool = False) -> _Candidate:
+    terms = space_terms(measured.space, measured.keys[0].precision, device)
+    taken = terms.matrix(measured.networks)
+    alone = terms.matrix([Parts([key]) for key in measured.keys])
     guess = guess_from_parts(alone, measured.isolated_ms, terms.nominal_ms, terms.shared)
 
     def fitted(rows: Vector | slice) -> TermFit:
         return fit_terms(taken[rows], measured.network_ms[rows], guess, terms.shared, own=own)
 
-    order = np.random.default_rng(seed).permutation(len(taken))
+    order = np.random.default_rng(measured.seed).permutation(len(taken))
     held_out_ms = np.empty(len(taken))
     for fold in range(_FOLDS):
         left_out = order[fold::_FOLDS]
         held_out_ms[left_out] = fitted(np.setdiff1d(order, left_out)).predict(taken[left_out])
     return _Candidate(
-        rounding=rounding, own=own, taken=taken, guess_ms=guess, fit=fitted(slice(None)), held_out_ms=held_out_ms
+        terms=terms,
+        own=own,
+        taken=taken,
+        guess_ms=guess,
+        fit=fitted(slice(None)),
+        held_out_ms=held_out_ms,
+        network_ms=measured.network_ms,
     )
 
 
@@ -112,7 +133,7 @@ def learn_ushape_prices(
     networks: Sequence[Mapping[str, Any]],
     seed: int = 0,
 ) -> Prices:
-    """Fit the terms under every rounding of channels, shared by the grids or not, and keep the best.
+    """Fit the terms for every rounding of channels, then every cache, shared by the grids or not, and keep the best.
 
     Args:
         space: of the parts.
@@ -133,32 +154,30 @@ def learn_ushape_prices(
             f"{len(network_ms)} networks cannot identify prices.", hint=f"time at least {SMALLEST_SAMPLE}."
         )
     measured = _Measured(
-        terms=space_terms(space, precision),
+        space=space,
         networks=[ushape_parts(arch, precision) for arch in archs],
         network_ms=network_ms,
         keys=keys,
         isolated_ms=isolated_ms,
+        seed=seed,
     )
-
-    def mape(candidate: _Candidate) -> float:
-        return error_figures(candidate.held_out_ms, network_ms)["mape"]
-
-    shared = [_candidate(measured, rounding, own=False, seed=seed) for rounding in ROUNDINGS]
-    simplest, best = shared[0], min(shared, key=mape)
-    if mape(best) > _MARGIN * mape(simplest):
-        best = simplest
-    own = _candidate(measured, best.rounding, own=True, seed=seed)
+    blocked = [_candidate(measured, Device(rounding=rounding)) for rounding in ROUNDINGS]
+    best = blocked[0].better_of(blocked)
+    rounding = best.terms.device.rounding
+    cached = [_candidate(measured, Device(rounding=rounding, cache_mib=size)) for size in CACHES_MIB]
+    best = best.better_of(cached)
+    own = _candidate(measured, best.terms.device, own=True)
     models = {"shared by grids": best, "of each grid": own}
-    if mape(own) < _MARGIN * mape(best):
-        best = own
+    best = best.better_of([own])
     raw_sum = best.taken @ best.guess_ms
     figures = {
-        "cross_validated": error_figures(best.held_out_ms, network_ms),
+        "cross_validated": best.figures,
         "in_sample": error_figures(best.fit.predict(best.taken), network_ms),
         "raw_sum_of_isolated": error_figures(raw_sum, network_ms),
-        "rules": {"sum": error_figures(best.held_out_ms, network_ms)},
-        "terms": {name: error_figures(each.held_out_ms, network_ms) for name, each in models.items()},
-        "roundings": [{**each.rounding.to_dict(), **error_figures(each.held_out_ms, network_ms)} for each in shared],
+        "rules": {"sum": best.figures},
+        "terms": {name: each.figures for name, each in models.items()},
+        "roundings": [{**each.terms.device.rounding.to_dict(), **each.figures} for each in blocked],
+        "caches": [{"cache_mib": each.terms.device.cache_mib, **each.figures} for each in cached],
         "condition": best.fit.condition,
     }
     records = [
@@ -171,20 +190,20 @@ def learn_ushape_prices(
         composition="sum",
         relative_error_90=conformal_quantile(np.abs(network_ms / best.held_out_ms - 1)),
         overlap=overlap,
-        terms=_term_prices(measured.terms, best),
+        terms=_term_prices(best),
         report={"figures": figures, "networks": records},
     )
 
 
-def _term_prices(terms: Terms, best: _Candidate) -> TermPrices:
+def _term_prices(best: _Candidate) -> TermPrices:
     errors = np.sqrt(np.maximum(np.diag(best.fit.covariance), 0))
     return TermPrices(
-        rounding=best.rounding,
+        device=best.terms.device,
         own=best.own,
         terms={
             name: Term(ms=float(ms), error_ms=float(error), from_networks=float(share))
             for name, ms, error, share in zip(
-                terms.names, best.fit.terms_ms, errors, best.fit.from_networks, strict=True
+                best.terms.names, best.fit.terms_ms, errors, best.fit.from_networks, strict=True
             )
         },
     )
@@ -192,14 +211,14 @@ def _term_prices(terms: Terms, best: _Candidate) -> TermPrices:
 
 def _row_prices(measured: _Measured, best: _Candidate) -> dict[str, Price]:
     """Prices of the parts that were timed alone, for people."""
-    alone = measured.terms.matrix([Parts([key]) for key in measured.keys], best.rounding)
+    alone = best.terms.matrix([Parts([key]) for key in measured.keys])
     # A part is held by the networks that hold its kind on its grid: their terms tell its price.
     held = (best.taken > 0).astype(float)
     found: dict[str, Price] = {}
     for key, taken in zip(measured.keys, alone, strict=True):
         in_price = taken * best.fit.terms_ms
         weight = in_price / max(float(in_price.sum()), 1e-12)
-        its_own = [column for column, name in enumerate(measured.terms.names) if taken[column] and name != "part"]
+        its_own = [column for column, name in enumerate(best.terms.names) if taken[column] and name not in _COMMON]
         found[key.label] = Price(
             key=key,
             ms=float(in_price.sum()),

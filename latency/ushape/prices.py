@@ -10,7 +10,7 @@ from cinert.errors import BadInputError
 from cinert.schema import check_keys
 from latency.checks import checked_ms
 from latency.parts import PartKey
-from latency.ushape.terms import AMOUNTS, UNITS, Rounding, amounts, term_amount, term_name
+from latency.ushape.terms import AMOUNTS, UNITS, Device, Rounding, amounts, term_amount, term_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Term:
 class TermPrices:
     """The price of any part of a space, from its channels."""
 
-    rounding: Rounding
-    """Channels that the engine computes together, found by fit."""
+    device: Device
+    """Channels that the engine computes together, and the cache that tensors do not fit into, found by fit."""
     own: bool
     """Whether each grid has terms of its own; otherwise the grids share those of a level."""
     terms: Mapping[str, Term]
@@ -38,7 +38,7 @@ class TermPrices:
     def ms(self, key: PartKey) -> float | None:
         """What a part adds to a network; None where a term of it is not there."""
         total = 0.0
-        for amount, number in amounts(key, self.rounding).items():
+        for amount, number in amounts(key, self.device).items():
             term = self.terms.get(term_name(key, amount))
             if term is None:
                 return None
@@ -48,7 +48,8 @@ class TermPrices:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "rounding": self.rounding.to_dict(),
+            "rounding": self.device.rounding.to_dict(),
+            **({} if self.device.cache_mib is None else {"cache_mib": self.device.cache_mib}),
             "own": self.own,
             "terms": [
                 {"name": name, "unit": UNITS[term_amount(name)], **asdict(term)} for name, term in self.terms.items()
@@ -63,7 +64,10 @@ class TermPrices:
             BadInputError: an unknown or missing key, a name that is no term's, a figure that is NaN, infinite or
                 negative.
         """
-        check_keys(document, required=["rounding", "own", "terms"], source=source)
+        check_keys(document, required=["rounding", "own", "terms"], optional=["cache_mib"], source=source)
+        cache = document.get("cache_mib")
+        if cache == 0:
+            raise BadInputError(f"{source}.cache_mib is 0, expected a size above 0, or no such key.")
         if not isinstance(document["own"], bool):
             raise BadInputError(f"{source}: own is {document['own']!r}, expected true or false.")
         terms: dict[str, Term] = {}
@@ -78,7 +82,10 @@ class TermPrices:
                 raise BadInputError(f"{where}: unit is {item['unit']!r}, expected {UNITS[term_amount(name)]!r}.")
             terms[name] = Term(**{figure: checked_ms(item[figure], f"{where}: {figure}") for figure in figures})
         return cls(
-            rounding=Rounding.from_dict(document["rounding"], source=f"{source}.rounding"),
+            device=Device(
+                rounding=Rounding.from_dict(document["rounding"], source=f"{source}.rounding"),
+                cache_mib=None if cache is None else checked_ms(cache, f"{source}.cache_mib"),
+            ),
             own=document["own"],
             terms=terms,
         )

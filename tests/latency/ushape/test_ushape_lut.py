@@ -58,6 +58,8 @@ def test_what_only_u_shapes_have_does_not_stand_in_a_table_of_cells(made_up_lut)
         (lambda d: d["prices"]["terms"]["rounding"].update(channels_out=0), "channels_out is 0"),
         (lambda d: d["prices"]["terms"]["rounding"].update(channels_in=1.5), "channels_in is 1.5"),
         (lambda d: d["prices"]["terms"]["rounding"].pop("channels_in"), "missing key channels_in"),
+        (lambda d: d["prices"]["terms"].update(cache_mib=0), "cache_mib is 0"),
+        (lambda d: d["prices"]["terms"].update(cache_mib="large"), "cache_mib is 'large'"),
         (lambda d: d["prices"].pop("terms"), "prices: missing key terms"),
         (lambda d: d["space"].update(schema="cinert.space"), "unknown key"),
         (lambda d: d["protocol"].update(clock="sundial"), "protocol.clock is 'sundial'"),
