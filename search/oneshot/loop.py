@@ -55,7 +55,7 @@ class OneShotSettings:
     """Passes over the frames that weights are learnt on."""
     population: int = 8
     """Networks that are trained and scored side by side."""
-    generation_epochs: int = 3
+    generation_epochs: int = 4
     """Epochs after which the members are scored and the worse half gives way to children."""
     settle_share: float = 0.3
     """Of the epochs, the last ones, in which the population stays what it is and learns."""
@@ -63,8 +63,8 @@ class OneShotSettings:
     """Of the budget, that a network uses at least."""
     calibration_frames: int = 12
     """Frames that the batch-norm statistics of a scored network are taken from."""
-    scored_frames: int = 32
-    """Frames that a network is scored on, at most."""
+    scored_frames: int = 16
+    """Frames that a member is scored on between generations, at most; at the end it is scored on all."""
     seed: int = 0
     """Of weights, halves, batches, augmentation and networks."""
     batch_size: int = 4
@@ -159,7 +159,7 @@ class OneShotSearch:
         self.next_epoch += 1
         evolving = self.next_epoch <= (1 - settings.settle_share) * settings.epochs
         if evolving and self.next_epoch % settings.generation_epochs == 0:
-            self.scored = self.score_members()
+            self.scored = self.score_members(frames=settings.scored_frames)
             self.population.evolve(self.scored, np.random.default_rng([settings.seed, epoch, _CHILDREN]))
         return loss
 
@@ -190,11 +190,18 @@ class OneShotSearch:
         self.average.update(self.weights)
         return float(loss.detach())
 
-    def score_members(self, advance: Callable[[], None] | None = None) -> list[Scored]:
-        """Score every member with the averaged weights, best first; `advance` is called after each."""
+    def score_members(
+        self, advance: Callable[[], None] | None = None, *, frames: int | None = None
+    ) -> list[Scored]:
+        """Score every member with the averaged weights, best first.
+
+        Args:
+            advance: called after each member.
+            frames: to score on; None takes all.
+        """
         weights, scored = self.averaged(), []
         for arch in self.population.members:
-            scored.append(self.score(arch, weights))
+            scored.append(self.score(arch, weights, frames=frames))
             if advance is not None:
                 advance()
         return sorted(scored, key=lambda one: -one.dice)
@@ -213,12 +220,11 @@ class OneShotSearch:
         calibrate_norms(network, self._train.images(arch.grid_number)[spread], batch_size=self.settings.batch_size)
         return network
 
-    def score(self, arch: UShapeArch, weights: SharedWeights) -> Scored:
-        """Mean Dice of a network on frames of the other patients, on the finest grid."""
+    def score(self, arch: UShapeArch, weights: SharedWeights, *, frames: int | None = None) -> Scored:
+        """Mean Dice of a network on frames of the other patients, on the finest grid; None scores all frames."""
         grid, network = arch.grid_number, self.network(arch, weights)
-        frames = slice(0, self.settings.scored_frames)
-        labels = self._other.labels(finest_grid(self.space))[frames]
-        found = dice_of(network, self._other.images(grid)[frames], labels)
+        labels = self._other.labels(finest_grid(self.space))[:frames]
+        found = dice_of(network, self._other.images(grid)[:frames], labels)
         return Scored(arch, tuple(map(_mean_over_classes, found)))
 
     def save(self, path: Path, identity: Mapping[str, Any], history: Mapping[str, Any]) -> None:

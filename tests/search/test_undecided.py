@@ -89,11 +89,12 @@ def test_what_it_says_does_not_depend_on_an_interruption(request, tmp_path, tiny
 def test_a_sweep_says_it_of_each_trial(capsys, tmp_path):
     trial = {"number": 0, "state": "complete", "method": "cinert", "dice": 0.8, "ms": 9.0, "budget_met": True}
     trials = [{**trial, "undecided": ["alpha", "beta"]}, {**trial, "number": 1}]
-    report_sweep({"trials": trials, "best": [0]}, tmp_path, "pareto", busy=False)
+    sweep = {"trials": trials, "best": [0], "subjects": "patients"}
+    report_sweep(sweep, tmp_path, "pareto", busy=False)
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("undecided alpha, beta") == 1
     assert "choices whose entropy was above 0.9" in said
-    report_sweep({"trials": trials[1:], "best": [1]}, tmp_path, "pareto", busy=True)
+    report_sweep({**sweep, "trials": trials[1:], "best": [1]}, tmp_path, "pareto", busy=True)
     said = " ".join(capsys.readouterr().out.split())
     assert "ndecided" not in said
     assert "latency estimated by a BUSY LUT" in said
