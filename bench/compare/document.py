@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare.plan import PLAN
-from bench.compare.recipes import Designed, Drawn, Searched, Trained
+from bench.compare.recipes import Designed, Drawn, OneShot, Scaled, Searched, Trained
 from bench.compare.run import read_failure
 from bench.compare.searches import read_spent, search_folder
 from bench.compare.setting import Setting
@@ -131,14 +131,14 @@ def _name_twins(found: Iterable[dict[str, Any]], jobs: Mapping[str, Job]) -> Non
 
 def _network(job: Job, reason: str | None) -> dict[str, Any]:
     failure = read_failure(job.folder)
-    dice, latency = _dice(job.folder), _latency(job.folder)
+    dice, latency = dice_of(job.folder), latency_of(job.folder)
     if reason is not None:
         state = "not run"
     elif failure is not None:
         state, reason = "failed", failure
     else:
         state = "finished" if dice is not None and latency is not None else "unfinished"
-    _, sizes = _facts(job.folder / ARCH)
+    sizes = sizes_of(job.folder)
     memory = job.folder / MEMORY
     return {
         "network": job.name,
@@ -152,8 +152,8 @@ def _network(job: Job, reason: str | None) -> dict[str, Any]:
             "memory": read_json(memory, "the memory") if memory.exists() else None,
             "parameters": None if sizes is None else sizes.parameters,
             "flops": None if sizes is None else sizes.flops,
-            "training": _training(job.folder),
-            "search": _search(job),
+            "training": training_of(job.folder),
+            "search": search_of(job),
         },
     }
 
@@ -161,25 +161,23 @@ def _network(job: Job, reason: str | None) -> dict[str, Any]:
 def _family(job: Job) -> str:
     recipe = job.recipe
     match recipe:
-        case Designed():
+        case Designed() | Scaled():
             return "designed"
         case Drawn():
             return "random"
         case Trained():
             return "trained candidates"
+        case OneShot():
+            return "ours"
         case Searched():
             return "ours" if recipe.method == "cinert" else "searched"
 
 
-def _dice(folder: Path) -> dict[str, Any] | None:
+def dice_of(folder: Path) -> dict[str, Any] | None:
     """Mean and spread over patients, each the mean over its frames; of the classes, and of their mean."""
-    path = folder / ACCURACY
-    if not path.exists():
+    if not (folder / ACCURACY).exists():
         return None
-    frames: defaultdict[str, list[list[Score]]] = defaultdict(list)
-    for frame in read_json(path, "the accuracy")["patients"]:
-        frames[frame["id"]].append([frame["dice"][name] for name in CLASSES[1:]])
-    patients = [[mean_of(column) for column in zip(*own, strict=True)] for own in frames.values()]
+    patients = list(_patients(folder).values())
     by_class = list(zip(*patients, strict=True))
     columns = [*by_class, [mean_of(own) for own in patients]]
     found = {
@@ -189,7 +187,21 @@ def _dice(folder: Path) -> dict[str, Any] | None:
     return {**found, "mean": {**found["mean"], "mean": mean_of(mean_of(column) for column in by_class)}}
 
 
-def _latency(folder: Path) -> dict[str, Any] | None:
+def dice_by_patient(folder: Path) -> dict[str, Score]:
+    """Mean Dice over the classes of each patient of a scored network, in the order of their ids."""
+    return {patient: mean_of(own) for patient, own in sorted(_patients(folder).items())}
+
+
+def _patients(folder: Path) -> dict[str, list[Score]]:
+    """Dice of each class, the mean over a patient's frames."""
+    frames: defaultdict[str, list[list[Score]]] = defaultdict(list)
+    for frame in read_json(folder / ACCURACY, "the accuracy")["patients"]:
+        frames[frame["id"]].append([frame["dice"][name] for name in CLASSES[1:]])
+    return {patient: [mean_of(column) for column in zip(*own, strict=True)] for patient, own in frames.items()}
+
+
+def latency_of(folder: Path) -> dict[str, Any] | None:
+    """What a measured network took, engine and frame to mask."""
     path = folder / VERIFY
     if not path.exists():
         return None
@@ -207,6 +219,11 @@ def _latency(folder: Path) -> dict[str, Any] | None:
     }
 
 
+def sizes_of(folder: Path) -> Sizes | None:
+    """Parameters and FLOPs of a network; None where it has not been found yet."""
+    return _facts(folder / ARCH)[1]
+
+
 def _facts(path: Path) -> tuple[str, Sizes] | tuple[None, None]:
     """Digest and sizes of a network; nothing where it has not been found yet."""
     return _read_facts(path, path.stat().st_mtime_ns) if path.exists() else (None, None)
@@ -218,7 +235,8 @@ def _read_facts(path: Path, _changed_ns: int) -> tuple[str, Sizes]:
     return arch.digest, network_sizes(arch)
 
 
-def _training(folder: Path) -> dict[str, Any] | None:
+def training_of(folder: Path) -> dict[str, Any] | None:
+    """Epochs and minutes of a finished training."""
     path = folder / METRICS
     if not path.exists():
         return None
@@ -230,8 +248,9 @@ def _training(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _search(job: Job) -> dict[str, Any] | None:
-    if not isinstance(job.recipe, Searched | Trained):
+def search_of(job: Job) -> dict[str, Any] | None:
+    """Epochs and minutes of the search behind a network; None where none was, or it has not begun."""
+    if not isinstance(job.recipe, Searched | Trained | OneShot):
         return None
     folder = search_folder(job.recipe, job.setting)
     spent = read_spent(folder)

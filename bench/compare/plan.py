@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.compare.clock import StepTimer
+from bench.compare.clock import StepTimer, now_s
 from bench.compare.setting import Setting
 from cinert.architecture import Architecture
 from cinert.data.dataset import Sample
@@ -21,7 +21,9 @@ from latency.lut import Lut
 from search.data import halve_patients, patients_of
 from search.halving import HalvingSettings, draw_candidates
 from search.loop import Search
+from search.oneshot.loop import OneShotSearch
 from search.settings import SearchSettings
+from search.sources import NOTHING, Sources
 from search.training import Training, TrainingSettings
 
 SCHEMA, VERSION = "cinert.comparison-plan", 1
@@ -82,21 +84,44 @@ def most_epochs(seconds: Callable[[int], float], limit_s: float, *, least: int) 
     return most
 
 
-def plan_training(arch: Architecture, setting: Setting) -> Plan:
-    """Time a few steps of a training on the setting's data, and fill the minutes with epochs."""
-    settings = TrainingSettings(epochs=1, seed=setting.terms.seed)
-    step_s = _training_step_s(arch, setting, setting.data.train, settings)
-    steps = math.ceil(len(setting.data.train) / settings.batch_size)
-    minutes = setting.terms.minutes
+def plan_training(
+    arch: Architecture,
+    setting: Setting,
+    settings: TrainingSettings | None = None,
+    *,
+    minutes: float | None = None,
+    sources: Sources = NOTHING,
+) -> Plan:
+    """Time a few steps of a training on the setting's data, and fill the minutes with epochs.
+
+    Args:
+        arch: to train.
+        setting: of the comparison.
+        settings: of the training; its epochs are not read. None takes the usual ones with the comparison's seed.
+        minutes: to fill; all that a network has if None.
+        sources: weights that the training reads.
+    """
+    settings = dataclasses.replace(settings or TrainingSettings(seed=setting.terms.seed), epochs=1)
+    data = setting.data_on(arch.grid)
+    step_s = _training_step_s(arch, setting, data.train, settings, sources=sources)
+    steps = math.ceil(len(data.train) / settings.batch_size)
+    minutes = setting.terms.minutes if minutes is None else minutes
     epochs = most_epochs(lambda count: count * steps * step_s, 60 * minutes, least=1)
     return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=(step_s,))
 
 
 def _training_step_s(
-    arch: Architecture, setting: Setting, samples: Sequence[Sample], settings: TrainingSettings
+    arch: Architecture,
+    setting: Setting,
+    samples: Sequence[Sample],
+    settings: TrainingSettings,
+    *,
+    sources: Sources = NOTHING,
 ) -> float:
-    few = dataclasses.replace(setting.data, train=list(samples[: PROBE_STEPS * settings.batch_size]), validation=[])
-    training = Training(arch, few, settings, setting.device)
+    few = dataclasses.replace(
+        setting.data_on(arch.grid), train=list(samples[: PROBE_STEPS * settings.batch_size]), validation=[]
+    )
+    training = Training(arch, few, settings, setting.device, sources=sources)
     timer = StepTimer(setting.terms.clock)
     training.run_epoch(timer)
     return timer.step_s
@@ -201,3 +226,32 @@ def _plan_trainings(
     step_s, steps = math.fsum(taken) / len(taken), math.ceil(len(samples) / settings.batch_size)
     epochs = most_epochs(lambda epochs: trained(epochs) * steps * step_s, 60 * minutes, least=1)
     return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=tuple(taken))
+
+
+def plan_oneshot(
+    make: Callable[[Sequence[str]], OneShotSearch], ids: Sequence[str], frames: int, setting: Setting
+) -> Plan:
+    """Time a few steps of a search with shared weights and the scoring of a network, and fill the minutes with epochs.
+
+    Args:
+        make: the search on some patients.
+        ids: patients that weights are learnt on.
+        frames: of theirs.
+        setting: of the comparison.
+    """
+    search = make(ids[: 2 * PROBE_STEPS])
+    settings = search.settings
+    timer = StepTimer(setting.terms.clock)
+    search.run_epoch(timer)
+    begun = now_s(setting.terms.clock)
+    search.score(search.population.members[0], search.averaged(), frames=settings.scored_frames)
+    score_s = now_s(setting.terms.clock) - begun
+    steps = math.ceil(frames / settings.batch_size)
+
+    def seconds(epochs: int) -> float:
+        scorings = dataclasses.replace(settings, epochs=epochs).generations + 1
+        return epochs * steps * timer.step_s + scorings * settings.population * score_s
+
+    minutes = setting.terms.search_minutes
+    epochs = most_epochs(seconds, 60 * minutes, least=2)
+    return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=(timer.step_s, score_s))

@@ -15,6 +15,9 @@ from latency.lut import Lut, load_lut
 from search.data import load_fold
 from search.device import resolve_device
 
+_DESIGNED_FOR = "small"
+"""Space of cells whose grid designed networks read that have none of their own."""
+
 
 def prepare(
     folder: Path,
@@ -30,6 +33,7 @@ def prepare(
     backend: str | None,
     precision: str | None,
     threads: int | None,
+    own_grids: bool = False,
 ) -> Setting:
     """Resolve devices, prices and space, and read the data.
 
@@ -46,14 +50,16 @@ def prepare(
         backend: None for the LUT's, or the fastest here.
         precision: None for the LUT's, or fp32.
         threads: None for the LUT's, or the physical cores.
+        own_grids: let each network read the grid that it states; a LUT of U-shapes then brings no space of cells, and
+            designed networks are made for `small` unless a space is named.
 
     Raises:
         BadInputError: a file that cannot be used, a LUT of another device, or options that do not go together.
         BackendUnavailableError: the back end or the device is not here.
     """
     lut = None if lut_path is None else load_lut(lut_path)
-    if space_name is not None:
-        space = load_space(space_name)
+    if space_name is not None or own_grids:
+        space = load_space(space_name or _DESIGNED_FOR)
     elif lut is not None:
         space = cells_only(lut.space)
     else:
@@ -88,6 +94,7 @@ def prepare(
         engine_device=engine_device,
         precision=chosen_precision,
         threads=engine_threads,
+        own_grids=own_grids,
     )
 
 

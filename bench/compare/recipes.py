@@ -134,4 +134,38 @@ class Drawn:
         return random_arch(space, self.seed, cover=True)
 
 
-Recipe = Designed | Searched | Trained | Drawn
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    """A baseline whose widths are scaled until its measured p50 is what the row asks for."""
+
+    kind: str
+    latency_ms: float
+    seed: int
+    """Of its training."""
+
+    @property
+    def words(self) -> str:
+        """The command that writes it."""
+        return f"cinert baseline {self.kind} --budget-ms {self.latency_ms:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShot:
+    """The best network of a search with shared weights; its training begins with what it learnt there."""
+
+    latency_ms: float
+    seed: int
+    """Of search and training."""
+
+    @property
+    def words(self) -> str:
+        """The commands that find and train it."""
+        return f"nas-search --budget-ms {self.latency_ms:g}, train-arch --init"
+
+    @property
+    def search_name(self) -> str:
+        """As of `Searched`."""
+        return f"one-shot-{self.latency_ms:g}ms-seed{self.seed}"
+
+
+Recipe = Designed | Searched | Trained | Drawn | Scaled | OneShot

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare.plan import plan_candidates, plan_search, plan_selection, stored_plan
-from bench.compare.recipes import Searched, Trained
+from bench.compare.recipes import OneShot, Searched, Trained
 from bench.compare.setting import SEARCHES, Setting
 from cinert.arch import Arch
 from cinert.errors import BadInputError
@@ -33,7 +33,7 @@ Show = Callable[[str, int, int], None]
 """Called with (what, done, in all)."""
 
 
-def search_folder(recipe: Searched | Trained, setting: Setting) -> Path:
+def search_folder(recipe: Searched | Trained | OneShot, setting: Setting) -> Path:
     """Where the search of a recipe lies; recipes of one search share it."""
     return setting.folder / SEARCHES / recipe.search_name
 
@@ -61,7 +61,7 @@ def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
     show("timing a step of the search", 0, 1)
     plan = stored_plan(folder, lambda: plan_search(space, lut, draft, setting, minutes=minutes))
     settings = dataclasses.replace(draft, epochs=plan.epochs)
-    spent = _Spent(folder)
+    spent = Spent(folder)
     result = run_search(
         space,
         lut,
@@ -98,7 +98,7 @@ def _best_of_budgets(
     archs = [decoded.arch for _, decoded in decoded_by([result]).values()]
     show("timing a step of each network", 0, 1)
     plan = stored_plan(folder / SELECTION, lambda: plan_selection(archs, settings, setting, minutes=minutes))
-    spent = _Spent(folder)
+    spent = Spent(folder)
 
     def advance(done: int, total: int) -> None:
         spent.note()
@@ -124,7 +124,7 @@ def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Show) -> 
     draft = HalvingSettings(seed=setting.terms.seed)
     show("timing a step of some candidates", 0, 1)
     plan = stored_plan(folder, lambda: plan_candidates(setting.space, lut, draft, setting))
-    spent = _Spent(folder)
+    spent = Spent(folder)
 
     def advance(done: int, total: int) -> None:
         spent.note()
@@ -144,7 +144,7 @@ def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Show) -> 
     return result.arch
 
 
-class _Spent:
+class Spent:
     """Adds up what a search took, over all runs that continued it, in spent.json beside it.
 
     Args:

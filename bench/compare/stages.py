@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Literal, get_args
 from bedside.pipeline import FramePipeline
 from bench.accuracy import accuracy_document, score_patients
 from bench.compare.memory import engine_memory
+from bench.compare.oneshot import found_ushape
 from bench.compare.plan import plan_training, stored_plan
-from bench.compare.recipes import Recipe, Searched, Trained
-from bench.compare.searches import Show, found_arch
+from bench.compare.recipes import OneShot, Recipe, Scaled, Searched, Trained
+from bench.compare.scaled import scaled_design
+from bench.compare.searches import Show, found_arch, search_folder
 from bench.compare.setting import NETWORKS, Setting
 from bench.compare.twins import take_training, trained_twin
 from bench.frames import synthetic_frames
@@ -27,6 +30,7 @@ from cinert.bundle import Bundle, open_bundle
 from cinert.bundle_manifest import MANIFEST
 from cinert.errors import BadInputError
 from cinert.files import write_json
+from cinert.ushape.arch import UShapeArch
 from export.engine import export_bundle
 from export.localiser import load_trained_localiser
 from export.parity import random_images
@@ -34,6 +38,7 @@ from export.pricing import price
 from export.weights import load_trained
 from search.localise import LocaliserSettings
 from search.localise_run import ensure_localiser
+from search.sources import NOTHING, Sources, read_sources
 from search.train_run import run_training
 from search.training import TrainingSettings
 
@@ -66,6 +71,17 @@ class Job:
     setting: Setting
 
     @property
+    def seed(self) -> int:
+        """Of its training."""
+        return self.recipe.seed if isinstance(self.recipe, Scaled | OneShot) else self.setting.terms.seed
+
+    @property
+    def minutes(self) -> float:
+        """Of its training: where networks are held against searched ones, a designed one gets those of both stages."""
+        terms = self.setting.terms
+        return terms.minutes + terms.search_minutes if isinstance(self.recipe, Scaled) else terms.minutes
+
+    @property
     def folder(self) -> Path:
         """Where its files lie."""
         return self.setting.folder / NETWORKS / self.name
@@ -86,17 +102,23 @@ def run_stage(stage: Stage, job: Job, show: Show) -> None:
 
 def _find(job: Job, show: Show) -> None:
     recipe = job.recipe
-    if isinstance(recipe, Searched | Trained):
-        arch: Architecture = found_arch(recipe, job.setting, show)
-    else:
-        arch = recipe.build(job.setting.space)
+    match recipe:
+        case Searched() | Trained():
+            arch: Architecture = found_arch(recipe, job.setting, show)
+        case OneShot():
+            arch = found_ushape(recipe, job.setting, show)
+        case Scaled():
+            arch = scaled_design(recipe, job.setting, show)
+        case _:
+            arch = recipe.build(job.setting.space)
     save_arch(job.folder / ARCH, arch)
 
 
 def _arch(job: Job) -> Architecture:
     """Read arch.yaml, which the user may have put there instead of a search."""
     arch, space = load_arch(job.folder / ARCH), job.setting.space
-    if (arch.grid.input_shape_DHW, arch.grid.spacing_mm) != (space.input_shape_DHW, space.spacing_mm):
+    own = job.setting.own_grids
+    if not own and (arch.grid.input_shape_DHW, arch.grid.spacing_mm) != (space.input_shape_DHW, space.spacing_mm):
         raise BadInputError(
             f"{job.folder / ARCH} reads {arch.grid.input_shape_DHW} voxels of {arch.grid.spacing_mm} mm, and the"
             f" comparison's space {space.name} {space.input_shape_DHW} of {space.spacing_mm} mm.",
@@ -113,22 +135,35 @@ def _refuse_seen(records: Sequence[Mapping[str, str]], job: Job, *, by: Path) ->
 def _train(job: Job, show: Show) -> None:
     setting, arch = job.setting, _arch(job)
     _refuse_seen(arch.provenance.get("seen_patients", []), job, by=job.folder / ARCH)
-    if (twin := trained_twin(job.folder, arch)) is not None:
+    if not isinstance(job.recipe, OneShot | Scaled) and (twin := trained_twin(job.folder, arch)) is not None:
         show(f"the same network as {twin.name}", 0, 1)
         take_training(twin, job.folder)
         return
+    sources = _sources(job, arch)
+    draft = TrainingSettings(
+        seed=job.seed, deep_supervision=setting.terms.deep_supervision, init=sources.digests["init"]
+    )
     show("timing a step of the training", 0, 1)
-    plan = stored_plan(job.folder, lambda: plan_training(arch, setting))
+    plan = stored_plan(job.folder, lambda: plan_training(arch, setting, draft, minutes=job.minutes, sources=sources))
     run_training(
         arch,
-        setting.data,
-        TrainingSettings(epochs=plan.epochs, seed=setting.terms.seed),
+        setting.data_on(arch.grid),
+        dataclasses.replace(draft, epochs=plan.epochs),
         folder=job.folder,
         device=setting.device,
         # The Dice on the way there decides nothing, and its time would count.
         validate_every=plan.epochs,
         advance=lambda done, total, _: show("training", done, total),
+        sources=sources,
     )
+
+
+def _sources(job: Job, arch: Architecture) -> Sources:
+    """What a training begins with: of a one-shot search its weights, of all others nothing."""
+    if not isinstance(job.recipe, OneShot):
+        return NOTHING
+    folder = search_folder(job.recipe, job.setting)
+    return read_sources(arch, init=folder, teacher=None, written=[job.folder / WEIGHTS])
 
 
 def train_localiser(setting: Setting, show: Show) -> None:
@@ -144,8 +179,8 @@ def train_localiser(setting: Setting, show: Show) -> None:
 def _export(job: Job, show: Show) -> None:
     show("exporting", 0, 1)
     setting, arch = job.setting, _arch(job)
-    lut = setting.lut if setting.lut_is_of_here and isinstance(arch, Arch) else None
-    shape = (1, arch.grid.in_channels, *setting.spec.shape_DHW)
+    lut = setting.lut if setting.lut_is_of_here and isinstance(arch, Arch | UShapeArch) else None
+    shape = (1, arch.grid.in_channels, *arch.grid.input_shape_DHW)
     export_bundle(
         job.folder / BUNDLE,
         arch=arch,
@@ -154,8 +189,8 @@ def _export(job: Job, show: Show) -> None:
         precision=setting.precision,
         device=setting.engine_device,
         threads=setting.threads,
-        images={"random": random_images(shape), "frames": setting.parity_images},
-        frames=setting.parity_frames,
+        images={"random": random_images(shape), "frames": setting.parity_images(arch.grid)},
+        frames=setting.parity_frames(arch.grid),
         localiser=load_trained_localiser(setting.localiser),
         pricing=None if lut is None else price(arch, lut),
     )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from click.core import ParameterSource
 
-from cinert.architecture import InputGrid
 from cinert.cli import claim_run, reserve
 from cinert.errors import BadInputError
 from cinert.ushape.space import UShapeSpace
@@ -63,20 +62,6 @@ def refuse_unread(space: UShapeSpace, *, processes: int) -> None:
             )
 
 
-class _GridOf:
-    """One grid of a space as networks state theirs."""
-
-    def __init__(self, space: UShapeSpace, number: int) -> None:
-        self.input_shape_DHW = space.grids[number].shape_DHW
-        self.spacing_mm = space.grids[number].spacing_mm
-        self.in_channels = space.in_channels
-
-
-def grid_of(space: UShapeSpace, number: int) -> InputGrid:
-    """A grid of a space, as the reader of patients asks for it."""
-    return _GridOf(space, number)
-
-
 def search_ushapes(space: UShapeSpace, lut: Lut, *, device: torch.device, processes: int) -> OneShotResult:
     """Do what the options of the running nas-search ask for in a space of U-shapes, and say what was found.
 
@@ -90,7 +75,7 @@ def search_ushapes(space: UShapeSpace, lut: Lut, *, device: torch.device, proces
         BadInputError: an option that is not read, data that cannot be read, or as `run_oneshot`.
     """
     from search.oneshot.loop import OneShotSettings
-    from search.oneshot.run import run_oneshot
+    from search.oneshot.run import grid_of, run_oneshot
     from search.ranks import ALONE
 
     refuse_unread(space, processes=processes)

@@ -78,6 +78,11 @@ class OneShotSettings:
     warmup_steps: int = 20
     """Steps in which the learning rate rises."""
 
+    @property
+    def generations(self) -> int:
+        """How often members are scored and the worse half gives way."""
+        return math.floor((1 - self.settle_share) * self.epochs / self.generation_epochs)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
@@ -157,8 +162,8 @@ class OneShotSearch:
         if not math.isfinite(loss):
             raise CineRTError(f"the loss is {loss} in epoch {epoch + 1}.", hint="lower the learning rate.")
         self.next_epoch += 1
-        evolving = self.next_epoch <= (1 - settings.settle_share) * settings.epochs
-        if evolving and self.next_epoch % settings.generation_epochs == 0:
+        generation, rest = divmod(self.next_epoch, settings.generation_epochs)
+        if rest == 0 and generation <= settings.generations:
             self.scored = self.score_members(frames=settings.scored_frames)
             self.population.evolve(self.scored, np.random.default_rng([settings.seed, epoch, _CHILDREN]))
         return loss
@@ -190,9 +195,7 @@ class OneShotSearch:
         self.average.update(self.weights)
         return float(loss.detach())
 
-    def score_members(
-        self, advance: Callable[[], None] | None = None, *, frames: int | None = None
-    ) -> list[Scored]:
+    def score_members(self, advance: Callable[[], None] | None = None, *, frames: int | None = None) -> list[Scored]:
         """Score every member with the averaged weights, best first.
 
         Args:

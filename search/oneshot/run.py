@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from cinert.arch import save_arch
+from cinert.architecture import InputGrid
 from cinert.data.dataset import Sample
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
@@ -54,6 +55,20 @@ class OneShotResult:
         best, fifth = self.scored[0], self.scored[min(4, len(self.scored) - 1)]
         ahead = np.subtract(best.frames, fifth.frames)
         return float(ahead.mean()), float(ahead.std(ddof=1) / math.sqrt(len(ahead)))
+
+
+class _GridOf:
+    """One grid of a space as networks state theirs."""
+
+    def __init__(self, space: UShapeSpace, number: int) -> None:
+        self.input_shape_DHW = space.grids[number].shape_DHW
+        self.spacing_mm = space.grids[number].spacing_mm
+        self.in_channels = space.in_channels
+
+
+def grid_of(space: UShapeSpace, number: int) -> InputGrid:
+    """A grid of a space, as the reader of patients asks for it."""
+    return _GridOf(space, number)
 
 
 def split_patients(samples: list[Sample], seed: int) -> tuple[set[str], set[str]]:

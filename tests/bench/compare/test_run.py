@@ -148,7 +148,7 @@ def test_a_kill_costs_the_stage_that_it_hits(stages, make_jobs):
 def test_a_training_killed_in_the_middle_goes_on_with_the_epochs_it_began_with(monkeypatch, make_jobs):
     (job,) = make_jobs("unet3d-d3-16")
     save_arch(job.folder / "arch.yaml", job.recipe.build(job.setting.space))
-    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda arch, setting: plan)
+    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda *_words, **_named: plan)
     plan = bench.compare.plan.Plan(epochs=3, minutes=1.0, steps=2, step_s=(10.0,))
     whole, epochs = Training.run_epoch, []
 
@@ -168,7 +168,7 @@ def test_a_training_killed_in_the_middle_goes_on_with_the_epochs_it_began_with(m
         return whole(training, advance)
 
     monkeypatch.setattr(Training, "run_epoch", counted)
-    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda arch, setting: pytest.fail("planned anew"))
+    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda *_words, **_named: pytest.fail("planned anew"))
     run_stage("weights", job, lambda what, done, total: None)
     assert epochs == [0, 1, 2]
     assert job.done("weights")
@@ -186,7 +186,7 @@ def test_networks_that_came_out_the_same_are_trained_once(monkeypatch, make_jobs
 
     monkeypatch.setattr(Training, "run_epoch", counted)
     plan = bench.compare.plan.Plan(epochs=1, minutes=1.0, steps=2, step_s=(10.0,))
-    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda arch, setting: plan)
+    monkeypatch.setattr(bench.compare.stages, "plan_training", lambda *_words, **_named: plan)
     for job in (first, second, other):
         run_stage("weights", job, lambda what, done, total: None)
     assert len(trained) == len(set(trained)) == 2
