@@ -13,8 +13,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from bench.baseline_cli import baseline
 from cinert.arch import load_arch
-from cinert.baselines.cli import baseline
 from cinert.sizes import network_sizes
 
 SPACE = "paper"

@@ -11,7 +11,7 @@ from cinert import __version__
 _SUBCOMMANDS = {
     "doctor": ("cinert.doctor:doctor", "What this machine can do: back ends, versions, device, and why not."),
     "baseline": (
-        "cinert.baselines.cli:baseline",
+        "bench.baseline_cli:baseline",
         "Write a designed network, such as a U-Net, as an architecture file.",
     ),
     "layers": (

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from safetensors import safe_open
 
 from bench.accuracy_cli import evaluate_bundle
+from bench.baseline_cli import baseline
 from bench.engine_cli import bench_engine
 from cinert.arch import load_arch
-from cinert.baselines.cli import baseline
 from cinert.baselines.kinds import KINDS
 from cinert.baselines.networks import NETWORKS
 from cinert.bundle import open_bundle

@@ -1,0 +1,204 @@
+"""`cinert baseline`: write a designed network as an architecture file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from cinert.arch import load_arch, save_arch
+from cinert.backends import BACKENDS, resolve_backend
+from cinert.backends.base import PRECISIONS, Precision
+from cinert.baselines.base import Baseline
+from cinert.baselines.ica_unet import IcaUNet
+from cinert.baselines.kinds import KINDS, design
+from cinert.cli import FiniteRange, allow_busy_option, command, console, errors, reserve, wait_option
+from cinert.device_lock import device_of
+from cinert.environment import default_threads, device_name
+from cinert.errors import BadInputError
+from cinert.files import check_writable
+from cinert.quiet import busy_sentence
+from cinert.space import Space
+from cinert.spaces import load_space
+from cinert.timing import Protocol
+from latency.clocks import CLOCKS, ClockName
+
+_MEASURING = ("backend", "device", "precision", "threads", "clock", "allow_busy", "wait")
+"""Options that say how --budget-ms measures, and nothing without it."""
+
+
+def parse_widths(text: str | None) -> tuple[int, ...] | None:
+    """Read `--widths`: positive whole numbers with commas between them."""
+    if text is None:
+        return None
+    try:
+        widths = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        widths = ()
+    if not widths or min(widths) < 1:
+        raise click.BadParameter(f"{text!r} is no list of positive widths such as 12,24,48,96.", param_hint="--widths")
+    return widths
+
+
+_DEFAULT_WIDTHS = ", ".join(
+    f"{name} {kind.first_width} {'doubled each time' if kind.width_growth == 2 else 'at each'}"
+    for name, kind in KINDS.items()
+)
+
+
+@command(
+    "baseline",
+    examples="""
+    cinert baseline unet3d --space small -o runs/unet/arch.yaml
+    cinert baseline unet3d --space paper --widths 32,64,128,256 -o unet3d-d4-32.yaml
+    cinert baseline unet2d --space paper --widths 64,128,256,512,1024 -o unet2d-d5-64.yaml
+    cinert baseline ica-unet --space paper --components 3 -o ica3.yaml
+    cinert baseline unet3d --space small --budget-ms 20 --threads 1 -o unet-20ms.yaml
+    """,
+)
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.option(
+    "--space",
+    "space_name",
+    required=True,
+    metavar="NAME|FILE",
+    help="Space that it is to be compared in: gives the input's grid, and a 3D network's strides.",
+)
+@click.option(
+    "--widths",
+    metavar="N,N,...",
+    callback=lambda _ctx, _param, value: parse_widths(value),
+    help=f"Channels at each level. [default: one level for each scale of the space; {_DEFAULT_WIDTHS}]",
+)
+@click.option(
+    "--components",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of ica-unet: independent components that a patch is unmixed into. [default: 4]",
+)
+@click.option(
+    "--budget-ms",
+    default=None,
+    type=FiniteRange(min=0, min_open=True),
+    help="Scale all widths by one factor until the network's measured p50 on this device is within 5 % of it: one"
+    " volume from host memory to host memory, with random weights. What was measured goes into the file.",
+)
+@click.option(
+    "--backend",
+    default="auto",
+    type=click.Choice(["auto", *BACKENDS]),
+    help="Engine that --budget-ms measures; auto takes the fastest here.",
+)
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where --budget-ms measures.")
+@click.option("--precision", default="fp32", type=click.Choice(PRECISIONS), help="Precision of that engine.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="physical cores",
+    help="CPU threads of that engine.",
+)
+@click.option(
+    "--clock",
+    default="wall",
+    type=click.Choice(CLOCKS),
+    help="What times it: the wall clock, or with one thread on a CPU the processor time, which programs that take the"
+    " processor away do not lengthen.",
+)
+@allow_busy_option()
+@wait_option()
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Architecture file to write.")
+def baseline(
+    *,
+    kind: str,
+    space_name: str,
+    widths: tuple[int, ...] | None,
+    components: int | None,
+    budget_ms: float | None,
+    output: Path,
+    **measuring: Any,
+) -> None:
+    """Write a designed network as an architecture file, which is trained, exported and measured as a searched one is.
+
+    unet2d and unet3d are plain U-Nets: two convolutions at each level, max-pooling, transposed convolutions.
+    aniso-unet is a U-Net for stacks of thick slices, on an in-plane grid of its own.
+    nas-unet is a 2D U-Net of two repeated cells, ica-unet a 3D U-Net on components of patches, bix-nas a 2D U-Net
+    that is run three times with the same weights, msu-net a set of 2D U-Nets on the statistics of patches.
+
+    A 2D network takes the slices of a volume as a batch: volume in, volume out.
+    """
+    if budget_ms is None:
+        _refuse_measuring()
+    check_writable(output)
+    space = load_space(space_name)
+    if components is not None and kind != IcaUNet.kind:
+        raise BadInputError(f"--components is for {IcaUNet.kind}, not for {kind}.")
+    if widths is None:
+        widths = KINDS[kind].default_widths(space.scales)
+    made = design(kind, space, widths, components=components)
+    # What lies there may be the result of hours of search, or what weights beside it were trained for.
+    if output.exists() and (budget_ms is not None or load_arch(output).digest != made.digest):
+        what = "an architecture, and what is measured anew may be another" if budget_ms else "another architecture"
+        raise BadInputError(f"{output} holds {what}.", hint="choose another output with -o.")
+    if budget_ms is not None:
+        made = _scaled(kind, space, widths, components, budget_ms, **measuring)
+    save_arch(output, made)
+    console.print(f"Wrote {output}. Next: train-arch {output}", markup=False)
+
+
+def _refuse_measuring() -> None:
+    context = click.get_current_context()
+    given = [name for name in _MEASURING if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise BadInputError(
+            f"--{given[0].replace('_', '-')} is for --budget-ms, and nothing is measured without it.",
+            hint="give --budget-ms, or leave it out.",
+        )
+
+
+def _scaled(
+    kind: str,
+    space: Space,
+    widths: tuple[int, ...],
+    components: int | None,
+    budget_ms: float,
+    *,
+    backend: str,
+    device: str,
+    precision: Precision,
+    threads: int | None,
+    clock: ClockName,
+    allow_busy: bool,
+    wait: bool,
+) -> Baseline:
+    """The network at the budget, measured on a device that is held for it; what was measured is printed."""
+    engine = resolve_backend(backend, device, precision)
+
+    from bench.scaling import scale_to_budget
+    from latency.profile import Setup
+
+    setup = Setup(
+        backend=engine,
+        device=device,
+        threads=threads or default_threads(),
+        precision=precision,
+        protocol=Protocol(tolerant=allow_busy),
+        clock=clock,
+    )
+    reserve(device_of(engine, device), "measure", wait=wait)
+    made = scale_to_budget(
+        lambda scaled: design(kind, space, scaled, components=components),
+        widths,
+        budget_ms,
+        setup,
+        say=lambda text: errors.print(text, markup=False),
+    )
+    scaled = made.provenance["scaled"]
+    console.print(
+        f"{kind} takes {scaled['measured_p50_ms']:.2f} ms of {budget_ms:g} ms on {device_name(scaled)}, its widths"
+        f" scaled by {scaled['factor']:.2f}.{busy_sentence(allow_busy)}",
+        markup=False,
+    )
+    return made
