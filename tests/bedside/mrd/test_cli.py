@@ -102,6 +102,27 @@ def test_the_mask_over_mrd_is_the_mask_of_segment_cine(make_bundle, served, cine
     assert differing.mean() <= 1e-4
 
 
+def test_a_mask_over_mrd_does_not_depend_on_the_unit_of_the_grey_values(
+    make_bundle, served, cine, tmp_path: Path
+) -> None:
+    server = served(make_bundle("ort"))
+    grey = nib.load(cine[0])
+    tiny = np.asarray(grey.dataobj).astype(np.float32) * np.float32(1e-9)
+    header = grey.header.copy()
+    header.set_data_dtype(np.float32)
+    header.set_slope_inter(1, 0)
+    nib.save(nib.Nifti1Image(tiny, None, header), tmp_path / "tiny.nii.gz")
+
+    masks = []
+    for source in (cine[0], tmp_path / "tiny.nii.gz"):
+        masks.append(tmp_path / f"{len(masks)}.nii.gz")
+        sent = run(send_mrd, source, "-o", masks[-1], "--port", server.port)
+        assert sent.exit_code == 0, sent.output
+    usual, of_tiny = (np.asarray(nib.load(path).dataobj) for path in masks)
+    assert len(np.unique(usual)) > 1
+    np.testing.assert_array_equal(of_tiny, usual)
+
+
 def test_an_interrupt_ends_sessions_without_a_trace(make_bundle, served) -> None:
     server = served(make_bundle("ort"))
     with socket.create_connection(("127.0.0.1", server.port)) as client:
