@@ -133,7 +133,7 @@ def _with_records(
     provenance: dict[str, Any] = {
         "method": method,
         "seed": settings.seed,
-        "versions": search_versions(),
+        "versions": search_versions(result.arch.space.ops),
         "rounds": [list(one) for one in settings.rounds],
         "candidate": dict(result.arch.provenance),
         "dice_on_the_other_half": round(result.score, 4),

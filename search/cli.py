@@ -269,13 +269,12 @@ def nas_search(
 
 def _refuse(space: Space, lut: Lut, chosen: Method | None, *, paths: int, budget_ms: float) -> None:
     """Refuse what cannot be searched, before any patient is read; `chosen` is None where candidates are trained."""
+    from cinert.op_check import require_ops
     from search.fastest import require_budget
     from search.genetic import require_genes
     from search.longest import require_paths
-    from search.mixed_cell import require_ops
 
-    if chosen is not None:
-        require_ops(space)
+    require_ops(space)
     require_paths(space, paths)
     if chosen is not None and chosen.decoder == "genetic":
         require_genes(paths)

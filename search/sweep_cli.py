@@ -134,12 +134,12 @@ def nas_sweep(
     Given again, the command goes on, with a trial that was killed too. Given on several machines that share RUN, each
     works on trials of its own. A trial that fails is recorded, and the sweep goes on.
     """
+    from cinert.op_check import require_ops
     from latency.lut import load_lut
     from search.device import resolve_device
     from search.fastest import require_budget
     from search.genetic import require_genes
     from search.longest import require_paths
-    from search.mixed_cell import require_ops
     from search.ranks import ALONE
     from search.sweep_run import run_sweep
     from search.sweep_study import check_storage, open_storage
@@ -158,8 +158,7 @@ def nas_sweep(
     space = cells_only(lut.space) if space_name is None else load_space(space_name)
     require_paths(space, paths[1])
     chosen = [METHODS[name] for name in settings.methods if name in METHODS]
-    if chosen:
-        require_ops(space)
+    require_ops(space)
     if any(method.decoder == "genetic" for method in chosen):
         require_genes(paths[1])
     require_budget(space, lut, budget_ms[0], upper=any(method.loss == "lagrangian" for method in chosen))

@@ -8,13 +8,13 @@ from cinert.arch import Arch
 from cinert.baselines.base import Baseline
 from cinert.baselines.kinds import KINDS, design
 from cinert.errors import BadInputError
+from cinert.op_check import require_ops
 from cinert.sampling import random_arch
 from cinert.space import Space
 from search.genetic import require_genes
 from search.halving import HalvingSettings
 from search.longest import require_paths
 from search.methods import METHODS, Decoder, Proposer, reads_paths
-from search.mixed_cell import require_ops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Searched:
         return name if self.budgets == 1 else f"{name}-best-of-{self.budgets}"
 
     def require_fit(self, space: Space) -> None:
-        """Refuse a space without so many paths, or with an op that the supernet does not compute.
+        """Refuse a space without so many paths, or with an op of another package that is not what it says.
 
         Raises:
             BadInputError: naming both numbers, or the op.

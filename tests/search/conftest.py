@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cinert.data.dataset import Sample
+from cinert.plugins import Plugin
 from cinert.spaces import load_space
 from latency.cost import SpaceCosts
 from latency.lut import save_lut
@@ -36,6 +37,19 @@ def tiny():
         nodes=2,
         partial_channels=2,
     )
+
+
+@pytest.fixture
+def add_ops(monkeypatch):
+    """Adds ops as the package cinert-test-ops 1.0 would, until the test is over."""
+
+    def add(*specs):
+        found = {
+            spec.name: Plugin(name=spec.name, package="cinert-test-ops", version="1.0", value=spec) for spec in specs
+        }
+        monkeypatch.setattr("cinert.op_registry.plugged_in", lambda: found)
+
+    return add
 
 
 @pytest.fixture(scope="session", params=["separate", "joint"])
