@@ -57,17 +57,26 @@ def load_plugins(group: str, what: str, *, known: Collection[str], fault: Fault)
             raise BadInputError(f"{where} CineRT itself has; names are not taken over.", hint=hint)
         if entry.name in found:
             raise BadInputError(f"{where} package {found[entry.name].origin} declares too.", hint=hint)
-        try:
-            value = entry.load()
-        except (Exception, SystemExit) as error:
-            raise BadInputError(f"{where} cannot be imported: {_one_line(error)}.", hint=hint) from error
-        wrong = fault(value)
+        value, wrong = load(entry)
+        wrong = wrong or fault(value)
         if wrong is None and value.name != entry.name:
             wrong = f"has name {value.name!r}, expected that of its entry point"
         if wrong is not None:
             raise BadInputError(f"{where} {wrong}.", hint=hint)
         found[entry.name] = Plugin(name=entry.name, package=package, version=version, value=value)
     return found
+
+
+def load(entry: EntryPoint) -> tuple[Any, str | None]:
+    """Import what an entry point names.
+
+    Returns:
+        The value, and why it cannot be imported, as the end of a sentence about it; None where it can.
+    """
+    try:
+        return entry.load(), None
+    except (Exception, SystemExit) as error:  # whatever a package does when it is imported
+        return None, f"cannot be imported: {_one_line(error)}"
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:

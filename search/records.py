@@ -17,8 +17,8 @@ from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import FoldData
 from search.decode import Decoded
-from search.methods import Decoder
 from search.settings import SearchSettings
+from search.words import DecoderName
 
 
 def search_versions(ops: Iterable[OpName] = ()) -> dict[str, str]:
@@ -42,7 +42,6 @@ def search_provenance(
     decoded: Decoded,
     data: FoldData,
     settings: SearchSettings,
-    decoder: Decoder,
     budget_ms: float,
     entropy: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def search_provenance(
         "occurrence": settings.occurrence,
         "loss": settings.loss,
         "mixture": settings.mixture,
-        "decoder": decoder,
+        "decoder": settings.decoder,
         "seed": settings.seed,
         "versions": search_versions(decoded.arch.space.ops),
         "lambda": settings.latency_weight,
@@ -87,7 +86,7 @@ def search_config(
     device: torch.device,
     weight_patients: Sequence[str],
     arch_patients: Sequence[str],
-    decoder: Decoder | None = None,
+    decoder: DecoderName | None = None,
 ) -> dict[str, Any]:
     """What config.json says: how a search was set up, and which half of the patients it used for what."""
     return {

@@ -19,9 +19,9 @@ from latency.cost import SpaceCosts
 from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import halve_patients, patients_of
-from search.halving import HalvingSettings, draw_candidates
+from search.halving import draw_candidates
 from search.loop import Search
-from search.settings import SearchSettings
+from search.settings import HalvingSettings, SearchSettings
 from search.training import Training, TrainingSettings
 
 SCHEMA, VERSION = "cinert.comparison-plan", 1
