@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from cinert.space import CLASSES, Shape3, Space
 from cinert.spaces import load_space
-from search.methods import Mixture
 from search.relaxation import ArchParameters
 from search.sampled import draw_mixture
 from search.supernet import Supernet
+from search.words import Mixture
 
 DINTS_WIDTH = 32
 """Channels at DiNTS' finest level for `channel_mul` 1; they double from level to level."""

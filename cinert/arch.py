@@ -203,6 +203,15 @@ class Arch:
         )
 
 
+def ops_of(arch: Architecture) -> list[OpName]:
+    """Primitive ops that a network holds, each once; none for a network that is not made of cells."""
+    if not isinstance(arch, Arch):
+        return []
+    used = {edge.kind for edge in arch.edges if edge.kind != "skip"}
+    edges = (edge for kind in CELL_KINDS if kind in used for node in live_edges(arch.cells[kind]) for edge in node)
+    return list(dict.fromkeys(edge.op for edge in edges))
+
+
 Searched = Arch | UShapeArch
 """Networks that come from a space: those that a LUT can price."""
 SEARCHED_SCHEMAS = (SCHEMA, ushape.SCHEMA)

@@ -16,11 +16,13 @@ import onnxslim
 import torch
 from torch import nn
 
+from cinert.arch import ops_of
 from cinert.architecture import Architecture
 from cinert.backends.base import Model, Shape
 from cinert.environment import cache_folder, library_version
 from cinert.files import sha256_of
 from cinert.network import build_network, fold_batch_norm, random_weights
+from cinert.op_registry import added_ops, specs_of
 from cinert.segmenter import Segmenter
 from cinert.ushape.arch import UShapeArch
 from cinert.ushape.graph import module_onnx
@@ -112,10 +114,13 @@ def network_model(arch: Architecture, network: Segmenter | None = None) -> Model
         network: with trained weights; None takes random ones, which is enough for timing, and caches the export.
     """
     shapes = (network_input_shape(arch),)
+    held = ops_of(arch)
+    half_safe = frozenset[str]().union(*(spec.half_safe for spec in specs_of(held).values()))
     if network is not None:
         return Model(
             name=f"network {arch.digest}",
             input_shapes=shapes,
+            half_safe=half_safe,
             make_onnx=lambda: export_onnx(network, shapes),
             make_module=lambda: fold_batch_norm(copy.deepcopy(network).eval()),
         )
@@ -126,6 +131,9 @@ def network_model(arch: Architecture, network: Segmenter | None = None) -> Model
     def make_onnx() -> bytes:
         if isinstance(arch, UShapeArch):
             return plain_onnx(make())
+        if added_ops(held):
+            # Their files may change, and the architecture would still be the same.
+            return export_onnx(make(), shapes)
         return cached(f"network {arch.digest}", lambda: export_onnx(make(), shapes))
 
     def plain_onnx(module: nn.Module) -> bytes:
@@ -139,4 +147,5 @@ def network_model(arch: Architecture, network: Segmenter | None = None) -> Model
         input_shapes=shapes,
         make_onnx=make_onnx,
         make_module=lambda: fold_batch_norm(make()),
+        half_safe=half_safe,
     )

@@ -5,11 +5,10 @@ Every convolution is conv - batch norm - ReLU, in the order that inference engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from cinert.op_registry import op_spec
 from cinert.space import OpName, Shape3
 
 
@@ -23,23 +22,41 @@ def conv_block(channels_in: int, channels_out: int, *, kernel: int, dilation: in
     )
 
 
-def _separable(channels: int) -> nn.Sequential:
+def plain(channels: int) -> nn.Module:
+    """Convolution 3x3x3."""
+    return conv_block(channels, channels, kernel=3)
+
+
+def dilated(channels: int) -> nn.Module:
+    """Convolution 3x3x3 with dilation 2."""
+    return conv_block(channels, channels, kernel=3, dilation=2)
+
+
+def separable(channels: int) -> nn.Module:
+    """Depthwise convolution 3x3x3, then a pointwise one."""
     depthwise = nn.Conv3d(channels, channels, 3, padding=1, groups=channels, bias=False)
     return nn.Sequential(depthwise, *conv_block(channels, channels, kernel=1))
 
 
-_OPS: dict[OpName, Callable[[int], nn.Module]] = {
-    "conv": lambda channels: conv_block(channels, channels, kernel=3),
-    "dilated": lambda channels: conv_block(channels, channels, kernel=3, dilation=2),
-    "separable": _separable,
-    "maxpool": lambda _: nn.MaxPool3d(3, stride=1, padding=1),
-    "identity": lambda _: nn.Identity(),
-}
+def maxpool(channels: int) -> nn.Module:
+    """Max-pooling 3x3x3, which keeps the size."""
+    del channels
+    return nn.MaxPool3d(3, stride=1, padding=1)
+
+
+def identity(channels: int) -> nn.Module:
+    """What it reads."""
+    del channels
+    return nn.Identity()
 
 
 def make_op(op: OpName, channels: int) -> nn.Module:
-    """Build a primitive op that maps (B, channels, D, H, W) to the same shape. `zero` is no op: it is no edge."""
-    return _OPS[op](channels)
+    """Build a primitive op that maps (B, channels, D, H, W) to the same shape. `zero` is no op: it is no edge.
+
+    Raises:
+        BadInputError: no op has the name.
+    """
+    return op_spec(op).make(channels)
 
 
 class Upsample(nn.Module):

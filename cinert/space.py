@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from cinert.errors import BadInputError
+from cinert.op_registry import known_ops
 from cinert.schema import check_keys, check_schema, plain, read_number, read_triple
 
 SCHEMA, VERSION = "cinert.space", 1
-OpName = Literal["conv", "dilated", "separable", "maxpool", "identity", "zero"]
-OP_NAMES: tuple[OpName, ...] = get_args(OpName)
+OpName = str
+"""Name of a primitive op (`cinert.op_registry`), or `zero`."""
 Relaxation = Literal["separate", "joint"]
 Shape3 = tuple[int, int, int]
 CLASSES = ("background", "rv", "myo", "lv")
@@ -81,7 +82,8 @@ class Space:
         for key in ("stem_kernel", "head_kernel"):
             self._require(getattr(self, key) % 2 == 1, key, "an odd number, so that padding keeps the size")
         self._require(len(set(self.ops)) == len(self.ops), "ops", "each op once")
-        self._require(set(self.ops) <= set(OP_NAMES), "ops", f"known ops ({', '.join(OP_NAMES)})")
+        known = known_ops()
+        self._require(set(self.ops) <= set(known), "ops", f"known ops ({', '.join(known)}); packages may add others")
         self._require(set(self.ops) != {"zero"} and bool(self.ops), "ops", "at least one op that yields something")
         self._require(
             self.relaxation in get_args(Relaxation), "relaxation", f"one of {', '.join(get_args(Relaxation))}"

@@ -9,31 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from scipy.optimize import lsq_linear
 from scipy.special import stdtrit
 
 from cinert.errors import BadInputError
+from cinert.op_registry import find_op
+from cinert.op_spec import PriceGroup
 from cinert.schema import check_keys
 from latency.checks import checked_ms, checked_positive_ms
 from latency.terms import Matrix, Vector
 
+GROUP_NAMES = (*get_args(PriceGroup), "transition", "glue", "ends")
+"""Each has one factor."""
 GROUPS: Mapping[str, str] = {
-    **dict.fromkeys(("conv", "dilated"), "convolution"),
-    **dict.fromkeys(("separable", "maxpool", "identity"), "light"),
     **dict.fromkeys(("pre.ct", "pre.ns", "pre.ep"), "transition"),
     **dict.fromkeys(("concat", "merge"), "glue"),
     **dict.fromkeys(("stem", "head", "constant"), "ends"),
 }
-"""Group of each kind of part of cells; each group has one factor."""
+"""Group of each kind of part of cells that is no op: an op names its own (`cinert.op_spec.OpSpec.price_group`)."""
 USHAPE_GROUPS: Mapping[str, str] = {
     "depthwise": "light",
     **dict.fromkeys(("pool", "strided", "enlarge"), "transition"),
 }
 """Group of the kinds that only U-shaped networks have."""
-GROUP_NAMES = tuple(dict.fromkeys(GROUPS.values()))
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Pulls towards no change that are tried; the one that predicts left-out networks best is taken."""
 _BOUNDS = (0.5, 2.0)
@@ -146,11 +147,15 @@ def group_of(kind: str) -> str:
         BadInputError: it has none.
     """
     group = GROUPS.get(kind) or USHAPE_GROUPS.get(kind)
-    if group is None:
+    if group is not None:
+        return group
+    spec = find_op(kind)
+    if spec is None:
         raise BadInputError(
-            f"the calibration has no group for parts of kind {kind!r}.", hint="name one in latency/calibration.py."
+            f"the calibration has no group for parts of kind {kind!r}.",
+            hint="measure the LUT again, or install the package that adds this op.",
         )
-    return group
+    return spec.price_group
 
 
 def fit_calibration(networks: Sequence[CalibrationNetwork], *, lut: str, busy: bool = False) -> Calibration:

@@ -27,7 +27,9 @@ from cinert.device_lock import device_of
 from cinert.environment import default_threads
 from cinert.errors import BadInputError
 from cinert.files import check_output_file
+from cinert.op_check import require_ops
 from cinert.quiet import busy_sentence
+from cinert.space import Space
 from cinert.spaces import PRESETS, AnySpace, load_any_space
 from cinert.tensorrt_options import builder_options, configure
 from cinert.timing import Protocol
@@ -151,6 +153,8 @@ def bench_ops(
         _compare(*compare, output, plot=plot)
         return
     space = load_any_space(space_name)
+    if isinstance(space, Space):
+        require_ops(space)
     chosen = cast(Precision, precision)
     backend = resolve_backend(backend_name, device, precision)
     configure(backend, tensorrt)

@@ -13,6 +13,7 @@ from cinert.backends.base import Model, Precision, Shape
 from cinert.errors import BadInputError
 from cinert.network import random_weights
 from cinert.onnx import cached, export_onnx
+from cinert.op_registry import BUILT_IN, find_op, op_spec
 from cinert.ops import Concatenate, Merge, conv_block, make_op, make_preprocessing
 from cinert.paths import SCALE_STEP, CellKind, legal_edges
 from cinert.schema import check_keys
@@ -92,13 +93,16 @@ class PartKey:
     @property
     def flops(self) -> int:
         """Floating-point operations, a multiply-add counted as two."""
+        spec = find_op(self.kind)
+        return self._flops_of_part() if spec is None else round(spec.flops(self, self.taps))
+
+    def _flops_of_part(self) -> int:
+        """Of a part that is no op."""
         voxels_in, voxels_out = math.prod(self.shape_in), math.prod(self.shape_out)
         match self.kind:
-            case "separable":
-                return 2 * voxels_out * self.channels_in * (self.taps + self.channels_out)
-            case "maxpool" | "pool":
+            case "pool":
                 return voxels_out * self.channels_out * self.taps
-            case "identity" | "concat":
+            case "concat":
                 return 0
             case "merge":
                 return voxels_out * self.channels_out
@@ -116,10 +120,10 @@ class PartKey:
     @property
     def weight_count(self) -> int:
         """Parameters after the batch norm is folded."""
-        if self.kind in {"maxpool", "pool", "identity", "concat", "merge"}:
+        if self.kind in {"pool", "concat", "merge"}:
             return 0
-        if self.kind == "separable":
-            return self.channels_in * (self.taps + self.channels_out) + self.channels_out
+        if (spec := find_op(self.kind)) is not None:
+            return spec.weights(self)
         return self.channels_in * self.channels_out * self.taps // self.groups + self.channels_out
 
     @property
@@ -175,24 +179,34 @@ def make_part(key: PartKey) -> nn.Module:
             return make_preprocessing(key.channels_in, key.channels_out)
         case "pre.ep":
             return make_preprocessing(key.channels_in, key.channels_out, upsample_to=key.shape_out)
-        case "conv" | "dilated" | "separable" | "maxpool" | "identity":
-            return make_op(key.kind, key.channels_in)
         case _:
-            raise BadInputError(f"unknown part {key.kind!r}.")
+            if find_op(key.kind) is None:
+                raise BadInputError(f"unknown part {key.kind!r}.")
+            return make_op(key.kind, key.channels_in)
 
 
 def part_model(key: PartKey) -> Model:
-    """Describe a part to the back ends, with random weights; its ONNX export is cached."""
+    """Describe a part to the back ends, with random weights; its ONNX export is cached.
+
+    That of an op which a package adds is not: its file may change, and the key would still be the same.
+    """
+    spec = find_op(key.kind)
 
     def make() -> nn.Module:
         return random_weights(make_part(key), seed=0)
+
+    def make_onnx() -> bytes:
+        if spec is not None and spec.name not in BUILT_IN:
+            return export_onnx(make(), shapes)
+        return cached(f"part {key}", lambda: export_onnx(make(), shapes))
 
     shapes = input_shapes(key)
     return Model(
         name=key.label,
         input_shapes=shapes,
-        make_onnx=lambda: cached(f"part {key}", lambda: export_onnx(make(), shapes)),
+        make_onnx=make_onnx,
         make_module=make,
+        half_safe=frozenset() if spec is None else spec.half_safe,
     )
 
 
@@ -219,10 +233,10 @@ class PartCatalogue:
     def op(self, op: OpName, scale: int) -> PartKey:
         """A primitive op at a scale."""
         width, shape = self.space.widths[scale], self.space.shapes_DHW[scale]
-        kernel = 1 if op == "identity" else 3
-        dilation = 2 if op == "dilated" else 1
+        spec = op_spec(op)
         # A separable op is a depthwise and a pointwise convolution; groups tell that it has a depthwise part.
-        groups = width if op == "separable" else 1
+        groups = width if spec.depthwise else 1
+        kernel, dilation = spec.kernel_DHW, spec.dilation_DHW
         return self._key(op, (width, width), (shape, shape), kernel=kernel, dilation=dilation, groups=groups)
 
     def preprocessing(self, kind: CellKind, source: int, nodes: int | None = None) -> PartKey:

@@ -18,6 +18,7 @@ import torch
 
 from cinert.backends.base import Precision
 from cinert.errors import BadInputError
+from cinert.op_registry import find_op
 from cinert.schema import check_keys
 from latency.parts import PartKey
 
@@ -87,7 +88,10 @@ def needed_flops(key: PartKey) -> float:
 
     At 5 x 8 x 7 voxels half the taps of a convolution with dilation 2 lie in the padding.
     """
-    return key.flops * needed_share(key)
+    share = needed_share(key)
+    spec = find_op(key.kind)
+    # Of an op that mixes channels beside, such as a separable one, only what its kernel computes is less.
+    return key.flops * share if spec is None else spec.flops(key, key.taps * share)
 
 
 def needed_share(key: PartKey) -> float:

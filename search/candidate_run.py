@@ -18,8 +18,7 @@ from latency.lut import Lut
 from search.data import FoldData, patients_of
 from search.draw import draw_arch
 from search.evolve import Evolution
-from search.halving import HalvingResult, HalvingSettings, Propose, draw_candidates, successive_halving
-from search.methods import Proposer
+from search.halving import HalvingResult, Propose, draw_candidates, successive_halving
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_versions
 from search.run_folder import (
@@ -32,6 +31,8 @@ from search.run_folder import (
     refuse_supernet,
 )
 from search.run_log import RunLog
+from search.settings import HalvingSettings
+from search.words import Proposer
 
 
 def run_candidate_search(
@@ -133,7 +134,7 @@ def _with_records(
     provenance: dict[str, Any] = {
         "method": method,
         "seed": settings.seed,
-        "versions": search_versions(),
+        "versions": search_versions(result.arch.space.ops),
         "rounds": [list(one) for one in settings.rounds],
         "candidate": dict(result.arch.provenance),
         "dice_on_the_other_half": round(result.score, 4),

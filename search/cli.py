@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, get_args
 
 import click
 
 from cinert.cli import FiniteRange, claim_run, command, data_option, fold_option, reserve, seed_option, wait_option
 from cinert.errors import VerdictError
 from cinert.files import check_writable
-from cinert.space import Relaxation, Space
+from cinert.space import Relaxation
 from cinert.spaces import load_any_space
 from cinert.ushape.space import UShapeSpace
-from search.choose import chosen_method, refuse_unread_options, search_settings
-from search.cli_options import amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
+from search.cli_options import Named, amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
+from search.decoders import GROUP as DECODERS
+from search.decoders import NAMES as DECODER_NAMES
+from search.latency_terms import GROUP as TERMS
+from search.latency_terms import NAMES as TERM_NAMES
 from search.methods import (
     CELL_METHOD,
     METHODS,
     TRAINED,
     TRAINED_EPOCHS,
     USHAPE_METHOD,
-    ActivationCheckpointing,
-    Decoder,
-    LatencyTerm,
-    Method,
-    Mixture,
-    Proposer,
+    CandidateMethod,
     own,
 )
 from search.oneshot.cli import search_ushapes
 from search.run_folder import run_folders
 from search.say import report_candidates, report_search, say
-
-if TYPE_CHECKING:
-    from latency.lut import Lut
+from search.words import ActivationCheckpointing, Mixture
 
 
 @command(
@@ -57,7 +52,7 @@ if TYPE_CHECKING:
 @fold_option()
 @click.option(
     "--method",
-    type=click.Choice([*METHODS, *TRAINED]),
+    type=click.Choice(list(METHODS)),
     help="In a space of cells: differentiable ones, zeng2020, rtdnas (Lu 2022), msnas, or cinert, which keeps the upper"
     " end of the estimate within the budget; or training candidates within the budget, the best of which train on:"
     " random, evolution. In a space of U-shapes: cinert alone, a population that evolves with shared weights."
@@ -70,8 +65,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--latency-term",
-    type=click.Choice(get_args(LatencyTerm)),
-    help="Latency in the loss: of none, of each of n paths, of the critical path, or of the union of n paths."
+    type=Named(TERM_NAMES, TERMS),
+    help="Latency in the loss: of none, of each of n paths, of the critical path, of the union of n paths, or that of"
+    " an installed package."
     f" [default: {own('latency_term')}]",
 )
 @click.option(
@@ -82,9 +78,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--decoder",
-    type=click.Choice(get_args(Decoder)),
-    help="Paths to keep: the most probable that fit the budget, the most probable whatever they cost, or the fastest"
-    f" union out of the 10 most probable. [default: {own('decoder')}]",
+    type=Named(DECODER_NAMES, DECODERS, functions=True),
+    help="Paths to keep: the most probable that fit the budget, the most probable whatever they cost, the fastest union"
+    " out of the 10 most probable, or what an installed package or a function of yours makes of the search."
+    f" [default: {own('decoder')}]",
 )
 @click.option(
     "--mixture",
@@ -168,12 +165,8 @@ def nas_search(
     data: Path | None,
     fold: int | None,
     method: str | None,
-    occurrence: str | None,
     paths: int,
     budget_ms: float,
-    epochs: int | None,
-    candidates: int,
-    least_share: float,
     seed: int,
     seeds: int,
     pareto: int,
@@ -185,7 +178,7 @@ def nas_search(
     activation_checkpointing: ActivationCheckpointing,
     restart: bool,
     wait: bool,
-    **fields: Any,
+    **of_the_method: Any,
 ) -> None:
     """Find a network that is accurate on the data and fast on the LUT's device.
 
@@ -197,11 +190,12 @@ def nas_search(
     # Imported late: torch takes seconds, and --help and mistyped options should not wait for it.
     from latency.lut import load_lut
     from search.candidate_run import run_candidate_search
-    from search.halving import HalvingSettings
+    from search.choose import named_options, require_fit, require_in_time
     from search.out_of_memory import fits_in_memory
     from search.selection import search_and_select
     from search.torchrun import joined
 
+    del of_the_method  # read by name, to tell what the user named from a default
     hint = "begin anew (--restart) with a smaller --batch-size"
     if method not in TRAINED:
         hint += " or --mixture sampled-ops; a sampled search can also go on, with --activation-checkpointing on"
@@ -212,15 +206,13 @@ def nas_search(
         if isinstance(searched, UShapeSpace):
             search_ushapes(searched, lut, device=where, processes=ranks.size)
             return
-        space, method = searched, method or CELL_METHOD
-        chosen = None if method in TRAINED else chosen_method(method, {"epochs": epochs, **fields})
-        refuse_unread_options(method, chosen)
-        if chosen is not None:
-            space = dataclasses.replace(space, relaxation=chosen.relaxation)
-        _refuse(space, lut, chosen, paths=paths, budget_ms=budget_ms)
+        chosen = METHODS[method or CELL_METHOD].choose(named_options())
+        space = chosen.searched(searched)
+        require_fit(chosen, space, paths)
+        require_in_time(chosen, space, lut, budget_ms)
         reserve(str(where), "compute", wait=wait)
         ranks.from_main(lambda: claim_run(*run_folders(output, seed, seeds)))
-        say(f"Searching space {space.name} by {method} for {lut.title} (LUT {lut.id}), computing on {where}.")
+        say(f"Searching space {space.name} by {chosen.name} for {lut.title} (LUT {lut.id}), computing on {where}.")
         with bar_of(ranks) as bar:
             found = read_patients_of(bar, data, space, ranks).fold(fold)
             say_what_was_clipped(found.train + found.validation)
@@ -240,46 +232,23 @@ def nas_search(
                 "learning_rate": learning_rate,
                 "amp": amp,
             }
-            if chosen is None:
-                halving = HalvingSettings(
-                    candidates=candidates, least_share=least_share, epochs=epochs or TRAINED_EPOCHS, **told
-                )
-                best = run_candidate_search(space, lut, found, halving, method=cast("Proposer", method), **common)
+            if isinstance(chosen, CandidateMethod):
+                halving = chosen.settings(**told)
+                best = run_candidate_search(space, lut, found, halving, method=chosen.proposer, **common)
             else:
-                settings = search_settings(
-                    method,
-                    chosen,
-                    occurrence=occurrence,
-                    budget_ms=budget_ms,
-                    activation_checkpointing=activation_checkpointing,
-                    **told,
-                )
-                common |= {"decoder": chosen.decoder, "pareto": pareto}
+                told["activation_checkpointing"] = activation_checkpointing
+                settings = chosen.settings(budget_ms=budget_ms, **told)
+                common["pareto"] = pareto
                 common["advance"] = lambda what, done, total: bar.update(
                     task, completed=done, total=total, description=what
                 )
                 selection = search_and_select(space, lut, found, settings, seeds=seeds, **common)
-        if chosen is None:
-            report_candidates(best, candidates, output, found.kind(found.train))
+        if isinstance(chosen, CandidateMethod):
+            report_candidates(best, chosen.candidates, output, found.kind(found.train))
         else:
             report_search(selection, chosen.epochs, budget_ms, output, found.kind(found.train))
             if selection.decoded.budget_met is False:
                 raise VerdictError(f"the network in {output / 'arch.yaml'} misses the budget of {budget_ms:g} ms.")
-
-
-def _refuse(space: Space, lut: Lut, chosen: Method | None, *, paths: int, budget_ms: float) -> None:
-    """Refuse what cannot be searched, before any patient is read; `chosen` is None where candidates are trained."""
-    from search.fastest import require_budget
-    from search.genetic import require_genes
-    from search.longest import require_paths
-    from search.mixed_cell import require_ops
-
-    if chosen is not None:
-        require_ops(space)
-    require_paths(space, paths)
-    if chosen is not None and chosen.decoder == "genetic":
-        require_genes(paths)
-    require_budget(space, lut, budget_ms, upper=chosen is not None and chosen.loss == "lagrangian")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -24,6 +26,36 @@ if TYPE_CHECKING:
 # wants a core. Spinning briefly costs nothing on a quiet machine. Read when torch is imported, which the commands do
 # late.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
+class Named(click.ParamType[str]):
+    """One of some names, the name of an entry point, or a function as module:function.
+
+    What a package adds is imported when it is used: a mistyped name and --help should not wait for it.
+
+    Args:
+        names: that CineRT itself has.
+        group: of the entry points.
+        functions: whether module:function is taken.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Sequence[str], group: str, *, functions: bool = False) -> None:
+        self._names, self._group, self._functions = names, group, functions
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What help shows for the value."""
+        del param, ctx
+        return f"[{'|'.join([*self._names, *(['MODULE:FUNCTION'] if self._functions else [])])}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take a name that there is; click reports any other."""
+        known = [*self._names, *sorted(entry.name for entry in entry_points(group=self._group))]
+        if value not in known and not (self._functions and ":" in value):
+            more = " or module:function" if self._functions else ""
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, known))}{more}.", param, ctx)
+        return str(value)
 
 
 def device_option() -> Decorator:

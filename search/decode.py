@@ -8,14 +8,17 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cinert.arch import Arch, CellGenotype
-from cinert.paths import CELL_KINDS, CellKind, Path, count_paths
+from cinert.errors import BadInputError
+from cinert.paths import CELL_KINDS, CellKind, Path, count_paths, legal_edges, walk
 from search.decode_cells import ranked_cells
+from search.decoders import DecodeTask, decoder_of
 from search.genetic import PAPER, GeneticSettings, fittest_paths, require_genes
 from search.longest import cheapest_paths, require_paths
-from search.methods import Decoder
 from search.relaxation import ArchParameters
+from search.words import DecoderName
 
 # Beyond these, paths and cells are too improbable to be worth what they add.
 PATHS = 40
@@ -49,7 +52,7 @@ def decode(
     parameters: ArchParameters,
     *,
     paths: int,
-    decoder: Decoder = "longest",
+    decoder: DecoderName = "longest",
     budget_ms: float | None = None,
     estimate_ms: EstimateMs | None = None,
     genetic: GeneticSettings | None = None,
@@ -64,6 +67,7 @@ def decode(
     - `dijkstra`: the n shortest paths by the sum of minus log beta, whatever they cost (MS-NAS); they are the n most
       probable, and found by the same code.
     - `genetic`: of a pool of the most probable paths the n whose union is fastest (Lu 2022, Sec. 2.3).
+    - that of a package, or `module:function`: what it gives (`search.decoders`).
 
     Args:
         parameters: alpha, gamma and beta.
@@ -74,14 +78,23 @@ def decode(
         genetic: settings of the genetic algorithm, the paper's if None.
 
     Raises:
-        BadInputError: more paths than exist, or than the genetic decoder chooses from.
-        ValueError: a budget without an estimate, or `genetic` without both.
+        BadInputError: more paths than exist, or than the genetic decoder chooses from; or what a package's decoder
+            gives is no network of the space, of at most n paths.
+        ValueError: a budget without an estimate, or any decoder but `longest` and `dijkstra` without both.
     """
     if (budget_ms is None) != (estimate_ms is None):
         raise ValueError("a budget needs an estimate, and an estimate a budget")
-    if decoder == "genetic" and estimate_ms is None:
-        raise ValueError("the genetic decoder needs an estimate")
+    if decoder not in {"longest", "dijkstra"} and estimate_ms is None:
+        raise ValueError(f"the decoder {decoder} needs an estimate")
     evolved = genetic or PAPER
+    if (found := decoder_of(decoder)).decode is not None:
+        assert budget_ms is not None
+        assert estimate_ms is not None
+        require_paths(parameters.space, paths)
+        task = DecodeTask(
+            parameters=parameters, paths=paths, budget_ms=budget_ms, estimate_ms=estimate_ms, seed=evolved.seed
+        )
+        return _decoded_by(decoder, found.decode(task), task)
     if decoder == "genetic":
         require_genes(paths, evolved)
     space = parameters.space
@@ -119,12 +132,33 @@ def decode(
             pool = [path for path, _ in candidates if paths > 1 or not _only_skips([path])][: evolved.pool]
             chosen = fittest_paths(pool, paths, lambda some: price(build(top, some)), evolved)
         return decoded(top, chosen, cells_passed_over=0, met=price(build(top, chosen)) <= limit)
-    found = _best_within(candidates, ranked, paths, fits=lambda cells, chosen: price(build(cells, chosen)) <= limit)
-    if found is None:
+    best = _best_within(candidates, ranked, paths, fits=lambda cells, chosen: price(build(cells, chosen)) <= limit)
+    if best is None:
         first = next(path for path, _ in candidates if not _only_skips([path]))
         return decoded(top, [first], cells_passed_over=0, met=False)
-    cells, chosen, rank = found
+    cells, chosen, rank = best
     return decoded(cells, chosen, cells_passed_over=rank, met=True)
+
+
+def _decoded_by(decoder: DecoderName, arch: Any, task: DecodeTask) -> Decoded:
+    """What the decoder of a package gave, held against what was asked for."""
+    parameters, paths = task.parameters, task.paths
+    if not isinstance(arch, Arch) or arch.space != parameters.space or not 1 <= len(arch.paths) <= paths:
+        given = f"{len(arch.paths)} paths of {arch.space.name}" if isinstance(arch, Arch) else repr(arch)[:80]
+        raise BadInputError(
+            f"the decoder {decoder} gave {given}, expected an Arch of space {parameters.space.name} with 1 to {paths}"
+            " paths.",
+            hint="mend it, or take another --decoder.",
+        )
+    space = parameters.space
+    logs = dict(zip(legal_edges(space.layers, space.scales), parameters.log_edges().tolist(), strict=True))
+    return Decoded(
+        arch=arch,
+        probabilities=tuple(math.exp(math.fsum(logs[edge] for edge in walk(path))) for path in arch.paths),
+        paths_passed_over=0,
+        cells_passed_over=0,
+        budget_met=task.estimate_ms(arch) <= task.budget_ms,
+    )
 
 
 def _best_within(

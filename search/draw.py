@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,12 @@ from matplotlib.patches import FancyArrowPatch
 
 from cinert.arch import Arch, CellGenotype, live_edges
 from cinert.files import atomic_path
+from cinert.op_registry import specs_of
 from cinert.paths import CELL_KINDS, CellKind, Edge, legal_edges, walk
 from cinert.space import OpName
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 PATH_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-OP_COLOURS: dict[OpName, str] = {
-    "conv": "#0072B2",
-    "dilated": "#CC79A7",
-    "separable": "#009E73",
-    "maxpool": "#D55E00",
-    "identity": "#777777",
-}
-_OTHER_OPS = ("#E69F00", "#56B4E9", "#F0E442", "#222222")
-"""Of ops that have no colour of their own, in the order of the space; in turn where there are more."""
 CELL_NAMES: dict[CellKind, str] = {"ct": "contracting cell", "ns": "non-scaling cell", "ep": "expanding cell"}
 
 
@@ -37,23 +28,17 @@ def draw_arch(path: Path, arch: Arch, *, title: str) -> None:
     """Write the picture as PNG, whole or not at all."""
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
-    ops = [op for op in arch.space.ops if op != "zero"]
-    colours = _colours(ops)
+    colours = {op: spec.colour for op, spec in specs_of(arch.space.ops).items()}
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1.75, 1]))
     _draw_grid(above.subplots(), arch, title)
     for axes, kind in zip(below.subplots(1, len(CELL_KINDS)), CELL_KINDS, strict=True):
         used = any(edge.kind == kind for edge in arch.edges)
         cell = live_edges(arch.cells[kind]) if kind in arch.cells else None
         _draw_cell(axes, cell, CELL_NAMES[kind], used, colours)
-    handles = [Line2D([], [], color=colours[op], lw=2, label=op) for op in ops]
-    below.legend(handles=handles, loc="outside lower center", ncols=len(ops), frameon=False, fontsize=9)
+    handles = [Line2D([], [], color=colour, lw=2, label=op) for op, colour in colours.items()]
+    below.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=130)
-
-
-def _colours(ops: Sequence[OpName]) -> dict[OpName, str]:
-    others = itertools.cycle(_OTHER_OPS)
-    return {op: OP_COLOURS[op] if op in OP_COLOURS else next(others) for op in ops}
 
 
 def _draw_grid(axes: Axes, arch: Arch, title: str) -> None:

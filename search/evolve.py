@@ -15,7 +15,8 @@ from cinert.arch import Arch, CellGenotype, NodeEdge, yields_nothing
 from cinert.paths import CELL_KINDS, Path, legal_edges
 from cinert.sampling import random_path
 from cinert.space import Space
-from search.halving import EstimateMs, HalvingSettings, Scored, draw_candidates, fits
+from search.halving import EstimateMs, Scored, draw_candidates, fits
+from search.settings import HalvingSettings
 
 POPULATION = 6
 """Youngest candidates that may have children; the first ones are random."""

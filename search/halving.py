@@ -9,7 +9,6 @@ and its score means something. Random candidates make the honest baseline of eve
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from search.candidate_training import score_candidate
 from search.data import FoldData, halve_patients
 from search.ranks import ALONE, Ranks
 from search.run_folder import CANDIDATE, CANDIDATES
-from search.settings import Amp
+from search.settings import HalvingSettings, Rounds
 from search.training import TrainingSettings
 
 SCHEMA, VERSION = "cinert.candidates", 1
@@ -38,7 +37,6 @@ _RECORD = ("schema", "version", "identity", "scores")
 _DRAWS = 20_000
 
 EstimateMs = Callable[[Arch], float]
-Rounds = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -53,49 +51,15 @@ Propose = Callable[[Sequence[Scored]], Arch]
 """The next candidate of the first round, given those before it; the same ones must lead to the same candidate."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class HalvingSettings:
-    """What a search that trains its candidates is told, beside its space, data and LUT."""
-
-    candidates: int = 18
-    """Networks in the first round."""
-    epochs: int = 24
-    """Of the last round."""
-    paths: int = 4
-    """Paths to fuse, at most."""
-    least_share: float = 0.6
-    """Of the budget, that a candidate uses at least."""
-    seed: int = 0
-    """Of networks, halves of the patients, weights, batches and augmentation."""
-    batch_size: int = 4
-    """Volumes in a step."""
-    learning_rate: float = 0.01
-    """Peak of the cosine."""
-    amp: Amp = "auto"
-    """Precision of the networks."""
-
-    @property
-    def rounds(self) -> Rounds:
-        """(networks, epochs) of each: a third of the networks go on, and the last round has all the epochs."""
-        return (
-            (self.candidates, max(1, self.epochs // 6)),
-            (math.ceil(self.candidates / 3), max(1, self.epochs * 5 // 12)),
-            (math.ceil(self.candidates / 9), self.epochs),
-        )
-
-    def training(self, epochs: int) -> TrainingSettings:
-        """Of a candidate for so many epochs."""
-        return TrainingSettings(
-            epochs=epochs,
-            seed=self.seed,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            amp=self.amp,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
+def candidate_training(settings: HalvingSettings, epochs: int) -> TrainingSettings:
+    """How a candidate is trained for so many epochs."""
+    return TrainingSettings(
+        epochs=epochs,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        amp=settings.amp,
+    )
 
 
 def fits(arch: Arch, settings: HalvingSettings, *, budget_ms: float, estimate_ms: EstimateMs) -> bool:
@@ -192,7 +156,7 @@ def successive_halving(
             known[arch.digest, epochs] = score_candidate(
                 arch,
                 halves,
-                settings.training(epochs),
+                candidate_training(settings, epochs),
                 checkpoint=folder / CANDIDATE,
                 identity={**identity, "arch": arch.digest, "epochs": epochs},
                 device=device,

@@ -39,6 +39,7 @@ from search.decode import decode
 from search.entropy import choice_entropies
 from search.global_norm import synchronised
 from search.lagrangian import Prices, charged, least_multiplier, prices_of
+from search.latency_terms import TermInput
 from search.objective import Objective
 from search.precision import MixedPrecision
 from search.ranks import ALONE, Ranks
@@ -47,6 +48,7 @@ from search.sampled import draw_mixture
 from search.settings import EpochReport, SearchSettings
 from search.supernet import Supernet
 from search.terms import latency_of
+from search.words import NO_TERM
 
 SCHEMA, VERSION = "cinert.supernet", 1
 # Streams of random numbers within an epoch.
@@ -158,8 +160,8 @@ class Search:
             epoch=epoch,
             weight_loss=mean_loss,
             arch_loss=sum(arch_losses) / len(arch_losses),
-            latency_ms=None if settings.latency_term == "none" else sum(latencies) / len(latencies),
-            temperature=temperature if settings.latency_term == "path-wise" else None,
+            latency_ms=None if settings.latency_term == NO_TERM else sum(latencies) / len(latencies),
+            temperature=temperature if settings.draws_noise else None,
             multiplier=self._multiplier if hard else None,
             **{f"{name}_entropy": value for name, value in entropies.items()},
         )
@@ -267,12 +269,14 @@ class Search:
     def _latency(self, gumbel: torch.Generator | None, temperature: float) -> Tensor | None:
         return latency_of(
             self.settings.latency_term,
-            self.costs,
-            self.architecture,
-            paths=self.settings.paths,
-            occurrence=self.settings.occurrence,
-            gumbel=gumbel,
-            temperature=temperature,
+            TermInput(
+                costs=self.costs,
+                architecture=self.architecture,
+                paths=self.settings.paths,
+                occurrence=self.settings.occurrence,
+                gumbel=gumbel,
+                temperature=temperature,
+            ),
         )
 
     def _mixture(self) -> tuple[Relaxed, frozenset[Edge] | None]:

@@ -1,8 +1,9 @@
 """A cell of the supernet: all ops on all inputs, through one channel in k (Zeng 2020, Eq. 1 and 4).
 
-What keeps it cheap changes nothing in what is computed: the ops that leave an input for several nodes run as one wide
-convolution per dilation (`search.wide_op`), max-pooling runs once per input, 1x1x1 convolutions are matrix products
-and so is all that weighs, adds and shuffles channels, and what has a weight of exactly zero is not run.
+What keeps it cheap changes nothing in what is computed: the convolutions that leave an input for several nodes run as
+one wide one for each kernel and dilation (`search.wide_op`), max-pooling runs once per input, 1x1x1 convolutions are
+matrix products and so is all that weighs, adds and shuffles channels, and what has a weight of exactly zero is not run.
+An op without a fast path runs as the module that it is (`cinert.op_spec.OpSpec.fast_path`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from cinert.cells import cell_preprocessing
-from cinert.errors import BadInputError
+from cinert.op_registry import known_ops, specs_of
+from cinert.op_spec import FastPath
 from cinert.paths import SCALE_STEP, CellKind
 from cinert.space import OpName, Space
 from search.max_pool import max_pool
@@ -27,37 +29,14 @@ Live = Sequence[Sequence[bool]]
 """For each cell edge and op, as rows and columns of `Relaxed.cells`: whether its weight is not zero."""
 
 
-RUN: frozenset[str] = frozenset({*WEIGHTED, "maxpool", "identity", "zero"})
-"""Ops that a cell of the supernet computes."""
-
-
-def require_ops(space: Space) -> None:
-    """Refuse a space with an op that the supernet does not compute: it would be searched as if it were `zero`.
-
-    Raises:
-        BadInputError: naming the ops.
-    """
-    if foreign := [op for op in space.ops if op not in RUN]:
-        raise BadInputError(
-            f"{space.source}: the supernet of a differentiable search cannot run the op"
-            f"{'s' if len(foreign) > 1 else ''} {', '.join(foreign)}.",
-            hint="leave it out of the space, search by --method random or evolution, or teach search/mixed_cell.py.",
-        )
-
-
 class MixedCell(nn.Module):
-    """Maps a vertex (B, M x width_source, D, H, W) to the next one (B, M x width_target, D', H', W').
-
-    Raises:
-        BadInputError: the space has an op that it does not compute.
-    """
+    """Maps a vertex (B, M x width_source, D, H, W) to the next one (B, M x width_target, D', H', W')."""
 
     places: Tensor
     """(width, width): 1 where an output channel takes an input channel."""
 
     def __init__(self, space: Space, kind: CellKind, source: int) -> None:
         super().__init__()
-        require_ops(space)
         self.nodes = space.nodes
         self.ops = space.ops
         self.parts = space.partial_channels
@@ -65,12 +44,26 @@ class MixedCell(nn.Module):
         self.channels = self.width // self.parts
         self.row = {pair: row for row, pair in enumerate(cell_inputs(space.nodes))}
         self.preprocessing = cell_preprocessing(space, kind, source)
+        specs = specs_of(space.ops)
+        self._by_path: dict[FastPath | None, list[OpName]] = {}
+        for op, spec in specs.items():
+            self._by_path.setdefault(spec.fast_path, []).append(op)
+        weighted = [op for op, spec in specs.items() if spec.fast_path in WEIGHTED]
+        # In an order that does not depend on that of the space, so that neither does the order of the sums.
+        self._weighted = sorted(weighted, key=known_ops().index)
         self.wide = nn.ModuleDict(
             {
-                f"i{input_}_{op}": WideOp(op, self.channels, self.nodes - input_)
+                f"i{input_}_{op}": WideOp(specs[op], self.channels, self.nodes - input_)
                 for input_ in range(self.nodes)
-                for op in self.ops
-                if op in WEIGHTED
+                for op in weighted
+            }
+        )
+        self.own = nn.ModuleDict(
+            {
+                f"i{input_}_n{node}_{op}": specs[op].make(self.channels)
+                for input_ in range(self.nodes)
+                for node in range(input_, self.nodes)
+                for op in self._by_path.get(None, [])
             }
         )
         # Channels are shuffled after a node, so that all get their turn in the part that the ops compute.
@@ -111,7 +104,7 @@ class MixedCell(nn.Module):
         readers = self._readers(input_, live)
         part = state[:, : self.channels].contiguous(memory_format=torch.channels_last_3d)
         alike: dict[tuple[int, ...], list[OpName]] = {}
-        for op in WEIGHTED:
+        for op in self._weighted:
             if op in readers:
                 alike.setdefault(tuple(readers[op]), []).append(op)
         computed = self.places[:, : self.channels]
@@ -121,11 +114,15 @@ class MixedCell(nn.Module):
             output = run_wide(part, chosen, [node - input_ for node in nodes])
             for node, block in zip(nodes, torch.split(output, self.channels, dim=1), strict=True):
                 arriving[node].append((block, computed))
-        if "maxpool" in readers:
-            pooled = max_pool(part)
-            reached = readers["maxpool"]
-            for node, weight in zip(reached, self._weights(weights, reached, input_, "maxpool"), strict=True):
-                arriving[node].append((pooled, computed * weight))
+        for op in self._by_path.get("max-pool", []):
+            if op in readers:
+                pooled, reached = max_pool(part), readers[op]
+                for node, weight in zip(reached, self._weights(weights, reached, input_, op), strict=True):
+                    arriving[node].append((pooled, computed * weight))
+        for op in self._by_path.get(None, []):
+            reached = readers.get(op, [])
+            for node, weight in zip(reached, self._weights(weights, reached, input_, op), strict=True):
+                arriving[node].append((self.own[f"i{input_}_n{node}_{op}"](part), computed * weight))
 
     def _pass(self, state: Tensor, input_: int, weights: Tensor, live: Live, arriving: list[list[Product]]) -> None:
         """Add what an input gives to every later node as it is.
@@ -140,7 +137,8 @@ class MixedCell(nn.Module):
 
     def _passing(self, weights: Tensor) -> Tensor:
         """Weight of each channel that is passed on, (width,)."""
-        through = weights[self.ops.index("identity")] if "identity" in self.ops else torch.zeros_like(weights[0])
+        copies = [weights[self.ops.index(op)] for op in self._by_path.get("copy", [])]
+        through = sum(copies[1:], start=copies[0]) if copies else torch.zeros_like(weights[0])
         rest = self.width - self.channels
         return torch.cat([through.expand(self.channels), weights.sum().expand(rest)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,18 +10,21 @@ import torch
 from cinert import __version__
 from cinert.arch import Arch
 from cinert.environment import library_version
+from cinert.op_registry import added_ops
+from cinert.space import OpName
 from cinert.spaces import AnySpace
 from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import FoldData
 from search.decode import Decoded
-from search.methods import Decoder
 from search.settings import SearchSettings
+from search.words import DecoderName
 
 
-def search_versions() -> dict[str, str]:
-    """Of what a search computes with."""
-    return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai")}
+def search_versions(ops: Iterable[OpName] = ()) -> dict[str, str]:
+    """Of what a search computes with, packages that add some of its ops included."""
+    added = {plugin.package: plugin.version for plugin in added_ops(ops).values()}
+    return {"cinert": __version__, "torch": library_version("torch"), "monai": library_version("monai"), **added}
 
 
 def search_identity(space: AnySpace, lut: Lut, data: FoldData, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +42,6 @@ def search_provenance(
     decoded: Decoded,
     data: FoldData,
     settings: SearchSettings,
-    decoder: Decoder,
     budget_ms: float,
     entropy: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -51,9 +53,9 @@ def search_provenance(
         "occurrence": settings.occurrence,
         "loss": settings.loss,
         "mixture": settings.mixture,
-        "decoder": decoder,
+        "decoder": settings.decoder,
         "seed": settings.seed,
-        "versions": search_versions(),
+        "versions": search_versions(decoded.arch.space.ops),
         "lambda": settings.latency_weight,
         "epochs": settings.epochs,
         "paths": settings.paths,
@@ -84,7 +86,7 @@ def search_config(
     device: torch.device,
     weight_patients: Sequence[str],
     arch_patients: Sequence[str],
-    decoder: Decoder | None = None,
+    decoder: DecoderName | None = None,
 ) -> dict[str, Any]:
     """What config.json says: how a search was set up, and which half of the patients it used for what."""
     return {

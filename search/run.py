@@ -30,7 +30,6 @@ from search.fastest import fastest_arch
 from search.genetic import GeneticSettings
 from search.lagrangian import charged, least_multiplier
 from search.loop import Search, read_supernet
-from search.methods import Decoder
 from search.pareto import decode_cheaper
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_config, search_identity, search_provenance
@@ -89,7 +88,6 @@ def run_search(
     settings: SearchSettings,
     *,
     budget_ms: float,
-    decoder: Decoder = "longest",
     cheaper: int = 0,
     write: bool = True,
     folder: Path,
@@ -107,7 +105,6 @@ def run_search(
         data: of the fold; only its training patients are used.
         settings: of the search.
         budget_ms: the decoded union's estimate has to stay within it; with the loss `lagrangian` its upper end.
-        decoder: how paths are chosen at the end; a finished search can be decoded again by another.
         cheaper: smaller budgets that networks are decoded for as well (`search.pareto`).
         write: the decoded network and its picture; not where another is chosen later (`search.selection`).
         folder: of the run.
@@ -138,7 +135,7 @@ def run_search(
         device=device,
         weight_patients=search.weight_patients,
         arch_patients=search.arch_patients,
-        decoder=decoder,
+        decoder=settings.decoder,
     )
     if ranks.is_main:
         write_json(folder / CONFIG, config)
@@ -164,7 +161,7 @@ def run_search(
                 on_epoch(report)
 
         def decode_at(ms: float) -> Decoded:
-            return ranks.from_main(lambda: decode_search(search, lut, data, decoder, ms))
+            return ranks.from_main(lambda: decode_search(search, lut, data, settings, ms))
 
         decoded = decode_at(budget_ms)
         log.line(f"decoded {len(decoded.arch.paths)} paths, {decoded.arch.estimate}, budget_met {decoded.budget_met}")
@@ -201,15 +198,22 @@ def _upper_share(arch: Arch, lut: Lut) -> float:
     return found.high_ms / found.ms
 
 
-def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, budget_ms: float) -> Decoded:
-    """Decode a finished search within a budget, with the estimate and where the network comes from."""
-    settings = search.settings
+def decode_search(search: Search, lut: Lut, data: FoldData, settings: SearchSettings, budget_ms: float) -> Decoded:
+    """Decode a finished search within a budget, with the estimate and where the network comes from.
+
+    Args:
+        search: that is finished.
+        lut: its prices.
+        data: that it saw.
+        settings: its own, perhaps with other paths and another decoder.
+        budget_ms: to decode for.
+    """
     hard = settings.loss == "lagrangian"
-    with _priced(search, lut, budget_ms) if settings.holds_budget else contextlib.nullcontext():
+    with _priced(search, lut, settings.paths, budget_ms) if settings.holds_budget else contextlib.nullcontext():
         decoded = decode(
             search.architecture,
             paths=settings.paths,
-            decoder=decoder,
+            decoder=settings.decoder,
             budget_ms=budget_ms,
             estimate_ms=lambda arch: _counted_ms(arch, lut, settings),
             genetic=GeneticSettings(seed=settings.seed),
@@ -219,7 +223,7 @@ def decode_search(search: Search, lut: Lut, data: FoldData, decoder: Decoder, bu
     arch = dataclasses.replace(
         decoded.arch,
         estimate=estimate_record(decoded.arch, lut),
-        provenance=search_provenance(decoded, data, settings, decoder, budget_ms, search.entropies()),
+        provenance=search_provenance(decoded, data, settings, budget_ms, search.entropies()),
     )
     return dataclasses.replace(decoded, arch=arch)
 
@@ -238,12 +242,12 @@ def _fastest(search: Search, lut: Lut, budget_ms: float) -> Decoded:
     )
 
 
-def _priced(search: Search, lut: Lut, budget_ms: float) -> AbstractContextManager[None]:
+def _priced(search: Search, lut: Lut, paths: int, budget_ms: float) -> AbstractContextManager[None]:
     """The architecture charged for latency just enough for the most probable network to be within a budget."""
     architecture, prices = search.architecture, search.prices()
 
     def upper_ms(multiplier: float) -> float:
         with charged(architecture, prices, multiplier):
-            return estimate(decode(architecture, paths=search.settings.paths).arch, lut).high_ms
+            return estimate(decode(architecture, paths=paths).arch, lut).high_ms
 
     return charged(architecture, prices, least_multiplier(upper_ms, budget_ms))

@@ -16,7 +16,7 @@ from torch import Tensor
 from cinert.paths import Edge, Path, union
 from latency.cost import Relaxed
 from latency.cost_cell import node_rows
-from search.methods import Mixture
+from search.words import Mixture
 
 
 def draw_mixture(

@@ -26,8 +26,8 @@ from search.data import FoldData
 from search.decode import Decoded
 from search.draw import draw_arch
 from search.draw_front import draw_front
-from search.halving import HalvingSettings, read_candidates, successive_halving
-from search.methods import SELECTION_EPOCHS, Decoder
+from search.halving import read_candidates, successive_halving
+from search.methods import SELECTION_EPOCHS
 from search.pareto import ParetoPoint, unbeaten, write_front
 from search.ranks import ALONE, Ranks
 from search.records import picture_title, search_identity
@@ -44,7 +44,7 @@ from search.run_folder import (
     refuse_supernet,
     seed_folder,
 )
-from search.settings import SearchSettings
+from search.settings import HalvingSettings, SearchSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,6 @@ def search_and_select(
     seeds: int = 1,
     pareto: int = 0,
     budget_ms: float,
-    decoder: Decoder,
     folder: Path,
     device: torch.device,
     advance: Callable[[str, int, int], None] = lambda *_: None,
@@ -93,7 +92,6 @@ def search_and_select(
         seeds: number of searches; of more than one, each has a run folder of its own, RUN/seed-K.
         pareto: budgets up to this one for which networks are decoded (`search.pareto`); 0 for this one alone.
         budget_ms: as in `run_search`.
-        decoder: as in `run_search`.
         folder: of the run.
         device: where to compute.
         advance: called with (what, steps done, steps in all).
@@ -127,7 +125,6 @@ def search_and_select(
             data,
             one,
             budget_ms=budget_ms,
-            decoder=decoder,
             cheaper=max(0, pareto - 1),
             write=where != folder or not compares,
             folder=where,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from search.methods import ActivationCheckpointing, LatencyTerm, Loss, Mixture, Optimizer, reads_paths
+from search.latency_terms import latency_term
+from search.words import NO_TERM, ActivationCheckpointing, DecoderName, LatencyTermName, Loss, Mixture, Optimizer
 
 if TYPE_CHECKING:
+    from cinert.space import Relaxation
     from latency.cost_critical import Occurrence
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
@@ -17,25 +20,29 @@ Amp = Literal["auto", "off", "bf16", "fp16"]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """What a search is told, beside its space, data and LUT."""
+    """What a search is told, beside its problem; `search.methods.RelaxedMethod.settings` sets what a method is."""
 
-    epochs: int = 60
+    epochs: int
     """Both phases together; the first takes half (30 + 30 in Zeng 2020, Sec. 4.2)."""
-    method: str = "zeng2020"
-    """Preset that the other settings come from where the user named nothing else."""
-    latency_term: LatencyTerm = "path-wise"
+    method: str
+    """That the other settings come from where the user named nothing else."""
+    relaxation: Relaxation
+    """Of ops and inputs."""
+    latency_term: LatencyTermName
     """Expectation that the loss holds against the accuracy."""
-    occurrence: Occurrence | None = None
+    occurrence: Occurrence | None
     """k_c^l of the critical-path term (Lu 2022, Eq. 5); None for the others."""
-    loss: Loss = "weighted"
+    decoder: DecoderName
+    """How paths are chosen at the end; a finished search can be decoded again by another."""
+    loss: Loss
     """How accuracy and latency are put together."""
-    mixture: Mixture = "full"
+    mixture: Mixture
     """What a step computes."""
     paths: int = 2
     """n: paths in the latency term, to sample, and to keep at most."""
-    latency_weight: float | None = 1e-4
+    latency_weight: float | None
     """Lambda, per millisecond (Zeng 2020, Eq. 6) or of the exponential (Lu 2022, Eq. 2); None where none is read."""
-    bound_ms: float | None = None
+    bound_ms: float | None
     """Latency that the loss aims at: L_ub of `bounded`, the budget of `lagrangian`, None for `weighted`."""
     seed: int = 0
     """Of weights, batches, halves of the patients, augmentation and Gumbel noise."""
@@ -43,9 +50,9 @@ class SearchSettings:
     """Volumes in a step."""
     learning_rate: float = 0.01
     """Peak of the weights' cosine."""
-    arch_optimizer: Optimizer = "adam"
+    arch_optimizer: Optimizer
     """Of alpha, gamma and beta; `sgd` has momentum 0.9 and weight decay 3e-4 (Lu 2022, Sec. 3.1)."""
-    arch_learning_rate: float = 0.02
+    arch_learning_rate: float
     """Constant with Adam; with SGD it falls to a tenth as a cosine."""
     temperature_start: float = 5.0
     """Of the Gumbel-softmax when the architecture is first updated; it falls geometrically."""
@@ -64,7 +71,7 @@ class SearchSettings:
         """
         if (self.bound_ms is None) != (self.loss == "weighted"):
             raise ValueError(f"loss {self.loss} with bound_ms {self.bound_ms}")
-        if (self.latency_weight is None) != (self.loss == "lagrangian" or self.latency_term == "none"):
+        if (self.latency_weight is None) != (self.loss == "lagrangian" or self.latency_term == NO_TERM):
             raise ValueError(f"loss {self.loss} of {self.latency_term} with latency_weight {self.latency_weight}")
         if (self.occurrence is None) != (self.latency_term != "critical-path"):
             raise ValueError(f"latency_term {self.latency_term} with occurrence {self.occurrence}")
@@ -77,12 +84,17 @@ class SearchSettings:
     @property
     def holds_budget(self) -> bool:
         """Whether the expected latency is kept within `bound_ms` (`search.lagrangian`)."""
-        return self.loss == "lagrangian" and self.latency_term != "none"
+        return self.loss == "lagrangian" and self.latency_term != NO_TERM
 
     @property
     def reads_paths(self) -> bool:
         """Whether the number of paths matters before decoding."""
-        return reads_paths(self.mixture, self.latency_term)
+        return self.mixture != "full" or (self.latency_term != NO_TERM and latency_term(self.latency_term).reads_paths)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether the latency term samples, so that its temperature means something."""
+        return self.latency_term != NO_TERM and latency_term(self.latency_term).draws_noise
 
     @property
     def checkpoints(self) -> bool:
@@ -91,10 +103,50 @@ class SearchSettings:
         return self.mixture == "full" if choice == "auto" else choice == "on"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: those that the outcome depends on."""
+        """Plain values for JSON: those that the search depends on. Its space says the relaxation."""
         told = dataclasses.asdict(self)
-        del told["activation_checkpointing"]
+        for name in ("activation_checkpointing", "relaxation", "decoder"):
+            del told[name]
         return told
+
+
+Rounds = tuple[tuple[int, int], ...]
+"""(networks, epochs) of each round of a search that trains its candidates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalvingSettings:
+    """What a search that trains its candidates is told, beside its problem: by default what nas-search takes."""
+
+    candidates: int = 18
+    """Networks in the first round."""
+    epochs: int = 60
+    """Of the last round."""
+    paths: int = 2
+    """Paths to fuse, at most."""
+    least_share: float = 0.6
+    """Of the budget, that a candidate uses at least."""
+    seed: int = 0
+    """Of networks, halves of the patients, weights, batches and augmentation."""
+    batch_size: int = 2
+    """Volumes in a step."""
+    learning_rate: float = 0.01
+    """Peak of the cosine."""
+    amp: Amp = "auto"
+    """Precision of the networks."""
+
+    @property
+    def rounds(self) -> Rounds:
+        """A third of the networks go on in each, and the last one has all the epochs."""
+        return (
+            (self.candidates, max(1, self.epochs // 6)),
+            (math.ceil(self.candidates / 3), max(1, self.epochs * 5 // 12)),
+            (math.ceil(self.candidates / 9), self.epochs),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from cinert.network import edge_name, make_head, make_stem
@@ -37,7 +38,7 @@ class Supernet(nn.Module):
         )
         self.head = make_head(space)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm3d):
+            if isinstance(module, _BatchNorm):
                 # The mixture changes with every step, so that a running mean over steps is that of no network.
                 module.track_running_stats = False
                 module.running_mean = module.running_var = module.num_batches_tracked = None

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from cinert.space import Space
-from search.choose import chosen_method, search_settings
-from search.methods import METHODS, TRAINED, Method
-from search.settings import Amp, SearchSettings
+from search.methods import METHODS, RELAXED, CandidateMethod, RelaxedMethod
+from search.settings import Amp
 
 Objective = Literal["pareto", "dice"]
 """Dice and latency at once, or Dice of networks within their budget."""
@@ -111,32 +109,18 @@ def plan_of(params: Mapping[str, Any], settings: SweepSettings) -> dict[str, Any
 
 def reads_lambda(method: str) -> bool:
     """Whether a method weighs the latency by lambda."""
-    chosen = METHODS.get(method)
-    return chosen is not None and chosen.latency_weight is not None and chosen.latency_term != "none"
+    return METHODS[method].reads_lambda
 
 
-def relaxed_search(plan: Plan, space: Space, settings: SweepSettings) -> tuple[Method, Space, SearchSettings]:
-    """Method, space and settings of a plan's search, whose method is not one that trains candidates."""
-    chosen = chosen_method(plan.method, {"epochs": settings.epochs, "latency_weight": plan.latency_weight})
-    told = search_settings(
-        plan.method,
-        chosen,
-        occurrence=None,
-        budget_ms=plan.budget_ms,
-        paths=plan.paths,
-        seed=plan.seed,
-        batch_size=settings.batch_size,
-        amp=settings.amp,
-    )
-    return chosen, dataclasses.replace(space, relaxation=chosen.relaxation), told
-
-
-def trains_candidates(method: str) -> bool:
-    """Whether a method trains candidates instead of relaxing the space."""
-    return method in TRAINED
+def planned_method(plan: Plan, settings: SweepSettings) -> RelaxedMethod | CandidateMethod:
+    """The method of a plan, with what the plan and the sweep say in place of its own."""
+    method = METHODS[plan.method]
+    if isinstance(method, CandidateMethod):
+        return method.choose({"epochs": settings.epochs, "candidates": settings.candidates})
+    return method.choose({"epochs": settings.epochs, "latency_weight": plan.latency_weight})
 
 
 def _spread(method: str) -> tuple[float, float]:
-    own = METHODS[method].latency_weight
+    own = RELAXED[method].latency_weight
     assert own is not None
     return own / _LAMBDA_SPREAD, own * _LAMBDA_SPREAD

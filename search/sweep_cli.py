@@ -12,7 +12,7 @@ from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable
 from cinert.spaces import cells_only, load_space
 from search.cli_options import amp_option, device_option, read_patients_of, say_what_was_clipped
-from search.methods import METHODS, SELECTION_EPOCHS, TRAINED, TRAINED_EPOCHS, own
+from search.methods import METHODS, SELECTION_EPOCHS, TRAINED_EPOCHS, own
 from search.say import report_sweep, say
 from search.sweep import Objective, SweepSettings, reads_lambda
 
@@ -57,7 +57,7 @@ class Range(click.ParamType[tuple[float, float]]):
     "methods",
     multiple=True,
     default=["cinert"],
-    type=click.Choice([*METHODS, *TRAINED]),
+    type=click.Choice(list(METHODS)),
     help="Of nas-search; several times to choose among several.",
 )
 @click.option(
@@ -135,11 +135,8 @@ def nas_sweep(
     works on trials of its own. A trial that fails is recorded, and the sweep goes on.
     """
     from latency.lut import load_lut
+    from search.choose import require_fit, require_in_time
     from search.device import resolve_device
-    from search.fastest import require_budget
-    from search.genetic import require_genes
-    from search.longest import require_paths
-    from search.mixed_cell import require_ops
     from search.ranks import ALONE
     from search.sweep_run import run_sweep
     from search.sweep_study import check_storage, open_storage
@@ -156,13 +153,11 @@ def nas_sweep(
     check_writable(output / "sweep.json")
     lut = load_lut(lut_path)
     space = cells_only(lut.space) if space_name is None else load_space(space_name)
-    require_paths(space, paths[1])
-    chosen = [METHODS[name] for name in settings.methods if name in METHODS]
-    if chosen:
-        require_ops(space)
-    if any(method.decoder == "genetic" for method in chosen):
-        require_genes(paths[1])
-    require_budget(space, lut, budget_ms[0], upper=any(method.loss == "lagrangian" for method in chosen))
+    chosen = [METHODS[name] for name in settings.methods]
+    for method in chosen:
+        require_fit(method, space, paths[1])
+    # The budget is the tightest where its upper end is held.
+    require_in_time(max(chosen, key=lambda method: method.holds_upper), space, lut, budget_ms[0])
     where = resolve_device(device)
     check_storage(storage, output)
     reserve(str(where), "compute", wait=wait)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 
@@ -14,10 +14,9 @@ from cinert.space import Space
 from latency.lut import Lut
 from search.candidate_run import run_candidate_search
 from search.data import FoldData, halve_patients
-from search.halving import HalvingSettings
-from search.methods import TRAINED_EPOCHS, Proposer
+from search.methods import CandidateMethod
 from search.run import run_search
-from search.sweep import Plan, SweepSettings, relaxed_search, trains_candidates
+from search.sweep import Plan, SweepSettings, planned_method
 from search.train_run import run_training
 from search.training import TrainingSettings
 from search.undecided import undecided
@@ -71,35 +70,32 @@ def run_trial(
     def searching(done: int, total: int) -> None:
         advance("searching", done, total)
 
-    if trains_candidates(plan.method):
-        halving = HalvingSettings(
-            candidates=settings.candidates,
-            epochs=settings.epochs or TRAINED_EPOCHS,
-            paths=plan.paths,
-            seed=plan.seed,
-            batch_size=settings.batch_size,
-            amp=settings.amp,
-        )
+    method = planned_method(plan, settings)
+    told: dict[str, Any] = {
+        "paths": plan.paths,
+        "seed": plan.seed,
+        "batch_size": settings.batch_size,
+        "amp": settings.amp,
+    }
+    if isinstance(method, CandidateMethod):
         arch = run_candidate_search(
             space,
             lut,
             data,
-            halving,
-            method=cast("Proposer", plan.method),
+            method.settings(**told),
+            method=method.proposer,
             budget_ms=plan.budget_ms,
             folder=folder,
             device=device,
             advance=searching,
         ).arch
     else:
-        chosen, relaxed, told = relaxed_search(plan, space, settings)
         decoded = run_search(
-            relaxed,
+            method.searched(space),
             lut,
             data,
-            told,
+            method.settings(budget_ms=plan.budget_ms, **told),
             budget_ms=plan.budget_ms,
-            decoder=chosen.decoder,
             folder=folder,
             device=device,
             advance=searching,

@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from latency.cost import SpaceCosts, path_wise_ms
-from latency.cost_critical import Occurrence, critical_path_ms
+from latency.cost import path_wise_ms
+from latency.cost_critical import critical_path_ms
 from latency.cost_flow import drawn_visits
 from latency.cost_union import union_ms
+from search.latency_terms import TermInput, latency_term
 from search.longest import longest_paths
-from search.methods import LatencyTerm
-from search.relaxation import ArchParameters
+from search.words import NO_TERM, LatencyTermName
 
 
-def latency_of(
-    term: LatencyTerm,
-    costs: SpaceCosts,
-    architecture: ArchParameters,
-    *,
-    paths: int,
-    occurrence: Occurrence | None,
-    gumbel: torch.Generator | None,
-    temperature: float,
-) -> Tensor | None:
+def latency_of(term: LatencyTermName, given: TermInput) -> Tensor | None:
     """Expected latency of what the architecture parameters stand for now.
 
     Args:
-        term: which expectation; Gumbel-softmax samples weight `path-wise` (Zeng 2020, Eq. 7-9), plain softmax the
-            others, and `path-wise` as well where there is no noise.
-        costs: prices of the space.
-        architecture: alpha, gamma and beta.
-        paths: n.
-        occurrence: k_c^l of `critical-path`, None for the others.
-        gumbel: source of noise; None for none.
-        temperature: of the Gumbel-softmax.
+        term: which expectation.
+        given: what of.
 
     Returns:
         Scalar in milliseconds; None for `none`.
     """
-    match term:
-        case "none":
-            return None
-        case "path-wise":
-            longest = longest_paths(costs.space, architecture.log_edges().detach().double().tolist(), paths)
-            relaxed = architecture.sample(gumbel, temperature=temperature) if gumbel else architecture.relax()
-            return path_wise_ms(costs, relaxed, [path for path, _ in longest])
-        case "critical-path":
-            assert occurrence is not None
-            return critical_path_ms(costs, architecture.relax(), occurrence)
-        case "union":
-            relaxed = architecture.relax()
-            return union_ms(costs, relaxed.cells, drawn_visits(costs, relaxed.edges, paths))
+    return None if term == NO_TERM else latency_term(term).expected_ms(given)
+
+
+def path_wise(given: TermInput) -> Tensor:
+    """Each of the n longest paths whole, weighted by Gumbel-softmax (Zeng 2020, Eq. 7-9), or softmax without noise."""
+    architecture, costs = given.architecture, given.costs
+    longest = longest_paths(costs.space, architecture.log_edges().detach().double().tolist(), given.paths)
+    noise = given.gumbel
+    relaxed = architecture.sample(noise, temperature=given.temperature) if noise else architecture.relax()
+    return path_wise_ms(costs, relaxed, [path for path, _ in longest])
+
+
+def critical_path(given: TermInput) -> Tensor:
+    """One path by the critical path of its cells (Lu 2022, Eq. 3-5)."""
+    assert given.occurrence is not None
+    return critical_path_ms(given.costs, given.architecture.relax(), given.occurrence)
+
+
+def union(given: TermInput) -> Tensor:
+    """The union of n drawn paths, with what they share paid once (`latency.cost_union`)."""
+    relaxed = given.architecture.relax()
+    return union_ms(given.costs, relaxed.cells, drawn_visits(given.costs, relaxed.edges, given.paths))

@@ -232,7 +232,7 @@ def test_the_schema_misses_every_key_and_knows_no_other(documents, name):
 @pytest.mark.parametrize(
     ("name", "path", "value"),
     [
-        ("space", ["ops", 0], "conv5d"),
+        ("space", ["ops", 0], "conv 5d"),
         ("arch", ["paths", 0, 0], "up"),
         ("arch", ["space", "layers"], 1),
         ("ushape-space", ["blocks", 0, 0], "attention"),

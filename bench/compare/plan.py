@@ -19,10 +19,10 @@ from latency.cost import SpaceCosts
 from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import halve_patients, patients_of
-from search.halving import HalvingSettings, draw_candidates
+from search.halving import draw_candidates
 from search.loop import Search
 from search.oneshot.loop import OneShotSearch
-from search.settings import SearchSettings
+from search.settings import HalvingSettings, SearchSettings
 from search.sources import NOTHING, Sources
 from search.training import Training, TrainingSettings
 

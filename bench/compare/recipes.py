@@ -10,11 +10,9 @@ from cinert.baselines.kinds import KINDS, design
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
 from cinert.space import Space
-from search.genetic import require_genes
-from search.halving import HalvingSettings
-from search.longest import require_paths
-from search.methods import METHODS, Decoder, Proposer, reads_paths
-from search.mixed_cell import require_ops
+from search.choose import require_fit
+from search.methods import RELAXED, TRAINED, CandidateMethod, RelaxedMethod
+from search.words import DecoderName, Proposer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,27 +58,31 @@ class Searched:
     method: str
     paths: int
     """n: paths that are fused, at most."""
-    decoder: Decoder | None = None
+    decoder: DecoderName | None = None
     """The method's own if None."""
     budgets: int = 1
     """That networks are decoded for; of more than one, half of the minutes go to trainings that choose among them."""
 
     @property
-    def chosen_decoder(self) -> Decoder:
-        """What decodes it."""
-        return self.decoder or METHODS[self.method].decoder
+    def searched_by(self) -> RelaxedMethod:
+        """The method of the search, which networks that other decoders find share."""
+        return RELAXED[self.method]
+
+    @property
+    def chosen(self) -> RelaxedMethod:
+        """The method, with the recipe's decoder."""
+        return RELAXED[self.method].choose({"decoder": self.decoder})
 
     @property
     def words(self) -> str:
         """The command that finds it."""
-        words = f"nas-search --method {self.method} --decoder {self.chosen_decoder} --paths {self.paths}"
+        words = f"nas-search --method {self.method} --decoder {self.chosen.decoder} --paths {self.paths}"
         return words if self.budgets == 1 else f"{words} --pareto {self.budgets}"
 
     @property
     def search_reads_paths(self) -> bool:
         """Whether the number of paths matters before decoding; where not, one search serves any number."""
-        method = METHODS[self.method]
-        return reads_paths(method.mixture, method.latency_term)
+        return self.chosen.reads_paths
 
     @property
     def search_name(self) -> str:
@@ -89,15 +91,12 @@ class Searched:
         return name if self.budgets == 1 else f"{name}-best-of-{self.budgets}"
 
     def require_fit(self, space: Space) -> None:
-        """Refuse a space without so many paths, or with an op that the supernet does not compute.
+        """Refuse a space without so many paths, or with an op of another package that is not what it says.
 
         Raises:
             BadInputError: naming both numbers, or the op.
         """
-        require_ops(space)
-        require_paths(space, self.paths)
-        if self.chosen_decoder == "genetic":
-            require_genes(self.paths)
+        require_fit(self.chosen, space, self.paths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +104,20 @@ class Trained:
     """The best of several networks within the budget that were trained."""
 
     method: Proposer
+    paths: int
+    """Paths to fuse, at most."""
+    batch_size: int
+    """Volumes in a step."""
+
+    @property
+    def chosen(self) -> CandidateMethod:
+        """The method."""
+        return TRAINED[self.method]
 
     @property
     def words(self) -> str:
         """The command that finds it."""
-        settings = HalvingSettings()
-        return f"nas-search --method {self.method} --paths {settings.paths} --batch-size {settings.batch_size}"
+        return f"nas-search --method {self.method} --paths {self.paths} --batch-size {self.batch_size}"
 
     @property
     def search_name(self) -> str:

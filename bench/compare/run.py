@@ -14,8 +14,8 @@ from bench.compare.stages import STAGES, Job, Stage, run_stage, train_localiser
 from cinert.device_lock import Use, device_of
 from cinert.errors import BadInputError, CineRTError
 from cinert.files import read_json, write_json
+from search.choose import require_in_time
 from search.fastest import require_budget
-from search.methods import METHODS
 
 FAILED = "failed.json"
 
@@ -46,8 +46,8 @@ def reason_not_to_run(job: Job, *, restart: bool = False) -> str | None:
             recipe.build(setting.space)
         elif isinstance(recipe, Searched):
             recipe.require_fit(setting.space)
-            if setting.lut is not None and METHODS[recipe.method].loss == "lagrangian":
-                require_budget(setting.space, setting.lut, setting.terms.budget_ms, upper=True)
+            if setting.lut is not None and recipe.chosen.holds_upper:
+                require_in_time(recipe.chosen, setting.space, setting.lut, setting.terms.budget_ms)
     except BadInputError as error:
         return error.message
     return None

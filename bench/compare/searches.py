@@ -17,10 +17,7 @@ from cinert.files import read_json, write_json
 from latency.cost import SpaceCosts
 from latency.lut import Lut
 from search.candidate_run import run_candidate_search
-from search.choose import search_settings
-from search.halving import HalvingSettings
 from search.loop import Search, read_supernet
-from search.methods import METHODS
 from search.run import SearchResult, decode_search, run_search
 from search.run_folder import SUPERNET
 from search.selection import decoded_by, select_best
@@ -52,11 +49,11 @@ def found_arch(recipe: Searched | Trained, setting: Setting, show: Show) -> Arch
 
 
 def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
-    method, budget_ms = METHODS[recipe.method], setting.terms.budget_ms
-    space = dataclasses.replace(setting.space, relaxation=method.relaxation)
+    method, budget_ms = recipe.searched_by, setting.terms.budget_ms
+    space = method.searched(setting.space)
     folder = search_folder(recipe, setting)
     told = {"paths": recipe.paths if recipe.search_reads_paths else 1, "seed": setting.terms.seed}
-    draft = search_settings(recipe.method, method, occurrence=None, budget_ms=budget_ms, **told)
+    draft = method.settings(budget_ms=budget_ms, **told)
     minutes = setting.terms.search_minutes / (1 if recipe.budgets == 1 else 2)
     show("timing a step of the search", 0, 1)
     plan = stored_plan(folder, lambda: plan_search(space, lut, draft, setting, minutes=minutes))
@@ -68,7 +65,6 @@ def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
         setting.data,
         settings,
         budget_ms=budget_ms,
-        decoder=method.decoder,
         cheaper=recipe.budgets - 1,
         write=recipe.budgets == 1,
         folder=folder,
@@ -80,8 +76,9 @@ def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
         return _best_of_budgets(recipe, result, lut, settings, setting, show, minutes=minutes)
     search = Search(space, SpaceCosts.from_lut(lut, space), setting.data.train, settings, setting.device)
     search.restore(read_supernet(folder / SUPERNET))
-    search.settings = dataclasses.replace(settings, paths=recipe.paths)
-    return decode_search(search, lut, setting.data, recipe.chosen_decoder, budget_ms).arch
+    decoding = dataclasses.replace(settings, paths=recipe.paths, decoder=recipe.chosen.decoder)
+    search.settings = decoding
+    return decode_search(search, lut, setting.data, decoding, budget_ms).arch
 
 
 def _best_of_budgets(
@@ -121,7 +118,7 @@ def _best_of_budgets(
 
 def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Show) -> Arch:
     folder = search_folder(recipe, setting)
-    draft = HalvingSettings(seed=setting.terms.seed)
+    draft = recipe.chosen.settings(paths=recipe.paths, batch_size=recipe.batch_size, seed=setting.terms.seed)
     show("timing a step of some candidates", 0, 1)
     plan = stored_plan(folder, lambda: plan_candidates(setting.space, lut, draft, setting))
     spent = Spent(folder)

@@ -66,8 +66,8 @@ NETWORKS: dict[str, Recipe] = {
     "cinert-n2": Searched(method="cinert", paths=2),
     "cinert-n2-best-of-4": Searched(method="cinert", paths=2, budgets=4),
     "cinert-n4": Searched(method="cinert", paths=4),
-    "random-search": Trained(method="random"),
-    "evolution": Trained(method="evolution"),
+    "random-search": Trained(method="random", paths=4, batch_size=4),
+    "evolution": Trained(method="evolution", paths=4, batch_size=4),
 }
 
 _OURS = (

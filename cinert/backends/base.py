@@ -45,6 +45,8 @@ class Model:
     make_module: Callable[[], nn.Module] | None = None
     calibration: tuple[Array, ...] = ()
     """Real inputs, x_BCDHW float32, from which int8 takes its ranges; models with one input alone."""
+    half_safe: frozenset[str] = frozenset()
+    """Ops of ONNX that may run in half precision beside those that `cinert.typed.half` knows to be safe."""
 
     @cached_property
     def onnx(self) -> bytes:

@@ -20,7 +20,7 @@ def typed_onnx(model: Model, precision: Precision) -> TypedOnnx:
         BadInputError: int8 without calibration.
     """
     if precision in {"fp16", "bf16"}:
-        return to_half(model.onnx, precision)
+        return to_half(model.onnx, precision, also_safe=model.half_safe)
     if precision == "int8":
         return to_int8(model)
     return TypedOnnx(model.onnx, ())

@@ -36,12 +36,13 @@ SAFE_OPS = frozenset(
 _FLOAT_INPUTS = {"Resize": (1, 2)}
 
 
-def to_half(data: bytes, precision: Half) -> TypedOnnx:
+def to_half(data: bytes, precision: Half, *, also_safe: frozenset[str] = frozenset()) -> TypedOnnx:
     """Rewrite a graph for `precision`.
 
     Args:
         data: fp32 ONNX with static shapes; inputs and outputs keep their type.
         precision: fp16 or bf16.
+        also_safe: ops that run in half precision beside `SAFE_OPS`.
 
     Raises:
         onnx.checker.ValidationError: the result is not valid ONNX.
@@ -49,7 +50,7 @@ def to_half(data: bytes, precision: Half) -> TypedOnnx:
     model = onnx.load_from_string(data)
     if precision == "bf16" and model.opset_import[0].version < _BF16_OPSET:
         model = onnx.version_converter.convert_version(model, _BF16_OPSET)
-    rewriting = _Rewriting(model, precision)
+    rewriting = _Rewriting(model, precision, SAFE_OPS | also_safe)
     rewriting.run()
     onnx.checker.check_model(model, full_check=True)
     return TypedOnnx(model.SerializeToString(deterministic=True), tuple(rewriting.kept))
@@ -58,8 +59,9 @@ def to_half(data: bytes, precision: Half) -> TypedOnnx:
 class _Rewriting:
     """The state of one pass over a graph, node by node in topological order."""
 
-    def __init__(self, model: ModelProto, precision: Half) -> None:
+    def __init__(self, model: ModelProto, precision: Half, safe: frozenset[str]) -> None:
         self.graph = model.graph
+        self._safe = safe
         self.precision = precision
         self.kept: list[KeptNode] = []
         self._half = ELEMENT[precision]
@@ -103,7 +105,7 @@ class _Rewriting:
         self._nodes.append(node)
 
     def _reason_for_fp32(self, node: NodeProto) -> str | None:
-        if node.op_type not in SAFE_OPS:
+        if node.op_type not in self._safe:
             return f"{node.op_type} is not on the list of ops that are safe in half precision"
         largest = _LARGEST[self.precision]
         for name in node.input:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cinert.errors import BadInputError
+from cinert.op_registry import BUILT_IN
 from cinert.sampling import random_arch
 from latency.calibration import (
     GROUP_NAMES,
@@ -15,6 +16,7 @@ from latency.calibration import (
     CalibrationNetwork,
     fit_calibration,
     group_ms,
+    group_of,
 )
 from latency.estimate import estimate, estimate_groups
 from latency.lut import check_calibration, load_lut, save_lut
@@ -44,7 +46,9 @@ def calibrated(lut):
 
 
 def test_every_kind_of_part_has_a_group(lut):
-    assert {key.kind for key in PartCatalogue(lut.space).all()} | {"constant"} == set(GROUPS)
+    kinds = {key.kind for key in PartCatalogue(lut.space).all()} | {"constant"}
+    assert kinds == {*GROUPS, *BUILT_IN}
+    assert {group_of(kind) for kind in kinds} == set(GROUP_NAMES)
     assert group_ms([("conv", 2.0), ("dilated", 3.0), ("merge", 0.5)], 0.25) == {
         "convolution": 5.0,
         "light": 0.0,

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 from PIL import Image
@@ -33,6 +34,14 @@ def test_taps_in_the_padding_are_not_needed(catalogue, op):
         inside *= sum(0 <= place + tap < size for place in range(size) for tap in taps)
     counted = key.kernel**3 * key.shape_out[0] * key.shape_out[1] * key.shape_out[2]
     assert needed_flops(key) == pytest.approx(key.flops * inside / counted)
+
+
+def test_the_pointwise_half_of_a_separable_op_has_no_taps_in_the_padding(catalogue):
+    """At 5 x 32 x 28 voxels: 27 taps less the share in the padding, and all of the 1x1x1 convolution."""
+    key = catalogue.op("separable", 1)
+    inside = math.prod((3 * size - 2) / (3 * size) for size in key.shape_out)
+    voxels, channels = math.prod(key.shape_out), key.channels_in
+    assert needed_flops(key) == pytest.approx(2 * voxels * channels * (27 * inside + channels))
 
 
 def test_measured_here(monkeypatch):

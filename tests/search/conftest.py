@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from cinert.data.dataset import Sample
+from cinert.plugins import Plugin
 from cinert.spaces import load_space
 from latency.cost import SpaceCosts
 from latency.lut import save_lut
 from search.data import FoldData, PatientRecord
-from search.settings import SearchSettings
+from search.methods import RELAXED
 
 MS = {"stem": 1.0, "head": 0.5, "conv": 4.0, "dilated": 5.0, "separable": 2.0, "maxpool": 1.5, "identity": 0.1}
 
@@ -38,6 +39,19 @@ def tiny():
     )
 
 
+@pytest.fixture
+def add_ops(monkeypatch):
+    """Adds ops as the package cinert-test-ops 1.0 would, until the test is over."""
+
+    def add(*specs):
+        found = {
+            spec.name: Plugin(name=spec.name, package="cinert-test-ops", version="1.0", value=spec) for spec in specs
+        }
+        monkeypatch.setattr("cinert.op_registry.plugged_in", lambda: found)
+
+    return add
+
+
 @pytest.fixture(scope="session", params=["separate", "joint"])
 def either(request, tiny):
     """The tiny space with both relaxations."""
@@ -47,16 +61,7 @@ def either(request, tiny):
 @pytest.fixture(scope="session")
 def ours():
     """Settings of method `cinert`: two epochs, within 12 ms."""
-    return SearchSettings(
-        epochs=2,
-        batch_size=5,
-        method="cinert",
-        mixture="sampled",
-        latency_term="union",
-        loss="lagrangian",
-        latency_weight=None,
-        bound_ms=12.0,
-    )
+    return dataclasses.replace(RELAXED["cinert"], epochs=2).settings(budget_ms=12.0, batch_size=5)
 
 
 @pytest.fixture(scope="session")

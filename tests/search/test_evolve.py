@@ -6,7 +6,8 @@ import pytest
 from cinert.sampling import random_arch
 from latency.estimate import estimate
 from search.evolve import POPULATION, Evolution, mutate
-from search.halving import HalvingSettings, Scored
+from search.halving import Scored
+from search.settings import HalvingSettings
 
 SETTINGS = HalvingSettings(candidates=18, epochs=6, paths=3)
 

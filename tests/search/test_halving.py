@@ -11,8 +11,9 @@ from cinert.errors import BadInputError
 from latency.estimate import estimate
 from search.candidate_run import run_candidate_search
 from search.cli import nas_search
-from search.halving import HalvingSettings, draw_candidates
+from search.halving import draw_candidates
 from search.selection import search_and_select
+from search.settings import HalvingSettings
 from search.training import Training
 
 CPU = torch.device("cpu")
@@ -189,7 +190,7 @@ def test_what_is_no_finite_number_is_refused(tmp_path, lut_path, option, number)
 def test_a_search_of_another_kind_is_refused_and_thrown_away_on_demand(tmp_path, tiny, lut, fold, ours, monkeypatch):
     """Nothing of the old search stays beside the new network."""
     monkeypatch.setattr("search.halving.score_candidate", lambda *_, **__: 0.5)
-    common = {"budget_ms": 12.0, "decoder": "longest", "folder": tmp_path, "device": CPU}
+    common = {"budget_ms": 12.0, "folder": tmp_path, "device": CPU}
     search_and_select(tiny, lut, fold, ours, seeds=2, pareto=3, **common)
     search_and_select(tiny, lut, fold, ours, pareto=3, restart=True, **common)
     assert not list(tmp_path.glob("seed-*/*.safetensors"))

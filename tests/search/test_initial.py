@@ -15,8 +15,8 @@ from cinert.errors import BadInputError
 from cinert.network import build_network
 from search.data import load_fold
 from search.initial import matching, require_match
+from search.methods import RELAXED
 from search.run import run_search
-from search.settings import SearchSettings
 from search.source import find_source, read_source, refuse_source_that_saw
 from search.sources import Sources
 from search.train_cli import train_arch
@@ -120,7 +120,13 @@ def test_other_weights_are_another_training(tmp_path, unet, fold, source):
 
 def test_a_search_gives_what_its_network_shares_with_it(tmp_path, tiny, lut, fold):
     found = run_search(
-        tiny, lut, fold, SearchSettings(epochs=2, batch_size=5), budget_ms=1000.0, folder=tmp_path, device=CPU
+        tiny,
+        lut,
+        fold,
+        dataclasses.replace(RELAXED["zeng2020"], epochs=2).settings(budget_ms=50.0, batch_size=5),
+        budget_ms=1000.0,
+        folder=tmp_path,
+        device=CPU,
     )
     arch = found.decoded.arch
     source = read_source(find_source(tmp_path, names=BOTH, written=[tmp_path / "weights.safetensors"]))

@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch.nn import functional
 
+from search.latency_terms import TermInput
+from search.methods import RELAXED
 from search.objective import Objective, bounded_loss, weighted_loss
 from search.relaxation import ArchParameters
-from search.settings import SearchSettings
 from search.supernet import Supernet
 from search.terms import latency_of
 
-ZENG = SearchSettings(latency_weight=0.01)
-LU = SearchSettings(
-    latency_term="critical-path", occurrence="forward", loss="bounded", latency_weight=10.0, bound_ms=30.0
-)
+ZENG = dataclasses.replace(RELAXED["zeng2020"], latency_weight=0.01).settings(budget_ms=50.0)
+LU = dataclasses.replace(
+    RELAXED["zeng2020"], latency_term="critical-path", occurrence="forward", loss="bounded", latency_weight=10.0
+).settings(budget_ms=30.0)
 SETTINGS = {
     "accuracy alone": dataclasses.replace(ZENG, latency_term="none", latency_weight=None),
     "weighted, path-wise": ZENG,
@@ -24,7 +25,9 @@ SETTINGS = {
     "bounded, critical path": LU,
     "bounded, critical path by beta": dataclasses.replace(LU, occurrence="beta"),
     "bounded, far too slow": dataclasses.replace(LU, bound_ms=2.0),
-    "lagrangian, union": SearchSettings(latency_term="union", loss="lagrangian", latency_weight=None, bound_ms=10.0),
+    "lagrangian, union": dataclasses.replace(
+        RELAXED["zeng2020"], latency_term="union", loss="lagrangian", latency_weight=None
+    ).settings(budget_ms=10.0),
 }
 
 
@@ -47,12 +50,14 @@ def loss_of(either, costs, randomised):
         cross_entropy = functional.cross_entropy(supernet(images, parameters.relax()), labels)
         latency_ms = latency_of(
             settings.latency_term,
-            costs,
-            parameters,
-            paths=2,
-            occurrence=settings.occurrence,
-            gumbel=torch.Generator(),
-            temperature=1.0,
+            TermInput(
+                costs=costs,
+                architecture=parameters,
+                paths=2,
+                occurrence=settings.occurrence,
+                gumbel=torch.Generator(),
+                temperature=1.0,
+            ),
         )
         return Objective(settings)(cross_entropy, latency_ms)
 
@@ -127,4 +132,4 @@ def test_single_precision_neither_overflows_nor_loses_its_gradient():
 )
 def test_a_loss_without_what_it_needs_is_refused(fields):
     with pytest.raises(ValueError, match="with"):
-        SearchSettings(**fields)
+        dataclasses.replace(ZENG, **fields)

@@ -9,8 +9,8 @@ from cinert.errors import BackendUnavailableError, BadInputError
 from cinert.sampling import random_arch
 from latency.cost import SpaceCosts
 from search.loop import Search
+from search.methods import RELAXED
 from search.precision import MixedPrecision, resolve_amp
-from search.settings import SearchSettings
 from search.train_run import run_training
 from search.training import Training, TrainingSettings
 
@@ -56,7 +56,9 @@ def test_a_training_in_lower_precision_is_nearly_the_same(tiny, fold, amp):
 def test_a_search_in_lower_precision_is_nearly_the_same(tiny, lut, fold, amp):
     betas = {}
     for name in ("off", amp):
-        settings = SearchSettings(epochs=2, batch_size=5, amp=name, arch_optimizer="sgd", latency_weight=0.1)
+        settings = dataclasses.replace(
+            RELAXED["zeng2020"], epochs=2, arch_optimizer="sgd", latency_weight=0.1
+        ).settings(budget_ms=50.0, batch_size=5, amp=name)
         search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, CPU)
         for _ in range(2):
             search.run_epoch()

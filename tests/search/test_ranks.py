@@ -21,9 +21,9 @@ from cinert.network import build_network, random_weights
 from cinert.sampling import random_arch
 from search.checkpoint import load_checkpoint
 from search.global_norm import GlobalBatchNorm
+from search.methods import RELAXED
 from search.ranks import Ranks
 from search.run import run_search
-from search.settings import SearchSettings
 from search.source import Source
 from search.sources import NOTHING, Sources
 from search.train_cli import train_arch
@@ -36,16 +36,12 @@ TRAINING = TrainingSettings(epochs=2, batch_size=3)
 SWITCHED = dataclasses.replace(TRAINING, deep_supervision=0.3, init="random", teacher="random")
 SEARCHES = {
     # SGD, because Adam makes a step of the rounding of a gradient that is almost zero.
-    "full": SearchSettings(epochs=4, batch_size=3, latency_weight=0.1, arch_optimizer="sgd"),
-    "sampled": SearchSettings(
-        epochs=4,
-        batch_size=2,
-        mixture="sampled",
-        latency_term="union",
-        loss="lagrangian",
-        latency_weight=None,
-        bound_ms=9.0,
+    "full": dataclasses.replace(RELAXED["zeng2020"], epochs=4, latency_weight=0.1, arch_optimizer="sgd").settings(
+        budget_ms=50.0, batch_size=3
     ),
+    "sampled": dataclasses.replace(
+        RELAXED["zeng2020"], epochs=4, mixture="sampled", latency_term="union", loss="lagrangian", latency_weight=None
+    ).settings(budget_ms=9.0, batch_size=2),
 }
 
 HEAD = """

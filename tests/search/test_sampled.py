@@ -13,12 +13,11 @@ from cinert.paths import legal_edges, union, walk
 from latency.cost import Relaxed, SpaceCosts
 from latency.cost_cell import node_rows
 from latency.cost_flow import edge_marginals
-from search.choose import chosen_method, search_settings
 from search.loop import Search, read_supernet
+from search.methods import RELAXED
 from search.mixed_cell import MixedCell, live_weights
 from search.relaxation import ArchParameters
 from search.sampled import draw_mixture, draw_ops, draw_paths, straight_through
-from search.settings import SearchSettings
 from search.supernet import Supernet
 
 
@@ -165,15 +164,9 @@ def test_ops_that_were_not_drawn_do_not_learn(tiny, randomised):
 
 @pytest.mark.parametrize("mixture", ["sampled", "sampled-ops"])
 def test_a_sampled_search_learns_and_leaves_the_same_behind(tiny, lut, fold, mixture):
-    settings = SearchSettings(
-        epochs=4,
-        batch_size=4,
-        mixture=mixture,
-        latency_term="union",
-        loss="lagrangian",
-        latency_weight=None,
-        bound_ms=4.0,
-    )
+    settings = dataclasses.replace(
+        RELAXED["zeng2020"], epochs=4, mixture=mixture, latency_term="union", loss="lagrangian", latency_weight=None
+    ).settings(budget_ms=4.0, batch_size=4)
     states = []
     for _ in range(2):
         search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, torch.device("cpu"))
@@ -190,10 +183,10 @@ def test_a_sampled_search_learns_and_leaves_the_same_behind(tiny, lut, fold, mix
 @pytest.mark.parametrize("method", ["cinert", "rtdnas", "msnas"])
 def test_a_search_that_stops_anywhere_ends_the_same(tmp_path, tiny, lut, fold, method):
     """Multiplier, momentum, and cells that no sample has met are put back."""
-    chosen = chosen_method(method, {"epochs": 4})
-    space = dataclasses.replace(tiny, relaxation=chosen.relaxation)
+    chosen = RELAXED[method].choose({"epochs": 4})
+    space = chosen.searched(tiny)
     told = {"paths": 2, "seed": 0, "batch_size": 5, "learning_rate": 0.01}
-    settings = search_settings(method, chosen, occurrence=None, budget_ms=6.0, **told)
+    settings = chosen.settings(budget_ms=6.0, **told)
 
     def begin():
         return Search(space, SpaceCosts.from_lut(lut, space), fold.train, settings, torch.device("cpu"))

@@ -15,12 +15,12 @@ from latency.estimate import estimate
 from search.checkpoint import load_checkpoint
 from search.data import epoch_batches, halve_patients
 from search.loop import Search
-from search.methods import ActivationCheckpointing
+from search.methods import RELAXED
 from search.run import run_search
-from search.settings import SearchSettings
+from search.words import ActivationCheckpointing
 
 CPU = torch.device("cpu")
-SETTINGS = SearchSettings(epochs=4, batch_size=4)
+SETTINGS = dataclasses.replace(RELAXED["zeng2020"], epochs=4).settings(budget_ms=50.0, batch_size=4)
 
 
 def run(tiny, lut, fold, folder, *, settings=SETTINGS, budget_ms=1000.0, **more):
@@ -131,18 +131,17 @@ def test_another_budget_decodes_the_finished_search_again(tmp_path, tiny, lut, f
 
 def test_another_number_of_paths_decodes_a_search_that_does_not_read_it(tmp_path, tiny, lut, fold):
     joint = dataclasses.replace(tiny, relaxation="joint")
-    own = SearchSettings(
-        epochs=2, batch_size=8, method="rtdnas", latency_term="critical-path", loss="bounded", latency_weight=10.0,
-        occurrence="forward", bound_ms=50.0, paths=3,
-    )  # fmt: skip
-    run(joint, lut, fold, tmp_path, settings=own, decoder="dijkstra")
+    own = dataclasses.replace(RELAXED["rtdnas"], epochs=2, decoder="dijkstra").settings(
+        budget_ms=50.0, batch_size=8, paths=3
+    )
+    run(joint, lut, fold, tmp_path, settings=own)
     assert len(load_arch(tmp_path / "arch.yaml").paths) == 3
-    result = run(joint, lut, fold, tmp_path, settings=dataclasses.replace(own, paths=5), decoder="dijkstra")
+    result = run(joint, lut, fold, tmp_path, settings=dataclasses.replace(own, paths=5))
     assert result.resumed_at == 2
     arch = load_arch(tmp_path / "arch.yaml")
     assert len(arch.paths) == arch.provenance["paths"] == 5
     # The path-wise term reads it.
-    begun = SearchSettings(epochs=2, batch_size=8, paths=2)
+    begun = dataclasses.replace(RELAXED["zeng2020"], epochs=2).settings(budget_ms=50.0, batch_size=8, paths=2)
     run(tiny, lut, fold, tmp_path / "zeng", settings=begun)
     with pytest.raises(BadInputError, match="paths 2 there, 3 now"):
         run(tiny, lut, fold, tmp_path / "zeng", settings=dataclasses.replace(begun, paths=3))
@@ -150,16 +149,28 @@ def test_another_number_of_paths_decodes_a_search_that_does_not_read_it(tmp_path
 
 def test_other_settings_are_refused_and_restart_begins_anew(tmp_path, tiny, lut, fold, finished):
     with pytest.raises(BadInputError, match=r"begun with other settings: seed 0 there, 7 now"):
-        run(tiny, lut, fold, finished, settings=SearchSettings(epochs=4, batch_size=4, seed=7))
+        run(
+            tiny,
+            lut,
+            fold,
+            finished,
+            settings=dataclasses.replace(RELAXED["zeng2020"], epochs=4).settings(budget_ms=50.0, batch_size=4, seed=7),
+        )
     with pytest.raises(BadInputError, match="begun with other settings: lut"):
         run(tiny, dataclasses.replace(lut, created="2027-01-01"), fold, finished)
-    short = SearchSettings(epochs=2, batch_size=8)
+    short = dataclasses.replace(RELAXED["zeng2020"], epochs=2).settings(budget_ms=50.0, batch_size=8)
     run(tiny, lut, fold, tmp_path, settings=short)
     assert run(tiny, lut, fold, tmp_path, settings=SETTINGS, restart=True).resumed_at == 0
 
 
 def test_phase_one_leaves_the_architecture_alone_and_phase_two_moves_it(either, costs, fold):
-    search = Search(either, costs, fold.train, SearchSettings(epochs=4, batch_size=4), CPU)
+    search = Search(
+        either,
+        costs,
+        fold.train,
+        dataclasses.replace(RELAXED["zeng2020"], epochs=4).settings(budget_ms=50.0, batch_size=4),
+        CPU,
+    )
     for _ in range(2):
         assert search.run_epoch().latency_ms is None
         assert not any(parameter.any() for parameter in search.architecture.parameters())
@@ -173,7 +184,9 @@ def test_phase_one_leaves_the_architecture_alone_and_phase_two_moves_it(either, 
 
 def test_a_larger_lambda_finds_a_faster_network(tiny, lut, fold):
     def latency_after(weight):
-        settings = SearchSettings(epochs=6, batch_size=4, latency_weight=weight, arch_learning_rate=0.1)
+        settings = dataclasses.replace(
+            RELAXED["zeng2020"], epochs=6, latency_weight=weight, arch_learning_rate=0.1
+        ).settings(budget_ms=50.0, batch_size=4)
         search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, CPU)
         while not search.finished:
             search.run_epoch()

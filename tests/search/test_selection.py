@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def run(tiny, lut, fold, ours, tmp_path):
-    def begin(function=search_and_select, *, settings=ours, decoder="longest", **options):
-        common = {"budget_ms": 12.0, "decoder": decoder, "folder": tmp_path, "device": CPU}
+    def begin(function=search_and_select, *, settings=ours, **options):
+        common = {"budget_ms": 12.0, "folder": tmp_path, "device": CPU}
         return function(tiny, lut, fold, settings, **{**common, **options})
 
     return begin

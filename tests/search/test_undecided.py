@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from cinert.arch import load_arch
 from search.cli import nas_search
 from search.loop import Search
+from search.methods import RELAXED
 from search.run import run_search
 from search.say import report_sweep
-from search.settings import SearchSettings
 from search.undecided import undecided, undecided_words
 
 CPU = torch.device("cpu")
@@ -74,7 +74,9 @@ def test_a_search_by_trainings_has_no_entropy(tmp_path, lut_path, patients):
     assert "entropy" not in load_arch(tmp_path / "arch.yaml").provenance
 
 
-@pytest.mark.parametrize("settings", [SearchSettings(epochs=2, batch_size=5), "ours"])
+@pytest.mark.parametrize(
+    "settings", [dataclasses.replace(RELAXED["zeng2020"], epochs=2).settings(budget_ms=50.0, batch_size=5), "ours"]
+)
 def test_what_it_says_does_not_depend_on_an_interruption(request, tmp_path, tiny, lut, fold, settings):
     settings = request.getfixturevalue(settings) if settings == "ours" else settings
     space = dataclasses.replace(tiny, relaxation="joint" if settings.method == "cinert" else "separate")

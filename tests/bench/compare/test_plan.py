@@ -20,9 +20,8 @@ from bench.compare.plan import (
 from bench.compare.suites import NETWORKS
 from cinert.errors import BadInputError
 from cinert.sampling import random_arch
-from search.choose import search_settings
-from search.halving import HalvingSettings
-from search.methods import METHODS
+from search.methods import RELAXED
+from search.settings import HalvingSettings
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_a_training_fills_its_minutes(steps_of, make_setting, coarse):
 def test_a_search_fills_its_minutes_with_both_phases(steps_of, make_setting, coarse, lut):
     steps_of(1.0)
     setting = make_setting(search_minutes=0.2)
-    draft = search_settings("msnas", METHODS["msnas"], occurrence=None, budget_ms=50.0, paths=1)
+    draft = RELAXED["msnas"].settings(budget_ms=50.0, paths=1)
     plan = plan_search(coarse, lut, draft, setting)
     # Half of 4 patients: 4 frames in batches of 2, 2 steps of 1 s in an epoch, 6 epochs in 12 s.
     assert plan == Plan(epochs=6, minutes=0.2, steps=2, step_s=(1.0, 1.0))
@@ -94,7 +93,7 @@ def test_a_search_fills_its_minutes_with_both_phases(steps_of, make_setting, coa
 def test_trained_candidates_fill_the_minutes_of_a_search(steps_of, make_setting, coarse, lut):
     steps_of(0.1)
     setting = make_setting(search_minutes=1.0, budget_ms=4.0)
-    settings = HalvingSettings()
+    settings = HalvingSettings(paths=4, batch_size=4)
     plan = plan_candidates(coarse, lut, settings, setting)
     assert plan.steps == 1
     assert len(plan.step_s) == 3
@@ -108,7 +107,7 @@ def test_trained_candidates_fill_the_minutes_of_a_search(steps_of, make_setting,
 
 def test_trainings_that_choose_fill_their_minutes(steps_of, make_setting, coarse):
     steps_of(2.0)
-    draft = search_settings("cinert", METHODS["cinert"], occurrence=None, budget_ms=50.0, paths=1)
+    draft = RELAXED["cinert"].settings(budget_ms=50.0, paths=1)
     archs = [random_arch(coarse, seed, paths=1) for seed in range(3)]
     plan = plan_selection(archs, draft, make_setting(), minutes=1.0)
     # 2 steps of 2 s in an epoch of each of 3 networks: 5 epochs in 60 s.
