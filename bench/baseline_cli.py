@@ -42,10 +42,7 @@ def parse_widths(text: str | None) -> tuple[int, ...] | None:
     return widths
 
 
-_DEFAULT_WIDTHS = ", ".join(
-    f"{name} {kind.first_width} {'doubled each time' if kind.width_growth == 2 else 'at each'}"
-    for name, kind in KINDS.items()
-)
+_DEFAULT_WIDTHS = "; ".join(f"{name} {','.join(map(str, kind.default_widths(4)))}" for name, kind in KINDS.items())
 
 
 @command(
@@ -55,6 +52,7 @@ _DEFAULT_WIDTHS = ", ".join(
     cinert baseline unet3d --space paper --widths 32,64,128,256 -o unet3d-d4-32.yaml
     cinert baseline unet2d --space paper --widths 64,128,256,512,1024 -o unet2d-d5-64.yaml
     cinert baseline ica-unet --space paper --components 3 -o ica3.yaml
+    cinert baseline nnunet-resenc --space paper -o resenc.yaml
     cinert baseline unet3d --space small --budget-ms 20 --threads 1 -o unet-20ms.yaml
     """,
 )
@@ -70,7 +68,8 @@ _DEFAULT_WIDTHS = ", ".join(
     "--widths",
     metavar="N,N,...",
     callback=lambda _ctx, _param, value: parse_widths(value),
-    help=f"Channels at each level. [default: one level for each scale of the space; {_DEFAULT_WIDTHS}]",
+    help="Channels at each level. [default: one level for each scale of the space, of nnunet as many as nnU-Net's rule"
+    f" gives; of four levels {_DEFAULT_WIDTHS}]",
 )
 @click.option(
     "--components",
@@ -123,6 +122,7 @@ def baseline(
     """Write a designed network as an architecture file, which is trained, exported and measured as a searched one is.
 
     unet2d and unet3d are plain U-Nets: two convolutions at each level, max-pooling, transposed convolutions.
+    nnunet and nnunet-resenc are nnU-Net's 3D networks, plain and with a residual encoder, planned for the space's grid.
     aniso-unet is a U-Net for stacks of thick slices, on an in-plane grid of its own.
     nas-unet is a 2D U-Net of two repeated cells, ica-unet a 3D U-Net on components of patches, bix-nas a 2D U-Net
     that is run three times with the same weights, msu-net a set of 2D U-Nets on the statistics of patches.
@@ -136,7 +136,7 @@ def baseline(
     if components is not None and kind != IcaUNet.kind:
         raise BadInputError(f"--components is for {IcaUNet.kind}, not for {kind}.")
     if widths is None:
-        widths = KINDS[kind].default_widths(space.scales)
+        widths = KINDS[kind].widths_in(space)
     made = design(kind, space, widths, components=components)
     # What lies there may be the result of hours of search, or what weights beside it were trained for.
     if output.exists() and (budget_ms is not None or load_arch(output).digest != made.digest):

@@ -1,4 +1,4 @@
-"""Parameters and operations of the rivals of both papers, as `cinert baseline` writes them for the space `paper`.
+"""Parameters and operations of the rivals of both papers and of nnU-Net, as written for the space `paper`.
 
     python benchmarks/baseline_sizes.py
 
@@ -43,6 +43,8 @@ RIVALS = (
     Rival("ICA-UNet (n = 4)", "ica-unet --components 4", "not known", "39 ms (Lu)"),
     Rival("BiX-NAS", "bix-nas --widths 32,32,32,32,32", "0.38 M", "49 ms (Lu)"),
     Rival("MSU-Net", "msu-net", "not known", "not said"),
+    Rival("nnU-Net (3D)", "nnunet", "not said", "not compared"),
+    Rival("nnU-Net (3D, residual encoder)", "nnunet-resenc", "not said", "not compared"),
 )
 
 

@@ -153,6 +153,6 @@ def _architectures() -> Iterator[tuple[str, Architecture]]:
     for space_name in SPACES:
         space = load_space(space_name)
         for kind in KINDS:
-            yield f"{kind} {space_name}", design(kind, space, KINDS[kind].default_widths(space.scales))
+            yield f"{kind} {space_name}", design(kind, space, KINDS[kind].widths_in(space))
         for number in range(RANDOM):
             yield f"random {number} {space_name}", random_arch(space, number)

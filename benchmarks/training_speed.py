@@ -45,7 +45,7 @@ def networks(space: Space, count: int) -> dict[str, Segmenter]:
     archs["unet3d (D3, 16)"] = design("unet3d", space, (16, 32, 64))
     archs["unet2d (D3, 16)"] = design("unet2d", space, (16, 32, 64))
     archs["nas-unet (D3)"] = design("nas-unet", space, KINDS["nas-unet"].default_widths(3))
-    archs["aniso-unet"] = design("aniso-unet", space, KINDS["aniso-unet"].default_widths(space.scales))
+    archs["aniso-unet"] = design("aniso-unet", space, KINDS["aniso-unet"].widths_in(space))
     return {name: build_network(arch).channels_last().train() for name, arch in archs.items()}
 
 

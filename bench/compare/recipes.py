@@ -41,7 +41,7 @@ class Designed:
         Raises:
             BadInputError: it does not fit.
         """
-        widths = KINDS[self.kind].default_widths(space.scales) if self.widths is None else self.widths
+        widths = KINDS[self.kind].widths_in(space) if self.widths is None else self.widths
         while True:
             try:
                 return design(self.kind, space, widths, components=self.components)

@@ -28,6 +28,8 @@ class Baseline(ABC):
     """Channels at the finest level, unless the user says otherwise."""
     width_growth: ClassVar[int] = 2
     """Factor from the width of each level to the next, likewise."""
+    widest: ClassVar[int | None] = None
+    """Bound of that growth; None where there is none."""
     readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "input_shape_DHW": lambda value: read_triple(value, int),
         "spacing_mm": lambda value: read_triple(value, float),
@@ -72,7 +74,13 @@ class Baseline(ABC):
     @classmethod
     def default_widths(cls, levels: int) -> tuple[int, ...]:
         """Channels at each of so many levels, unless the user says otherwise."""
-        return tuple(cls.first_width * cls.width_growth**level for level in range(levels))
+        widths = (cls.first_width * cls.width_growth**level for level in range(levels))
+        return tuple(width if cls.widest is None else min(width, cls.widest) for width in widths)
+
+    @classmethod
+    def widths_in(cls, space: Space) -> tuple[int, ...]:
+        """Channels at each level on the grid of a space, unless the user says otherwise: a level for each scale."""
+        return cls.default_widths(space.scales)
 
     @property
     def grid(self) -> Baseline:

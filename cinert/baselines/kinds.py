@@ -13,13 +13,14 @@ from cinert.baselines.bix_nas import BixNas
 from cinert.baselines.ica_unet import IcaUNet
 from cinert.baselines.msu_net import MsuNet
 from cinert.baselines.nas_unet import NasUNet
+from cinert.baselines.nnunet import NnUNet, NnUNetResEnc
 from cinert.baselines.unet2d import UNet2d
 from cinert.baselines.unet3d import UNet3d
 from cinert.errors import BadInputError
 from cinert.space import Space
 
 KINDS: Mapping[str, type[Baseline]] = {
-    kind.kind: kind for kind in (UNet2d, UNet3d, AnisoUNet, NasUNet, IcaUNet, BixNas, MsuNet)
+    kind.kind: kind for kind in (UNet2d, UNet3d, NnUNet, NnUNetResEnc, AnisoUNet, NasUNet, IcaUNet, BixNas, MsuNet)
 }
 
 

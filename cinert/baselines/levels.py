@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from cinert.baselines.base import Baseline
 from cinert.errors import BadInputError
@@ -16,6 +16,8 @@ from cinert.space import Shape3, Space
 class LevelledBaseline(Baseline):
     """A designed network with a width at each level and a stride between levels."""
 
+    norms: ClassVar[tuple[str, ...]] = ("batch",)
+    """Normalisations that the kind can have, its own first."""
     readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         **Baseline.readers,
         "strides": lambda value: tuple(read_triple(item, int) for item in value),
@@ -27,8 +29,8 @@ class LevelledBaseline(Baseline):
     """Factor per axis from each level to the next coarser one; one entry fewer than there are levels."""
     widths: tuple[int, ...]
     """Channels at each level."""
-    norm: Literal["batch"]
-    """Normalisation after each convolution; batch norm is folded at export."""
+    norm: str
+    """Normalisation after each convolution: `batch`, which is folded at export, or `instance`, which cannot be."""
 
     def __post_init__(self) -> None:
         """Check every value against the others.
@@ -43,7 +45,7 @@ class LevelledBaseline(Baseline):
             "strides",
             f"{len(self.widths) - 1} entries, one fewer than widths",
         )
-        self._require(self.norm == "batch", "norm", "'batch', which folds into the convolution at export")
+        self._require(self.norm in self.norms, "norm", " or ".join(f"{norm!r}" for norm in self.norms))
         shape = self.input_shape_DHW
         for level, stride in enumerate(self.strides):
             divides = min(stride) >= 1 and all(size % step == 0 for size, step in zip(shape, stride, strict=True))
@@ -73,15 +75,20 @@ class LevelledBaseline(Baseline):
             in_channels=space.in_channels,
             strides=cls.strides_in(space, len(widths)),
             widths=widths,
-            norm="batch",
+            norm=cls.norms[0],
             provenance=provenance,
             source=f"{cls.kind} for space {space.name}",
-            **cls.own_fields(len(widths)),
+            **cls.fields_in(space, len(widths)),
         )
 
     @classmethod
-    def own_fields(cls, levels: int) -> dict[str, Any]:
+    def fields_in(cls, space: Space, levels: int) -> dict[str, Any]:  # noqa: ARG003 - most are the same in any space
         """The fields of the kind itself, as `for_space` sets them."""
+        return cls.own_fields(levels)
+
+    @classmethod
+    def own_fields(cls, levels: int) -> dict[str, Any]:
+        """Those of them that no grid decides."""
         raise NotImplementedError
 
 

@@ -16,6 +16,8 @@ from cinert.baselines.msu_net import MsuNet
 from cinert.baselines.msu_net_network import MsuNetNetwork
 from cinert.baselines.nas_unet import NasUNet
 from cinert.baselines.nas_unet_network import NasUNetNetwork
+from cinert.baselines.nnunet import NnUNet, NnUNetResEnc
+from cinert.baselines.nnunet_network import NnUNetNetwork
 from cinert.baselines.unet2d import UNet2d
 from cinert.baselines.unet2d_network import UNet2dNetwork
 from cinert.baselines.unet3d import UNet3d
@@ -25,6 +27,8 @@ from cinert.segmenter import Segmenter
 NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {
     UNet2d.kind: UNet2dNetwork,
     UNet3d.kind: UNet3dNetwork,
+    NnUNet.kind: NnUNetNetwork,
+    NnUNetResEnc.kind: NnUNetNetwork,
     AnisoUNet.kind: AnisoUNetNetwork,
     NasUNet.kind: NasUNetNetwork,
     IcaUNet.kind: IcaUNetNetwork,

@@ -52,7 +52,7 @@ def test_every_kind_is_written_for_every_space(tmp_path, kind):
         good(baseline, kind, "--space", space, "-o", path)
         arch = load_arch(path)
         assert arch.kind == kind
-        assert arch.widths == KINDS[kind].default_widths(load_space(space).scales)
+        assert arch.widths == KINDS[kind].widths_in(load_space(space))
         shape, own_plane = load_space(space).input_shape_DHW, kind == "aniso-unet"
         assert arch.grid.input_shape_DHW == ((shape[0], 96, 96) if own_plane else shape)
 
@@ -107,8 +107,8 @@ def patients(tmp_path_factory):
     return folder
 
 
-# A network in three dimensions, and one in two that shares convolutions between its iterations.
-@pytest.fixture(scope="module", params=["unet3d", "bix-nas"])
+# Networks in three dimensions, one of them with a norm that stays, and one in two that shares convolutions.
+@pytest.fixture(scope="module", params=["unet3d", "nnunet-resenc", "bix-nas"])
 def run(request, tmp_path_factory, patients):
     """A tiny network trained for one epoch on three phantom patients: (run folder, data)."""
     folder = tmp_path_factory.mktemp(request.param)

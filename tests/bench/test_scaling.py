@@ -130,7 +130,7 @@ def test_what_cannot_be_built_is_never_measured():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_scales_and_says_what_was_measured(tmp_path, made_up, kind, share):
     space = load_space("demo")
-    widths = KINDS[kind].default_widths(space.scales)
+    widths = KINDS[kind].widths_in(space)
     plain = design(kind, space, widths)
     budget_ms = share * network_sizes(plain).flops / 1e6
     path = tmp_path / "arch.yaml"

@@ -44,10 +44,18 @@ def audit_network(layers: Iterable[Layer], precision: Precision, declared: Colle
     undeclared = [
         layer
         for layer in layers
-        if layer.element == "FLOAT" and layer.kind not in _NO_ARITHMETIC and layer.node not in declared
+        if layer.element == "FLOAT"
+        and layer.kind not in _NO_ARITHMETIC
+        and layer.node not in declared
+        and not _reshapes_constants(layer)
     ]
     if undeclared:
         raise _undeclared(undeclared[0].name, undeclared[0].node, len(undeclared), precision)
+
+
+def _reshapes_constants(layer: Layer) -> bool:
+    """Whether the parser put it there to bring a norm's scale and shift to the rank of what they scale."""
+    return layer.kind in {"SHUFFLE", "UNSQUEEZE"} and not layer.node
 
 
 def audit_plan(information: str, precision: Precision, declared: Collection[str]) -> None:

@@ -20,8 +20,8 @@ def make():
     def make(kind, **changes):
         made = KINDS[kind].for_space(load_space("demo"), (4, 6, 8), {"method": "test"})
         d, h, w = changes.pop("input_shape_DHW", (6, 12, 20))
-        # The stem of aniso-unet halves its slices once more than the levels do.
-        finer = 2 if kind == "aniso-unet" else 1
+        # The stem of aniso-unet halves its slices once more than the levels do; instance norm needs several voxels.
+        finer = 2 if kind in ("aniso-unet", "nnunet", "nnunet-resenc") else 1
         return dataclasses.replace(made, **{"input_shape_DHW": (d, finer * h, finer * w), "in_channels": 2, **changes})
 
     return make

@@ -15,8 +15,10 @@ from cinert.spaces import load_space
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")
 """Kinds that keep the slices apart."""
-OF_A_SPACE = [kind for kind in KINDS if kind != "aniso-unet"]
-"""Kinds that take the levels of a space; aniso-unet has levels and an in-plane grid of its own."""
+LEVELLED = [kind for kind in KINDS if kind != "aniso-unet"]
+"""Kinds on the grid of a space; aniso-unet has levels and an in-plane grid of its own."""
+OF_A_SPACE = [kind for kind in LEVELLED if not kind.startswith("nnunet")]
+"""Kinds that take the levels of a space; nnU-Net plans its own."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_a_key_of_another_kind_is_refused(tmp_path, schema, make, kind):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_default_widths_fit_every_space(preset, kind):
     space = load_space(preset)
-    arch = KINDS[kind].for_space(space, KINDS[kind].default_widths(space.scales), {})
+    arch = KINDS[kind].for_space(space, KINDS[kind].widths_in(space), {})
     assert len(arch.widths) == space.scales
     if kind in IN_PLANE:
         assert arch.strides == ((1, 2, 2),) * (space.scales - 1)
@@ -82,7 +84,17 @@ def test_default_widths_fit_every_space(preset, kind):
         assert arch.strides == space.strides
 
 
-@pytest.mark.parametrize("kind", OF_A_SPACE)
+@pytest.mark.parametrize("kind", LEVELLED)
+def test_a_norm_of_another_kind_is_refused(tmp_path, schema, make, kind):
+    document = make(kind).to_dict()
+    other = "batch" if document["norm"] == "instance" else "instance"
+    assert f"norm is '{other}', expected '{document['norm']}'" in refusal(
+        tmp_path / "a.yaml", document | {"norm": other}
+    )
+    assert not schema.is_valid(document | {"norm": other})
+
+
+@pytest.mark.parametrize("kind", LEVELLED)
 def test_strides_that_do_not_divide_are_refused(tmp_path, make, kind):
     document = {**make(kind).to_dict(), "input_shape_DHW": [6, 12, 18]}
     assert "expected factors of " in refusal(tmp_path / "arch.yaml", document)
@@ -105,6 +117,13 @@ def test_a_2d_network_has_no_stride_along_the_slices(tmp_path, make, kind):
         ("msu-net", {"scales": 0}, "scales is 0, expected 1 to 2, the number of levels below the image's"),
         ("msu-net", {"scales": 3}, "scales is 3, expected 1 to 2"),
         ("msu-net", {"convs_per_level": 0}, "convs_per_level is 0, expected at least 1"),
+        ("nnunet", {"kernels": [[1, 3, 3], [3, 3, 3]]}, "expected 3 entries, one a width"),
+        ("nnunet", {"kernels": [[1, 3, 3], [3, 2, 3], [3, 3, 3]]}, "expected odd sizes, to be centred"),
+        ("nnunet", {"convs_per_level": 0}, "convs_per_level is 0, expected at least 1"),
+        ("nnunet", {"input_shape_DHW": [2, 4, 4]}, "expected more than one voxel at the coarsest level"),
+        ("nnunet-resenc", {"blocks": [1, 3]}, "expected 3 positive numbers, one a width"),
+        ("nnunet-resenc", {"blocks": [1, 0, 3]}, "expected 3 positive numbers, one a width"),
+        ("nnunet-resenc", {"blocks": []}, "expected 3 positive numbers, one a width"),
         ("nas-unet", {"down_cell": "conv"}, "down_cell is 'conv': expected a list of nodes"),
         ("nas-unet", {"down_cell": ["conv"]}, "expected a list of nodes, each a list of edges [input, op]"),
         ("nas-unet", {"down_cell": [["conv"]]}, "expected edges [input, op]"),

@@ -19,6 +19,8 @@ from cinert.spaces import load_space
 from cinert.typed.half import to_half
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")
+UNFOLDED = ("nnunet", "nnunet-resenc")
+"""Kinds whose norm depends on the image, so that it stays in the engine."""
 # Notes of third parties while a program is exported or loaded; they concern their own code.
 
 
@@ -31,7 +33,7 @@ def image_of(arch, batch=1, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_have_the_input_grid(kind, preset):
     space = load_space(preset)
-    arch = KINDS[kind].for_space(space, KINDS[kind].default_widths(space.scales), {})
+    arch = KINDS[kind].for_space(space, KINDS[kind].widths_in(space), {})
     with torch.device("meta"):
         image = torch.zeros(2, 1, *arch.input_shape_DHW)
     assert build_network(arch).to("meta")(image).shape == (2, 4, *arch.input_shape_DHW)
@@ -79,7 +81,7 @@ def test_the_slices_of_a_volume_are_a_batch(make, kind):
             torch.testing.assert_close(logits[volume : volume + 1, :, place : place + 1], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["unet3d", "aniso-unet", "ica-unet"])
+@pytest.mark.parametrize("kind", ["unet3d", "nnunet", "nnunet-resenc", "aniso-unet", "ica-unet"])
 def test_a_3d_network_sees_the_slices_beside(make, kind):
     arch = make(kind)
     network, image = random_weights(build_network(arch), 0), image_of(arch)
@@ -89,7 +91,7 @@ def test_a_3d_network_sees_the_slices_beside(make, kind):
         assert (network(changed) - network(image))[:, :, 1].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in UNFOLDED])
 def test_folding_batch_norm_keeps_the_function(make, kind):
     arch = make(kind)
     network, image = random_weights(build_network(arch), 0), image_of(arch)
@@ -160,3 +162,4 @@ def test_the_onnx_takes_the_volume_and_holds_no_batch_norm(make, kind):
         len(a.ints) for node in graph.node if node.op_type == "Conv" for a in node.attribute if a.name == "strides"
     }
     assert kernels == {2 if kind in IN_PLANE else 3}
+    assert (kind in UNFOLDED) == ("InstanceNormalization" in {node.op_type for node in graph.node})
