@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinert.data.nifti import CLASSES, Geometry
-from cinert.data.orientation import orientation_of
+from cinert.data.orientation import Orientation, orientation_of
 from cinert.data.resample import AxisMap, inside, interpolation_matrix
 from cinert.data.zscore import in_another_unit, standardise
 from cinert.errors import BadInputError
@@ -99,14 +99,21 @@ class GridMap:
         spec: the network's grid.
         centre_mm: world point (Right, Anterior, Superior); None is the image's centre. A point outside the image counts
             as the nearest one inside.
+        orientation: of the stored axes; None finds it by the geometry. That of a whole stack, where `geometry` is of
+            every nth voxel: its spacings no longer tell which axis counts slices.
     """
 
     def __init__(
-        self, geometry: Geometry, spec: PreprocessingSpec, centre_mm: NDArray[np.float64] | None = None
+        self,
+        geometry: Geometry,
+        spec: PreprocessingSpec,
+        centre_mm: NDArray[np.float64] | None = None,
+        *,
+        orientation: Orientation | None = None,
     ) -> None:
         self.geometry = geometry
         self.spec = spec
-        self._orientation = orientation_of(geometry)
+        self._orientation = orientation_of(geometry) if orientation is None else orientation
         # Position of each stored axis among (z, y, x), for the way back.
         self._to_stored = tuple(int(axis) for axis in np.argsort(self._orientation.stored_axis))
         self._maps: list[AxisMap] = []
