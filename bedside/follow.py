@@ -7,6 +7,8 @@ find a heart that the crop has left without any mask that says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -126,15 +128,21 @@ class CropFollower:
         every = self.look_frames * self._patience
         return bool(self.localiser is not None and every and not self._lost and self._since_look >= every)
 
-    def look(self, image_stored: NDArray[np.generic]) -> None:
+    def look(self, image_stored: NDArray[np.generic], unchanged: Callable[[], bool] = lambda: True) -> None:
         """Locate the heart in the latest frame, whose mask is out; the next frame's crop will be where it is.
 
         A heart that is where the mask has it moves nothing: masks say it more exactly.
+
+        Args:
+            image_stored: the latest frame.
+            unchanged: asked afterwards; what was seen in a frame that was written over meanwhile counts for nothing.
         """
         if self.localiser is None or self._seen is None:
             return
         self._since_look = 0
         point = self.localiser.locate(image_stored)
+        if not unchanged():
+            return
         if point is None or self._in_plane_mm(point, self._seen.middle_mm) <= _ELSEWHERE_MM:
             self._patience = 1
             return

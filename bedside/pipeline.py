@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -191,14 +192,15 @@ class FramePipeline:
         """Whether `look` would look."""
         return self._follower.look_is_due
 
-    def look(self, image_stored: NDArray[np.generic]) -> None:
+    def look(self, image_stored: NDArray[np.generic], *, unchanged: Callable[[], bool] = lambda: True) -> None:
         """Look in spare time, where it is due, whether the heart of the latest frame is where its mask has it.
 
         Args:
             image_stored: the frame that was segmented last.
+            unchanged: asked afterwards, whether it still was that frame.
         """
         if self._follower.look_is_due:
-            self._follower.look(image_stored)
+            self._follower.look(image_stored, unchanged)
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from cinert.onnx import export_onnx
 SCHEMA, VERSION = "cinert.localiser", 2
 """Of localiser.safetensors, in its metadata."""
 
-_FINE, _DEEP = 32, 48
+_FINE, _DEEP, _JOIN = 4, 48, 8
 
 
 def _block(channels_in: int, channels_out: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -26,32 +26,36 @@ def _block(channels_in: int, channels_out: int, *, kernel: int = 3, stride: int 
 
 
 class LocaliserNet(nn.Module):
-    """Maps the view (B, 1, D, H, W) to logits of "heart" (B, 1, D, H, W). About 18 MMAC, 75 thousand weights.
+    """Maps the view (B, 1, D, H, W) to logits of "heart" (B, 1, D, H, W). About 20 MMAC, 73 thousand weights.
 
-    Slices are channels: every convolution sees the whole stack, and runs as a plain one in 2D, which CPUs compute
-    several times faster than one in 3D of as many multiplications with few channels.
+    All convolutions are in plane, which CPUs compute several times faster than those in 3D with few channels. At the
+    fine scale every slice goes through the same ones, as one of a batch; at the coarse scale all slices' channels lie
+    side by side, so that each sees the whole stack.
     """
 
     view = VIEW
 
     def __init__(self) -> None:
         super().__init__()
-        depth = VIEW.shape_DHW[0]
-        self.fine = _block(depth, _FINE, stride=2)
+        stacked = VIEW.shape_DHW[0] * _FINE
+        self.fine = _block(1, _FINE, stride=2)
         self.deep = nn.Sequential(
-            _block(_FINE, _DEEP, stride=2), _block(_DEEP, _DEEP), _block(_DEEP, _DEEP), _block(_DEEP, _FINE, kernel=1)
-        )
+            _block(stacked, _DEEP, stride=2), _block(_DEEP, _DEEP), _block(_DEEP, _DEEP),
+            _block(_DEEP, stacked, kernel=1),
+        )  # fmt: skip
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.join = nn.Sequential(_block(2 * _FINE, _FINE, kernel=1), _block(_FINE, _FINE))
-        self.head = nn.Conv2d(_FINE, 4 * depth, 1)
+        self.join = _block(2 * _FINE, _JOIN)
+        self.head = nn.Conv2d(_JOIN, 4, 1)
         self.full = nn.PixelShuffle(2)
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Down by 4 in plane, and up again with one skip."""
-        fine = self.fine(x_BCDHW[:, 0])
-        deep = self.up(self.deep(fine))
+        depth, height, width = VIEW.shape_DHW
+        fine = self.fine(x_BCDHW.reshape(-1, 1, height, width))
+        stacked = fine.reshape(-1, depth * _FINE, height // 2, width // 2)
+        deep = self.up(self.deep(stacked)).reshape(-1, _FINE, height // 2, width // 2)
         logits: Tensor = self.full(self.head(self.join(torch.cat([fine, deep], dim=1))))
-        return logits[:, None]
+        return logits.reshape(-1, 1, depth, height, width)
 
 
 AnyLocaliserNet = LocaliserNet | FirstLocaliserNet

@@ -39,7 +39,7 @@ _BATCHES, _AUGMENT = range(2)
 class LocaliserSettings:
     """How the localiser is trained."""
 
-    steps: int = 600
+    steps: int = 1200
     """Of the optimizer, however many patients there are."""
     seed: int = 0
     """Of weights, batches and augmentation."""

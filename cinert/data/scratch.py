@@ -1,4 +1,4 @@
-"""Memory for what is computed in between, kept from frame to frame: fresh pages cost more than what is written to them."""
+"""Memory for what is computed in between, kept from frame to frame: fresh pages cost more than writing to them."""
 
 from __future__ import annotations
 

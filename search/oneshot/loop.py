@@ -190,9 +190,7 @@ class OneShotSearch:
         self.average.update(self.weights)
         return float(loss.detach())
 
-    def score_members(
-        self, advance: Callable[[], None] | None = None, *, frames: int | None = None
-    ) -> list[Scored]:
+    def score_members(self, advance: Callable[[], None] | None = None, *, frames: int | None = None) -> list[Scored]:
         """Score every member with the averaged weights, best first.
 
         Args:

@@ -26,7 +26,7 @@ def phantom(tmp_path_factory):
 def balls():
     """Bright balls on a dim, noisy ground."""
     rng = np.random.default_rng(0)
-    index = np.stack(np.meshgrid(*map(np.arange, VIEW.shape_DHW), indexing="ij"), axis=-1) * [10.0, 7.5, 7.5]
+    index = np.stack(np.meshgrid(*map(np.arange, VIEW.shape_DHW), indexing="ij"), axis=-1) * list(VIEW.spacing_mm)
     images, hearts = [], []
     for _ in range(6):
         centre = np.array([80.0, 240.0, 240.0]) + rng.uniform(-60, 60, 3) * [0.3, 1, 1]
@@ -46,7 +46,7 @@ def test_it_learns_and_repeats(balls):
     with torch.inference_mode():
         found = heart_middle(torch.sigmoid(network(balls.images_NCDHW[:1]))[0, 0].numpy())
     expected = heart_middle(balls.hearts_NCDHW[0, 0].numpy())
-    assert np.abs(found - expected)[1:].max() < 2.0  # voxels of 7.5 mm
+    assert np.abs(found - expected)[1:].max() < 2.0  # voxels of 10 mm
 
 
 def test_views_hold_the_whole_heart(phantom):
