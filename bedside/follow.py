@@ -1,8 +1,8 @@
 """The crop follows the heart: the last mask says where it is, and the localiser where no mask can. Free of torch.
 
-The localiser runs before a frame at first, and after a mask that is empty, implausible, or reaches the border of the crop
-in plane: its time is then the frame's. Otherwise masks move the crop, and the localiser looks again in spare time, to
-find a heart that the crop has left without any mask that says so.
+The localiser runs before a frame at first, and after a mask that is empty, implausible, or reaches the border of the
+crop in plane: its time is then the frame's. Otherwise masks move the crop, and the localiser looks again in spare time,
+to find a heart that the crop has left without any mask that says so.
 """
 
 from __future__ import annotations

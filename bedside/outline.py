@@ -81,7 +81,7 @@ def outline_of(mask_stored: NDArray[np.uint8], grid: GridMap) -> Outline | None:
 
 
 def _largest_piece(heart_DHW: NDArray[np.uint8], spacing_mm: Sequence[float]) -> dict[int, tuple[int, int]]:
-    """First and last voxel along H and W of the largest piece as seen along the slices, so that a stray one counts not."""
+    """First and last voxel along H and W of the largest piece as seen along the slices; stray ones do not count."""
     y, x = (max(1, round(_STEP_MM / mm)) for mm in spacing_mm[1:])
     plane = np.maximum.reduce(heart_DHW, axis=0)[::y, ::x] > 0
     labels, pieces = _label(plane)

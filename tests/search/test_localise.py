@@ -39,7 +39,7 @@ def balls():
 
 
 def test_it_learns_and_repeats(balls):
-    settings = LocaliserSettings(steps=25, batch_size=2, average_decay=0.8)
+    settings = LocaliserSettings(steps=60, batch_size=2, average_decay=0.8)
     network, again = (train_localiser(balls, settings, CPU) for _ in range(2))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
