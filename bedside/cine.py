@@ -70,14 +70,18 @@ def segment_phases(
     pipeline.bind(cine.geometry)
     phases = cine.image.shape[3]
     for number in range(warmup):
-        pipeline.segment(cine.image[..., number % phases])
+        image = cine.image[..., number % phases]
+        pipeline.segment(image)
+        pipeline.look(image)
     # Forget where the warm-up frames had the heart: they show phases that the first frame cannot know.
     pipeline.bind(cine.geometry)
     mask = np.zeros(cine.image.shape, dtype=np.uint8)
     stages_ms = np.zeros((phases * repeat, len(COLUMNS)))
     quality, implausible = [], []
     for number, row in enumerate(stages_ms):
-        frame = pipeline.segment(cine.image[..., number % phases])
+        image = cine.image[..., number % phases]
+        frame = pipeline.segment(image)
+        pipeline.look(image)
         row[:] = [frame.stage_ms(stage) for stage in COLUMNS]
         quality.append(frame.quality)
         implausible.append(frame.implausible)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import gc
 import os
 import pickle
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from bedside.engine_protocol import Expect, Forget, Segment, Start
 from bedside.frame_memory import FrameMemory
 from bedside.pipeline import FramePipeline, FrameResult
+from bedside.spare_time import SpareTime
 from cinert.data.nifti import Geometry
 from cinert.errors import CineRTError
 
@@ -30,6 +33,10 @@ WARMUP_FRAMES = 10
 """Frames of noise segmented before the first real one: the first ones allocate memory and wake the cores."""
 BEAT_S = 0.1
 """An idle engine gives a sign of life so often; a busy one before and after each frame."""
+_CAUTION = 2.0
+"""Looking may take so many times as long as the last time."""
+_FORGETTING = 0.99
+"""Per frame after which there was no time for it."""
 _PR_SET_PDEATHSIG = 1
 _ELSEWHERE = np.zeros((0, 0, 0), np.uint8)
 """In place of a mask that lies in the shared memory."""
@@ -46,7 +53,11 @@ class Pipelines:
     """A pipeline per source on one engine: sources share nothing of what earlier frames showed."""
 
     first: FramePipeline
+    look_s: float = 0.0
+    """What looking for the heart took last."""
     _sources: dict[int, _Source] = field(default_factory=dict)
+    _latest: tuple[FramePipeline, NDArray[Any]] | None = None
+    """The frame that was segmented last, and by which pipeline."""
 
     def segment(self, request: Segment, image: NDArray[Any], mask: NDArray[np.uint8]) -> FrameResult:
         """Segment a frame into `mask`; one on another geometry than the source's last binds the pipeline anew."""
@@ -56,7 +67,29 @@ class Pipelines:
             source.bound = None
             source.pipeline.bind(request.geometry)
             source.bound = request.geometry
-        return dataclasses.replace(source.pipeline.segment(image, out=mask), mask=_ELSEWHERE)
+        self._latest = None
+        result = source.pipeline.segment(image, out=mask)
+        self._latest = source.pipeline, image
+        return dataclasses.replace(result, mask=_ELSEWHERE)
+
+    def look(self, spare: SpareTime, unchanged: Callable[[], bool]) -> None:
+        """Let the localiser look at the latest frame, where that is due and the next one need not wait for it.
+
+        Args:
+            spare: the time there is.
+            unchanged: whether the frame still lies where it lay.
+        """
+        latest, self._latest = self._latest, None
+        if latest is None or not latest[0].look_is_due:
+            return
+        if not spare.holds(_CAUTION * self.look_s):
+            # One look that something else held up must not be the last.
+            self.look_s *= _FORGETTING
+            return
+        pipeline, image = latest
+        start_s = time.monotonic()
+        pipeline.look(image, unchanged=unchanged)
+        self.look_s = time.monotonic() - start_s
 
     def expect(self, source: int) -> None:
         """Make the buffers of a source."""
@@ -66,6 +99,7 @@ class Pipelines:
     def forget(self, source: int) -> None:
         """Release the buffers of a source; the engine stays loaded."""
         if left := self._sources.pop(source, None):
+            self._latest = None
             left.pipeline.__exit__(None, None, None)
 
 
@@ -78,7 +112,7 @@ def serve(connection: Connection, memory: FrameMemory, start: Start) -> None:
     """
     try:
         pipelines = Pipelines(start.load())
-        noise = _warm_up(pipelines.first)
+        noise = _warm_up(pipelines)
     except Exception as error:
         connection.send(error if isinstance(error, CineRTError) else _in_words(error))
         return
@@ -86,19 +120,28 @@ def serve(connection: Connection, memory: FrameMemory, start: Start) -> None:
     gc.collect()
     gc.freeze()
     connection.send(None)
-    used_s = time.monotonic()
+    used_s, spare = time.monotonic(), SpareTime()
     while True:
         memory.beat()
         if connection.poll(BEAT_S):
+            spare.requested()
+            images = memory.images
             if not _answer(connection, memory, pipelines):
                 # The frame may be to blame, or the engine: a GPU that met an error once fails from then on.
                 pipelines.first.segment(noise)
+            spare.answered()
+            pipelines.look(spare, functools.partial(_holds, memory, images))
         elif start.keep_warm_s and time.monotonic() - used_s >= start.keep_warm_s:
             # A frame that comes meanwhile waits for the rest of this one: for one frame's time at most.
             pipelines.first.segment(noise)
         else:
             continue
         used_s = time.monotonic()
+
+
+def _holds(memory: FrameMemory, images: int) -> bool:
+    """Whether the memory still holds that image."""
+    return memory.images == images
 
 
 def _answer(connection: Connection, memory: FrameMemory, pipelines: Pipelines) -> bool:
@@ -127,7 +170,8 @@ def _in_words(error: Exception) -> RuntimeError:
     return RuntimeError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _warm_up(pipeline: FramePipeline) -> NDArray[np.float32]:
+def _warm_up(pipelines: Pipelines) -> NDArray[np.float32]:
+    pipeline = pipelines.first
     depth, height, width = pipeline.spec.shape_DHW
     affine = np.diag([*pipeline.spec.spacing_mm[::-1], 1.0])
     geometry = Geometry((width, height, depth), affine)
@@ -135,6 +179,10 @@ def _warm_up(pipeline: FramePipeline) -> NDArray[np.float32]:
     noise = np.random.default_rng(0).normal(size=geometry.shape).astype(np.float32)
     for _ in range(WARMUP_FRAMES):
         pipeline.segment(noise)
+    if pipeline.localiser is not None:
+        start_s = time.monotonic()
+        pipeline.localiser.locate(noise)
+        pipelines.look_s = time.monotonic() - start_s
     return noise
 
 

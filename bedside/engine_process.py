@@ -126,6 +126,7 @@ class EngineProcess:
         """
         layout = Layout.of(frame.image)
         image, mask = self._memory.arrays(layout)
+        self._memory.begin_image()
         np.copyto(image, frame.image)
         reply = self._ask(Segment(source, frame.geometry, layout))
         if isinstance(reply, Exception):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _ALIGN = 64
 _HEADER = _ALIGN
-"""The sign of life lies here, the image behind it, the mask behind the image."""
+"""The sign of life and the number of images lie here, the image behind them, the mask behind the image."""
 
 
 class Layout(NamedTuple):
@@ -70,6 +70,15 @@ class FrameMemory:
         """Signs of life so far."""
         return int(self._life()[0])
 
+    def begin_image(self) -> None:
+        """Say that an image is about to be written over the last one."""
+        self._life()[1] += 1
+
+    @property
+    def images(self) -> int:
+        """Images that were begun so far; while that is the same, the image is whole."""
+        return int(self._life()[1])
+
     def arrays(self, layout: Layout) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """Image and mask, in place: the next frame lies where this one lay.
 
@@ -88,7 +97,7 @@ class FrameMemory:
         os.close(self.descriptor)
 
     def _life(self) -> NDArray[np.uint64]:
-        return np.ndarray((1,), np.uint64, self._memory)
+        return np.ndarray((2,), np.uint64, self._memory)
 
     def _mapped(self, size: int) -> mmap.mmap:
         # Reserved now: a page that cannot be had later would kill the process that touches it.

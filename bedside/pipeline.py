@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bedside.follow import LOOK_FRAMES, CropFollower
 from bedside.plausibility import PlausibilityGate
 from bedside.quality import Quality, QualityScorer, Scorer
 from cinert.backends.base import Runner
 from cinert.bundle import Bundle
-from cinert.data.grid import GridMap, PreprocessingSpec
+from cinert.data.grid import PreprocessingSpec
 from cinert.data.localiser import Localiser
 from cinert.data.nifti import Geometry
 from cinert.errors import BadInputError
@@ -31,7 +33,7 @@ class FrameResult:
     mask: NDArray[np.uint8]
     """Stored axes and shape of the frame; 0 background, 1 RV, 2 MYO, 3 LV."""
     localise_ms: float
-    """Finding the heart, and moving the crop there; about 0 without a localiser."""
+    """Moving the crop to the heart, and finding it there where the last mask does not say where it is."""
     preprocess_ms: float
     """Stored frame to the network's input."""
     engine_ms: float
@@ -39,13 +41,13 @@ class FrameResult:
     inverse_ms: float
     """Logits to the mask on the stored grid."""
     quality_ms: float
-    """Judging and scoring the mask; about 0 without a gate and a scorer."""
+    """Judging and scoring the mask, and learning from it where the heart is."""
     total_ms: float
     """Frame in to mask out, on the wall clock: what the budget is held against."""
     quality: Quality | None = None
     """How far the mask can be relied on; None without a scorer."""
     implausible: str = ""
-    """Why no heart looks like that; empty where one may, and without a gate."""
+    """Why no heart looks like that, or why the crop may have cut it off; empty where neither."""
 
     def stage_ms(self, stage: str) -> float:
         """Time of one of `STAGES`, or `total`."""
@@ -67,19 +69,21 @@ def keep_blas_single_threaded() -> None:
 class FramePipeline:
     """Segments frames of one geometry with one runner; used from one thread. A context manager that closes the runner.
 
-    With a localiser the crop follows the heart; without one it is centred on the image. Numpy's BLAS is held to one
-    thread from then on (`keep_blas_single_threaded`).
+    With a localiser the crop follows the heart (`bedside.follow`); without one it is centred on the image. Numpy's BLAS
+    is held to one thread from then on (`keep_blas_single_threaded`).
 
     Example:
         with FramePipeline.from_bundle(open_bundle(folder)).bind(geometry) as pipeline:
             mask = pipeline.segment(frame).mask
+            pipeline.look(frame)  # once the mask is out, in the time to the next frame
 
     Args:
         runner: takes x_BCDHW, batch 1, one channel; gives logits_BCDHW.
         spec: the network's grid.
-        localiser: finds the heart in each frame.
+        localiser: finds the heart where no mask says where it is.
         scorer: says how far each mask can be relied on.
         gate: says which masks cannot be a heart.
+        look_frames: frames from one look of the localiser in spare time to the next; 0 never looks.
 
     Raises:
         BadInputError: the runner does not take one image on that grid.
@@ -92,6 +96,7 @@ class FramePipeline:
         localiser: Localiser | None = None,
         scorer: Scorer | None = None,
         gate: PlausibilityGate | None = None,
+        look_frames: int = LOOK_FRAMES,
     ) -> None:
         if tuple(runner.input_shapes) != ((1, 1, *spec.shape_DHW),):
             raise BadInputError(
@@ -104,11 +109,13 @@ class FramePipeline:
         self.localiser = localiser
         self.scorer = scorer
         self.gate = gate
-        self._grid: GridMap | None = None
+        self._follower = CropFollower(spec, localiser, look_frames)
         self._x_BCDHW = np.zeros((1, 1, *spec.shape_DHW), np.float32)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Self:
+    def from_bundle(
+        cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None, look_frames: int = LOOK_FRAMES
+    ) -> Self:
         """Load the engines of an opened bundle; raises as `Bundle.load_runner` does."""
         localiser = bundle.load_localiser(device=device, threads=threads)
         return cls(
@@ -117,6 +124,7 @@ class FramePipeline:
             None if localiser is None else Localiser(localiser),
             None if bundle.quality is None else QualityScorer(bundle.quality, bundle.preprocessing.spacing_mm),
             PlausibilityGate(bundle.findable),
+            look_frames,
         )
 
     def fork(self) -> Self:
@@ -124,13 +132,11 @@ class FramePipeline:
         localiser = None if self.localiser is None else Localiser(self.localiser.runner.fork())
         scorer = None if self.scorer is None else self.scorer.fork()
         gate = None if self.gate is None else self.gate.fork()
-        return type(self)(self.runner.fork(), self.spec, localiser, scorer, gate)
+        return type(self)(self.runner.fork(), self.spec, localiser, scorer, gate, self._follower.look_frames)
 
     def bind(self, geometry: Geometry) -> Self:
         """Build the map to the network's grid and back; every later frame has to lie on `geometry`."""
-        self._grid = GridMap(geometry, self.spec)
-        if self.localiser is not None:
-            self.localiser.bind(geometry)
+        self._follower.bind(geometry)
         if self.scorer is not None:
             self.scorer.bind(geometry)
         if self.gate is not None:
@@ -143,7 +149,7 @@ class FramePipeline:
         Raises:
             RuntimeError: `bind` was not called.
         """
-        return self._bound().kept_share(label_stored)
+        return self._follower.grid.kept_share(label_stored)
 
     def segment(self, image_stored: NDArray[np.generic], *, out: NDArray[np.uint8] | None = None) -> FrameResult:
         """Segment one frame.
@@ -156,12 +162,8 @@ class FramePipeline:
             RuntimeError: `bind` was not called.
             ValueError: the frame does not lie on the bound geometry.
         """
-        grid = self._bound()
         start = time.perf_counter_ns()
-        if self.localiser is not None:
-            location = self.localiser.locate(image_stored)
-            if location.moved:
-                grid = self._grid = GridMap(grid.geometry, self.spec, location.centre_mm)
+        grid = self._follower.find(image_stored)
         located = time.perf_counter_ns()
         grid.to_network(image_stored, out=self._x_BCDHW[0, 0])
         ready = time.perf_counter_ns()
@@ -170,6 +172,7 @@ class FramePipeline:
         mask = grid.logits_to_stored(logits_BCDHW[0], out=out)
         mapped = time.perf_counter_ns()
         implausible = "" if self.gate is None else self.gate.reason(mask, grid.field_of_view)
+        implausible = self._follower.judge(mask, implausible) or implausible
         quality = None if self.scorer is None else self.scorer.score(logits_BCDHW[0], mask)
         end = time.perf_counter_ns()
         return FrameResult(
@@ -184,10 +187,20 @@ class FramePipeline:
             implausible=implausible,
         )
 
-    def _bound(self) -> GridMap:
-        if self._grid is None:
-            raise RuntimeError("bind the pipeline to a geometry before segmenting frames")
-        return self._grid
+    @property
+    def look_is_due(self) -> bool:
+        """Whether `look` would look."""
+        return self._follower.look_is_due
+
+    def look(self, image_stored: NDArray[np.generic], *, unchanged: Callable[[], bool] = lambda: True) -> None:
+        """Look in spare time, where it is due, whether the heart of the latest frame is where its mask has it.
+
+        Args:
+            image_stored: the frame that was segmented last.
+            unchanged: asked afterwards, whether it still was that frame.
+        """
+        if self._follower.look_is_due:
+            self._follower.look(image_stored, unchanged)
 
     def __enter__(self) -> Self:
         return self

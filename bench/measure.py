@@ -182,12 +182,16 @@ def frames_to_masks(
     stages_ms = np.zeros((plan.warmup + plan.frames, len(STAGES)))
     memory, others = MemoryTrack(), OthersTrack(plan.threads)
     places = itertools.count()
+    latest = [source.frame(0)]
 
     def segment(number: int) -> None:
-        result = pipeline.segment(source.frame(number))
+        latest[0] = source.frame(number)
+        result = pipeline.segment(latest[0])
         stages_ms[next(places)] = [result.stage_ms(stage) for stage in STAGES]
 
     def between_frames() -> None:
+        # As at the bedside, in the time to the next frame; where there is none, that frame waits.
+        pipeline.look(latest[0])
         on_frame()
         memory.note()
         others.note()
@@ -238,7 +242,12 @@ def _device_p50_ms(runner: Runner) -> float:
 
 
 def _segmenter(pipeline: FramePipeline, source: FrameSource) -> Work:
-    return lambda number: pipeline.segment(source.frame(number))
+    def segment(number: int) -> None:
+        image = source.frame(number)
+        pipeline.segment(image)
+        pipeline.look(image)
+
+    return segment
 
 
 def _throughput(lanes: list[Work], on_frame: OnFrame) -> float:

@@ -190,6 +190,7 @@ def _past(
     pipeline.bind(geometry)
     for image in before:
         pipeline.segment(image)
+        pipeline.look(image)
     return previous, recorder.history
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from cinert.backends.base import Precision
 from cinert.data.grid import PreprocessingSpec
 from cinert.data.layouts import read_patients
-from cinert.data.localiser import VIEW
-from cinert.data.patients import patient_digest
+from cinert.data.localiser import VIEW, ViewMap
+from cinert.data.patients import Patient, load_frame, patient_digest
 from cinert.data.phantom_mark import is_phantom
 from cinert.errors import BadInputError
 from cinert.provenance import patient_record
@@ -47,8 +47,13 @@ def check_calibration(precision: Precision, calibration: Path | None) -> None:
         raise BadInputError(f"--calibration is for int8, and the precision is {precision}.", hint="leave it out.")
 
 
-def load_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
+def load_calibration(folder: Path, spec: PreprocessingSpec, view: PreprocessingSpec = VIEW) -> Calibration:
     """Read one frame each of up to 32 patients, spread evenly over the folder.
+
+    Args:
+        folder: of patients.
+        spec: the network's grid.
+        view: the localiser's.
 
     Raises:
         BadInputError: the folder holds no patients in a known layout, or a frame cannot be read.
@@ -56,8 +61,15 @@ def load_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
     chosen = evenly(read_patients(folder), MAX_PATIENTS)
     return Calibration(
         network=tuple(real_images(folder, spec, limit=MAX_PATIENTS)),
-        localiser=tuple(real_images(folder, VIEW, limit=MAX_PATIENTS)),
+        localiser=tuple(_real_views(chosen, view)),
         seen_patients=tuple(
             patient_record(patient.id, patient_digest(patient), is_phantom(patient)) for patient in chosen
         ),
     )
+
+
+def _real_views(patients: Iterable[Patient], view: PreprocessingSpec) -> Iterator[NDArray[np.float32]]:
+    """Their first labelled frames, as the localiser reads them."""
+    for patient in patients:
+        image, _, geometry = load_frame(patient.frames[0])
+        yield ViewMap(geometry, view).to_view(image)[None, None]

@@ -15,6 +15,7 @@ from cinert.bundle_manifest import Parity
 from cinert.bundle_write import check_bundle_target
 from cinert.cli import command, console, data_option, progress_bar
 from cinert.data.dataset import Sample
+from cinert.data.localiser import VIEW
 from cinert.environment import default_threads, device_name
 from cinert.files import check_output_file
 from cinert.open_recon import write_open_recon
@@ -150,7 +151,11 @@ def export_engine(
             threads=threads or default_threads(),
             images=images,
             frames=frames,
-            calibration=None if calibration is None else load_calibration(calibration, spec),
+            calibration=(
+                None
+                if calibration is None
+                else load_calibration(calibration, spec, VIEW if localiser is None else localiser.network.view)
+            ),
             localiser=localiser,
             pricing=pricing,
         )

@@ -15,9 +15,8 @@ from safetensors import SafetensorError
 from cinert.backends.base import Backend, Precision, Runner
 from cinert.bundle_manifest import LOCALISER
 from cinert.bundle_write import LocaliserFiles
-from cinert.data.localiser import VIEW
 from cinert.errors import BadInputError, VerdictError
-from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet, localiser_model
+from cinert.localiser_net import NETWORKS, SCHEMA, VERSION, AnyLocaliserNet, localiser_model
 from cinert.provenance import merge_records
 from cinert.schema import check_schema
 from cinert.tensors import read_tensors
@@ -38,7 +37,7 @@ LOCALISER_TOLERANCE: dict[Precision, float] = {
 class TrainedLocaliser:
     """A localiser with its weights, and their origin."""
 
-    network: LocaliserNet
+    network: AnyLocaliserNet
     """In eval mode."""
     data: bytes
     """The file as it was read."""
@@ -60,13 +59,15 @@ def load_trained_localiser(path: Path) -> TrainedLocaliser:
     """
     if not path.is_file():
         raise BadInputError(f"localiser {path} does not exist.", hint="train-arch writes it beside the weights.")
-    network = LocaliserNet()
     try:
         tensors, metadata = read_tensors(path)
         record: Any = json.loads(metadata.get("cinert", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInputError(f"localiser {path} cannot be read: {error}.") from error
-    check_schema(record, schema=SCHEMA, version=VERSION, source=f"{path}: metadata cinert")
+    # Localisers of older releases do their work as before.
+    made = record.get("version") if record.get("version") in NETWORKS else VERSION
+    check_schema(record, schema=SCHEMA, version=made, source=f"{path}: metadata cinert")
+    network = NETWORKS[made]()
     try:
         network.load_state_dict(tensors)
         seen = tuple(merge_records(record["seen_patients"]))
@@ -106,6 +107,6 @@ def compile_localiser(
     return files
 
 
-def localiser_difference(runner: Runner, network: LocaliserNet) -> float:
+def localiser_difference(runner: Runner, network: AnyLocaliserNet) -> float:
     """Largest relative difference of the logits from PyTorch's, on random views."""
-    return worst_difference(runner, network, {"random": random_images((1, 1, *VIEW.shape_DHW))})[0]
+    return worst_difference(runner, network, {"random": random_images((1, 1, *network.view.shape_DHW))})[0]

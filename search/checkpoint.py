@@ -50,8 +50,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         partial.write_bytes(save(tensors, metadata={KEY: json.dumps(checkpoint.values, allow_nan=False)}))
 
 
-def load_checkpoint(path: Path, *, schema: str, version: int) -> Checkpoint:
-    """Read what `save_checkpoint` wrote.
+def load_checkpoint(path: Path, *, schema: str, version: int | tuple[int, ...]) -> Checkpoint:
+    """Read what `save_checkpoint` wrote; where several versions are given, each of them will do.
 
     Raises:
         BadInputError: the file cannot be read, or is of another schema or version.
@@ -61,10 +61,11 @@ def load_checkpoint(path: Path, *, schema: str, version: int) -> Checkpoint:
         values = json.loads(metadata.get(KEY, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInputError(f"checkpoint {path} cannot be read: {error}.", hint="start anew with --restart.") from error
-    if (values.get("schema"), values.get("version")) != (schema, version):
+    versions = version if isinstance(version, tuple) else (version,)
+    if values.get("schema") != schema or values.get("version") not in versions:
         raise BadInputError(
             f"checkpoint {path} is {values.get('schema')!r} version {values.get('version')!r},"
-            f" expected {schema!r} version {version}.",
+            f" expected {schema!r} version {' or '.join(map(str, versions))}.",
             hint="start anew with --restart, or choose another output.",
         )
     return Checkpoint(tensors, values)

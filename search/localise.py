@@ -23,8 +23,7 @@ from monai.transforms.spatial.dictionary import RandAffined, RandFlipd
 from torch import Tensor
 
 from cinert import __version__
-from cinert.data.grid import GridMap
-from cinert.data.localiser import VIEW
+from cinert.data.localiser import VIEW, ViewMap
 from cinert.data.patients import Patient, load_frame
 from cinert.environment import library_version
 from cinert.errors import CineRTError
@@ -32,7 +31,6 @@ from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet
 from search.average import WeightAverage
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import PatientRecord, mix_seed
-from search.training_layers import use_training_layers
 
 _BATCHES, _AUGMENT = range(2)
 
@@ -41,7 +39,7 @@ _BATCHES, _AUGMENT = range(2)
 class LocaliserSettings:
     """How the localiser is trained."""
 
-    steps: int = 600
+    steps: int = 1200
     """Of the optimizer, however many patients there are."""
     seed: int = 0
     """Of weights, batches and augmentation."""
@@ -80,9 +78,9 @@ def load_views(patients: Sequence[Patient], progress: Callable[[int, int], None]
     images, hearts = [], []
     for done, frame in enumerate(frames, start=1):
         image, label, geometry = load_frame(frame)
-        grid = GridMap(geometry, VIEW)
-        images.append(grid.to_network(image))
-        hearts.append((grid.label_to_network((label > 0).astype(np.uint8)) > 0).astype(np.float32))
+        view = ViewMap(geometry)
+        images.append(view.to_view(image))
+        hearts.append((view.label_to_view((label > 0).astype(np.uint8)) > 0).astype(np.float32))
         if progress is not None:
             progress(done, len(frames))
     return HeartViews(torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(np.stack(hearts))[:, None])
@@ -130,9 +128,7 @@ def train_localiser(
         CineRTError: the loss is no longer finite.
     """
     torch.manual_seed(settings.seed)
-    network = LocaliserNet().to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload] # none of torch's overloads has it
-    if device.type == "cpu":
-        use_training_layers(network)
+    network = LocaliserNet().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     average = WeightAverage(network, decay=settings.average_decay)
     criterion = DiceCELoss(sigmoid=True, batch=True)
@@ -148,7 +144,7 @@ def train_localiser(
         images = torch.stack([pair["image"] for pair in pairs]).float().to(device)
         hearts = torch.stack([pair["heart"] for pair in pairs]).float().to(device)
         optimizer.zero_grad()
-        loss: Tensor = criterion(network(images.contiguous(memory_format=torch.channels_last_3d)), hearts)
+        loss: Tensor = criterion(network(images), hearts)
         loss.backward()
         optimizer.step()
         average.update(network)

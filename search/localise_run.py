@@ -13,7 +13,7 @@ from cinert.data.folds import split_patients
 from cinert.data.layouts import read_patients
 from cinert.data.patients import patient_digest
 from cinert.data.phantom_mark import is_phantom
-from cinert.localiser_net import SCHEMA, VERSION
+from cinert.localiser_net import NETWORKS, SCHEMA, VERSION
 from cinert.resume import refuse_other_settings
 from search.checkpoint import load_checkpoint
 from search.data import PatientRecord
@@ -58,8 +58,12 @@ def ensure_localiser(
         PatientRecord(id=patient.id, digest=patient_digest(patient), phantom=is_phantom(patient)) for patient in train
     ]
     if path.exists():
-        there = load_checkpoint(path, schema=SCHEMA, version=VERSION).values
-        refuse_other_settings(path, *map(_what_counts, (there, localiser_record(settings, seen))))
+        there = load_checkpoint(path, schema=SCHEMA, version=tuple(NETWORKS)).values
+        wanted = localiser_record(settings, seen)
+        if there["version"] != VERSION:
+            # Of an older release, which trained it in another way: whom it saw is what matters.
+            wanted = {**wanted, "settings": there.get("settings")}
+        refuse_other_settings(path, *map(_what_counts, (there, wanted)))
         return False
     views = load_views(train, progress=lambda done, total: progress("reading whole stacks", done, total))
     network = train_localiser(

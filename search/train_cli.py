@@ -79,7 +79,7 @@ def _parse_folds(text: str) -> int | str | None:
     default=True,
     help="Train the small network that finds the heart; without it crops are centred on the image.",
 )
-@click.option("--localiser-steps", default=600, type=click.IntRange(min=1), help="Steps of the localiser's training.")
+@click.option("--localiser-steps", default=1200, type=click.IntRange(min=1), help="Steps of the localiser's training.")
 @click.option("--restart", is_flag=True, help="Throw away the training that the run folder holds.")
 @wait_option()
 def train_arch(

@@ -102,7 +102,7 @@ bench-compare --suite ours-vs-designed --data acdc --lut lut.json --latencies 20
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to search and to train.")
 @click.option("--engine-device", default="auto", metavar="auto|cpu|cuda:N", help="Where the engines run.")
-@click.option("--localiser-steps", default=600, type=click.IntRange(min=1), help="Steps of the localiser's training.")
+@click.option("--localiser-steps", default=1200, type=click.IntRange(min=1), help="Steps of the localiser's training.")
 @seed_option()
 @click.option(
     "--until",

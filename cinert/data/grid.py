@@ -5,18 +5,21 @@ Spacing, crop, padding and orientation are one linear map per axis, built once p
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinert.data.nifti import CLASSES, Geometry
-from cinert.data.orientation import orientation_of
-from cinert.data.resample import AxisMap, inside, interpolation_matrix
+from cinert.data.orientation import Orientation, orientation_of
+from cinert.data.resample import AxisMap
+from cinert.data.scratch import Scratch
+from cinert.data.separable import AxisMatrices, apply_matrices, contiguous, largest, used_columns
 from cinert.data.zscore import in_another_unit, standardise
 from cinert.errors import BadInputError
 
@@ -86,6 +89,8 @@ def _positive(value: object) -> bool:
 
 
 _DEPTH = 0
+_MOST_MADE = 64
+"""Axes whose matrices are kept; a crop that follows a heart comes back to the same few."""
 
 
 class GridMap:
@@ -99,51 +104,59 @@ class GridMap:
         spec: the network's grid.
         centre_mm: world point (Right, Anterior, Superior); None is the image's centre. A point outside the image counts
             as the nearest one inside.
+        orientation: of the stored axes; None finds it by the geometry. That of a whole stack, where `geometry` is of
+            every nth voxel: its spacings no longer tell which axis counts slices.
     """
 
     def __init__(
-        self, geometry: Geometry, spec: PreprocessingSpec, centre_mm: NDArray[np.float64] | None = None
+        self,
+        geometry: Geometry,
+        spec: PreprocessingSpec,
+        centre_mm: NDArray[np.float64] | None = None,
+        *,
+        orientation: Orientation | None = None,
     ) -> None:
         self.geometry = geometry
         self.spec = spec
-        self._orientation = orientation_of(geometry)
+        self._orientation = orientation_of(geometry) if orientation is None else orientation
         # Position of each stored axis among (z, y, x), for the way back.
         self._to_stored = tuple(int(axis) for axis in np.argsort(self._orientation.stored_axis))
-        self._maps: list[AxisMap] = []
-        self._forward: list[NDArray[np.float32]] = []
-        self._source: list[slice] = []
-        self._backward: list[NDArray[np.float32]] = []
-        self._nearest: list[NDArray[np.intp]] = []
-        filled, seen = [], []
+        self._scratch = Scratch()
+        self._made: dict[tuple[int, AxisMap], AxisMatrices] = {}
+        self._centre_on(centre_mm)
+
+    def moved_to(self, centre_mm: NDArray[np.float64] | None) -> Self:
+        """The map about another centre; this very one where that makes no whole voxel's difference.
+
+        It shares its memory with this one, so both belong to one thread.
+        """
+        other = copy.copy(self)
+        other._centre_on(centre_mm)
+        return self if other._maps == self._maps else other
+
+    def _centre_on(self, centre_mm: NDArray[np.float64] | None) -> None:
         centre = None if centre_mm is None else self._image_position(centre_mm)
-        for number, (axis, flipped, spacing, size) in enumerate(
-            zip(self._orientation.stored_axis, self._orientation.flipped, spec.spacing_mm, spec.shape_DHW, strict=True)
+        self._maps: list[AxisMap] = []
+        for number, (axis, spacing, size) in enumerate(
+            zip(self._orientation.stored_axis, self.spec.spacing_mm, self.spec.shape_DHW, strict=True)
         ):
-            image_size = geometry.shape[axis]
-            axis_map = AxisMap(image_size, size, spacing / geometry.spacing_mm[axis])
+            axis_map = AxisMap(self.geometry.shape[axis], size, spacing / self.geometry.spacing_mm[axis])
             if number == _DEPTH:
-                axis_map = axis_map.squeezed(spec.depth_squeeze)
+                axis_map = axis_map.squeezed(self.spec.depth_squeeze)
             if centre is not None and (number != _DEPTH or not axis_map.holds_image):
                 axis_map = axis_map.centred_on(float(centre[number]))
             self._maps.append(axis_map)
-            index = axis_map.image_index()
-            covered = inside(index, image_size)
-            filled.append(covered)
-            forward = interpolation_matrix(index[covered], image_size, support=max(1.0, axis_map.step))
-            # Flips live in the matrices: reversing an array would cost a copy per frame.
-            forward = forward[:, ::-1] if flipped else forward
-            forward, used = _columns(forward)
-            self._source.append(used)
-            self._forward.append(forward)
-            back = axis_map.network_index()
-            back = back[::-1] if flipped else back
-            visible = inside(back, size)
-            seen.append(visible)
-            self._backward.append(interpolation_matrix(back[visible], size))
-            self._nearest.append(np.clip(np.floor(back[visible] + 0.5), 0, size - 1).astype(np.intp))
+        if len(self._made) > _MOST_MADE:
+            self._made.clear()
+        axes = []
+        for number, (axis_map, flipped) in enumerate(zip(self._maps, self._orientation.flipped, strict=True)):
+            if (number, axis_map) not in self._made:
+                self._made[number, axis_map] = AxisMatrices.of(axis_map, flipped=flipped)
+            axes.append(self._made[number, axis_map])
+        self._axes = z, y, x = axes[0], axes[1], axes[2]
         # As (z, y, x): the part of the network's grid that the image fills, and of the image that the network sees.
-        self._filled = (filled[0], filled[1], filled[2])
-        self._seen = (seen[0], seen[1], seen[2])
+        self._filled = (z.filled, y.filled, x.filled)
+        self._seen = (z.seen, y.seen, x.seen)
 
     def to_network(self, image_stored: NDArray[Any], *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Resample, crop or pad, then z-score over the voxels that the image fills; padding is 0.
@@ -158,7 +171,7 @@ class GridMap:
             x_DHW, float32. All 0 if the image is constant.
         """
         self._expect(image_stored)
-        x_DHW = _cleared(out, self.spec.shape_DHW, np.float32)
+        x_DHW = _cleared(out, self.spec.shape_DHW, np.float32, self._filled)
         with np.errstate(over="ignore", invalid="ignore"):
             values = self._resampled(image_stored)
             if not standardise(values):
@@ -180,8 +193,9 @@ class GridMap:
         """
         self._expect(label_stored)
         y_DHW = np.zeros(self.spec.shape_DHW, dtype=np.uint8)
-        shares = [self._resampled(label_stored == label) for label in range(len(CLASSES))]
-        y_DHW[self._filled] = _argmax(shares)
+        # Copied: the next class is resampled in the same memory.
+        shares = np.stack([self._resampled(label_stored == label).copy() for label in range(len(CLASSES))])
+        largest(shares, self._scratch, out=y_DHW[self._filled])
         return y_DHW
 
     def logits_to_stored(
@@ -198,31 +212,47 @@ class GridMap:
         """
         if logits_CDHW.shape[1:] != self.spec.shape_DHW:
             raise ValueError(f"logits of shape {logits_CDHW.shape} do not lie on the grid {self.spec.shape_DHW}")
-        logits = np.ascontiguousarray(logits_CDHW, dtype=np.float32)
-        seen = np.zeros([matrix.shape[0] for matrix in self._backward], dtype=np.uint8)
+        mask = self._cleared_mask(out)
+        scratch, shape = self._scratch, self.spec.shape_DHW
+        logits = contiguous(logits_CDHW, scratch)
         # Interpolation averages its neighbours: where background wins in all of them it wins in between. So only the
         # box around the foreground needs work, a third of the field of view or less on a heart; the result is the same.
-        box = _bounding_box(np.maximum.reduce(logits[1:]) > logits[0])
-        touched = [np.flatnonzero(matrix[:, run].any(axis=1)) for matrix, run in zip(self._backward, box, strict=True)]
+        best = np.maximum.reduce(logits[1:], out=scratch.take("foreground", shape, np.float32))
+        box = _bounding_box(np.greater(best, logits[0], out=scratch.take("wins", shape, np.bool_)))
+        backward = [axis.backward for axis in self._axes]
+        touched = [np.flatnonzero(matrix[:, run].any(axis=1)) for matrix, run in zip(backward, box, strict=True)]
         if all(rows.size for rows in touched):
             target = tuple(slice(int(rows[0]), int(rows[-1]) + 1) for rows in touched)
-            wider = [_columns(matrix[rows]) for matrix, rows in zip(self._backward, target, strict=True)]
-            source = tuple(columns for _, columns in wider)
-            matrices = [matrix for matrix, _ in wider]
-            seen[target] = _argmax([_apply(matrices, np.ascontiguousarray(channel[source])) for channel in logits])
-        return self._placed(seen, out)
+            wider = [used_columns(matrix[rows]) for matrix, rows in zip(backward, target, strict=True)]
+            source = (slice(None), *(columns for _, columns in wider))
+            most = len(logits) * math.prod(max(matrix.shape) for matrix in backward)
+            shares = apply_matrices([matrix for matrix, _ in wider], logits[source], scratch, most=most)
+            largest(shares, scratch, out=mask[self._seen][target])
+        return mask.transpose(self._to_stored)
 
     def mask_to_stored(self, mask_DHW: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Give every stored voxel in the field of view the class of the nearest network voxel."""
         if mask_DHW.shape != self.spec.shape_DHW:
             raise ValueError(f"a mask of shape {mask_DHW.shape} does not lie on the grid {self.spec.shape_DHW}")
-        return self._placed(mask_DHW.astype(np.uint8)[np.ix_(*self._nearest)], None)
+        mask = self._cleared_mask(None)
+        mask[self._seen] = mask_DHW.astype(np.uint8)[np.ix_(*(axis.nearest for axis in self._axes))]
+        return mask.transpose(self._to_stored)
 
     @property
     def field_of_view(self) -> tuple[slice, slice, slice]:
         """The part of the stored volume that the network sees, by stored axis; masks are background outside."""
         by_axis = dict(zip(self._orientation.stored_axis, self._seen, strict=True))
         return by_axis[0], by_axis[1], by_axis[2]
+
+    @property
+    def stored_axes(self) -> tuple[int, int, int]:
+        """The stored axes that are z, y, x."""
+        return self._orientation.stored_axis
+
+    @property
+    def crops_depth(self) -> bool:
+        """Whether the stack is taller than the field of view."""
+        return not self._maps[_DEPTH].holds_image
 
     def kept_share(self, label_stored: NDArray[np.uint8]) -> float:
         """Share of the labelled voxels that lie inside the field of view; 1 if nothing is labelled."""
@@ -258,34 +288,34 @@ class GridMap:
             raise ValueError(f"an array of shape {stored.shape} does not lie on the grid {self.geometry.shape}")
 
     def _resampled(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        seen = stored.transpose(self._orientation.stored_axis)[tuple(self._source)]
-        return _apply(self._forward, np.ascontiguousarray(seen, dtype=np.float32))
+        """On the network's grid where the image fills it; valid until the next call."""
+        seen = stored.transpose(self._orientation.stored_axis)[tuple(axis.source for axis in self._axes)]
+        return apply_matrices([axis.forward for axis in self._axes], seen[None], self._scratch)[0]
 
-    def _placed(self, seen: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        turned = None if out is None else out.transpose(self._orientation.stored_axis)
-        mask = _cleared(turned, tuple(self.geometry.shape[axis] for axis in self._orientation.stored_axis), np.uint8)
-        mask[self._seen] = seen
-        return mask.transpose(self._to_stored)
+    def _cleared_mask(self, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """The mask to write to as (z, y, x), all background."""
+        axes = self._orientation.stored_axis
+        turned = None if out is None else out.transpose(axes)
+        return _cleared(turned, tuple(self.geometry.shape[axis] for axis in axes), np.uint8)
 
 
 _Number = TypeVar("_Number", np.float32, np.uint8)
 
 
-def _cleared(out: NDArray[_Number] | None, shape: tuple[int, ...], dtype: type[_Number]) -> NDArray[_Number]:
-    """The array to write to, all 0."""
+def _cleared(
+    out: NDArray[_Number] | None,
+    shape: tuple[int, ...],
+    dtype: type[_Number],
+    written: tuple[slice, ...] | None = None,
+) -> NDArray[_Number]:
+    """The array to write to, all 0; where all of it is going to be written, as it is."""
     if out is None:
         return np.zeros(shape, dtype)
     if out.shape != shape:
         raise ValueError(f"an output of shape {out.shape} does not lie on the grid {shape}")
-    out.fill(0)
+    if written is None or any(run.stop - run.start < size for run, size in zip(written, shape, strict=True)):
+        out.fill(0)
     return out
-
-
-def _columns(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], slice]:
-    """Leave out the columns before the first and after the last that is used."""
-    used = np.flatnonzero(matrix.any(axis=0))
-    run = slice(int(used[0]), int(used[-1]) + 1)
-    return np.ascontiguousarray(matrix[:, run]), run
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> list[slice]:
@@ -295,27 +325,3 @@ def _bounding_box(mask: NDArray[np.bool_]) -> list[slice]:
         hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
     return box
-
-
-def _apply(matrices: list[NDArray[np.float32]], volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply each axis of a volume by its matrix, the axis that shrinks most first."""
-    for axis in sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1]):
-        matrix = matrices[axis]
-        if axis == 0:
-            volume = (matrix @ volume.reshape(volume.shape[0], -1)).reshape(-1, *volume.shape[1:])
-        elif axis == 1:
-            volume = matrix @ volume
-        else:
-            volume = volume @ matrix.T
-    return volume
-
-
-def _argmax(channels: list[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Index of the largest channel, the first of equals; `np.argmax` over the leading axis takes ten times as long."""
-    best = channels[0].copy()
-    winner = np.zeros(best.shape, dtype=np.uint8)
-    for label, channel in enumerate(channels[1:], start=1):
-        # Arithmetic, because assignment through a boolean index is five times slower on scattered voxels.
-        np.maximum(winner, (channel > best) * np.uint8(label), out=winner)
-        np.maximum(best, channel, out=best)
-    return winner

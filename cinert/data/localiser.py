@@ -1,13 +1,11 @@
 """Finds the heart in a whole stack, so that the network's crop can be centred on it. Free of torch.
 
-A small network reads the stack on a coarse grid that holds any field of view, and marks the heart there. It runs on
-every frame, within the frame budget; over a cine its maps are averaged, so that the crop follows the patient and not
-the noise.
+A small network reads the stack on a coarse grid that holds any field of view, and marks the heart there. Every frame is
+located on its own; what earlier frames showed is for `bedside.follow` to remember.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,87 +15,120 @@ from scipy import ndimage
 from cinert.backends.base import Runner
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.nifti import Geometry
+from cinert.data.orientation import Orientation, orientation_of
 from cinert.errors import BadInputError
 
-VIEW = PreprocessingSpec(spacing_mm=(10.0, 7.5, 7.5), shape_DHW=(16, 64, 64))
+VIEW = PreprocessingSpec(spacing_mm=(10.0, 10.0, 10.0), shape_DHW=(16, 48, 48))
 """160 x 480 x 480 mm, centred on the image."""
+FIRST_VIEW = PreprocessingSpec(spacing_mm=(10.0, 7.5, 7.5), shape_DHW=(16, 64, 64))
+"""The same field of view, as the localisers of version 1 read it; bundles still carry them."""
 
-_MEMORY = 0.8
+_SAMPLES = 2
+"""Voxels of the image, along each axis, that a voxel of the view is made of, where the image has so many."""
 _EDGE_SHARE = 0.02
-_STILL_MM = 5.0
 _label: Any = ndimage.label  # untyped
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Location:
-    """Where the heart is.
+class ViewMap:
+    """Reads a whole stack on a view.
 
-    Attributes:
-        centre_mm: world point to centre the crop on; None where no heart was found.
-        moved: whether it is another point than for the frame before.
+    A voxel of `VIEW` spans about seven pixels, and every third of them says as much about where a heart is: the others
+    are not read, which is most of what reading all of them costs.
+
+    Args:
+        geometry: of the stored volumes.
+        view: `VIEW`, or `FIRST_VIEW`, whose localisers were shown every pixel.
     """
 
-    centre_mm: NDArray[np.float64] | None
-    moved: bool
+    def __init__(self, geometry: Geometry, view: PreprocessingSpec = VIEW) -> None:
+        self._shape = geometry.shape
+        orientation = orientation_of(geometry)
+        strides = (1, 1, 1) if view == FIRST_VIEW else _strides(geometry, orientation, view)
+        self._thinned = tuple(slice(None, None, stride) for stride in strides)
+        i, j, k = (-(-size // stride) for size, stride in zip(geometry.shape, strides, strict=True))
+        thinned = Geometry((i, j, k), geometry.affine @ np.diag([*strides, 1.0]))
+        self._grid = GridMap(thinned, view, orientation=orientation)
+
+    def to_view(
+        self, image_stored: NDArray[np.generic], *, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """The z-scored stack, as `GridMap.to_network` gives it."""
+        self._expect(image_stored)
+        return self._grid.to_network(image_stored[self._thinned], out=out)
+
+    def label_to_view(self, label_stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Labels, as `GridMap.label_to_network` gives them."""
+        self._expect(label_stored)
+        return self._grid.label_to_network(label_stored[self._thinned])
+
+    def affine(self) -> NDArray[np.float64]:
+        """4 x 4: index (d, h, w) in the view to world mm."""
+        return self._grid.network_affine()
+
+    def _expect(self, stored: NDArray[Any]) -> None:
+        if stored.shape != self._shape:
+            raise ValueError(f"an array of shape {stored.shape} does not lie on the grid {self._shape}")
+
+
+def _strides(geometry: Geometry, orientation: Orientation, view: PreprocessingSpec) -> tuple[int, ...]:
+    """Every how many voxels, by stored axis, one is read."""
+    strides = [1, 1, 1]
+    for axis, spacing_mm in zip(orientation.stored_axis, view.spacing_mm, strict=True):
+        strides[axis] = max(1, int(spacing_mm / geometry.spacing_mm[axis] / _SAMPLES))
+    return tuple(strides)
 
 
 class Localiser:
     """Locates the heart in frames of one geometry; used from one thread. A context manager that closes the runner.
 
     Args:
-        runner: takes the view as (1, 1, D, H, W), gives logits of "heart" in the same shape.
+        runner: takes a view as (1, 1, D, H, W), gives logits of "heart" in the same shape.
 
     Raises:
-        BadInputError: the runner does not take the view.
+        BadInputError: the runner takes no view.
     """
 
     def __init__(self, runner: Runner) -> None:
-        expected = (1, 1, *VIEW.shape_DHW)
-        if tuple(runner.input_shapes) != (expected,) or tuple(runner.output_shape) != expected:
+        views = {(1, 1, *view.shape_DHW): view for view in (VIEW, FIRST_VIEW)}
+        shape = tuple(runner.input_shapes[0]) if len(runner.input_shapes) == 1 else ()
+        if shape not in views or tuple(runner.output_shape) != shape:
             raise BadInputError(
                 f"the localiser's engine maps {tuple(runner.input_shapes)} to {runner.output_shape}, expected"
-                f" {expected} to {expected}.",
+                f" {next(iter(views))} to the same.",
                 hint="export the bundle again.",
             )
         self.runner = runner
-        self._x_BCDHW = np.zeros(expected, np.float32)
-        self._view: GridMap | None = None
-        self._heart: NDArray[np.float32] | None = None
-        self._centre: NDArray[np.float64] | None = None
+        self.view = views[shape]
+        self._x_BCDHW = np.zeros(shape, np.float32)
+        self._map: ViewMap | None = None
 
     def bind(self, geometry: Geometry) -> Self:
-        """Take frames of this geometry from now on, and forget what earlier frames showed."""
-        self._view = GridMap(geometry, VIEW)
-        self._heart, self._centre = None, None
+        """Take frames of this geometry from now on."""
+        self._map = ViewMap(geometry, self.view)
         return self
 
-    def locate(self, image_stored: NDArray[np.generic]) -> Location:
-        """Locate the heart in a frame, in the light of the frames before it.
-
-        The map of the heart is averaged over frames (each weighs 0.8 of the next), and the centre stays where it is
-        until that average has moved by more than 5 mm: a crop that jitters would make the masks jitter.
+    def locate(self, image_stored: NDArray[np.generic]) -> NDArray[np.float64] | None:
+        """Locate the heart in a frame.
 
         Args:
             image_stored: stored axes, of the bound geometry's shape.
 
+        Returns:
+            World point to centre the crop on; None where no heart is found.
+
         Raises:
             RuntimeError: `bind` was not called.
         """
-        if self._view is None:
+        if self._map is None:
             raise RuntimeError("bind the localiser to a geometry before locating")
-        self._view.to_network(image_stored, out=self._x_BCDHW[0, 0])
+        self._map.to_view(image_stored, out=self._x_BCDHW[0, 0])
         logits = self.runner.run(self._x_BCDHW)[0, 0]
-        heart = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-        self._heart = heart if self._heart is None else _MEMORY * self._heart + (1 - _MEMORY) * heart
-        middle = heart_middle(self._heart)
+        middle = heart_middle(1 / (1 + np.exp(-np.clip(logits, -30, 30))))
         if middle is None:
-            return Location(self._centre, moved=False)
-        affine = self._view.network_affine()
-        point = affine[:3, :3] @ middle + affine[:3, 3]
-        if self._centre is not None and np.linalg.norm(point - self._centre) <= _STILL_MM:
-            return Location(self._centre, moved=False)
-        self._centre = point
-        return Location(point, moved=True)
+            return None
+        affine = self._map.affine()
+        point: NDArray[np.float64] = affine[:3, :3] @ middle + affine[:3, 3]
+        return point
 
     def __enter__(self) -> Self:
         return self

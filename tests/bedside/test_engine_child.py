@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bedside.engine_child import WARMUP_FRAMES, serve
+from bedside.engine_child import WARMUP_FRAMES, Pipelines, serve
 from bedside.engine_protocol import Expect, Forget, Segment, Start
 from bedside.frame_memory import FrameMemory, Layout
 from bedside.pipeline import FrameResult
+from bedside.spare_time import SpareTime
 from cinert.data.nifti import Geometry
 from cinert.errors import BadInputError
 
@@ -26,6 +27,7 @@ class Fake:
 
     def __init__(self, log: list, *, breaks: bool = False) -> None:
         self.log, self.breaks, self.broken = log, breaks, False
+        self.localiser, self.look_is_due = None, False
 
     def fork(self) -> "Fake":
         self.log.append("fork")
@@ -49,6 +51,9 @@ class Fake:
             out[:] = image > 0
         times = {"localise_ms": 1.0, "preprocess_ms": 2.0, "engine_ms": 3.0, "inverse_ms": 4.0, "quality_ms": 0.0}
         return FrameResult(mask=out, quality=None, total_ms=10.0, **times)
+
+    def look(self, image, *, unchanged) -> None:
+        self.log.append(f"look, {'the same' if unchanged() else 'another'} frame")
 
     def __exit__(self, *_: object) -> None:
         self.log.append("close")
@@ -74,6 +79,7 @@ class Served:
 
     def segment(self, value: float, source: int = 1):
         image, mask = self.memory.arrays(LAYOUT)
+        self.memory.begin_image()
         image[:] = value
         self.ours.send(Segment(source, GEOMETRY, LAYOUT))
         return self.ours.recv(), mask
@@ -107,6 +113,62 @@ def test_sources_have_pipelines_that_are_made_ahead_and_released() -> None:
     served.end()
 
     assert log == ["fork", "close", "fork", "bind", "segment", "segment"]
+
+
+class Patient:
+    """Spare time without end."""
+
+    def holds(self, work_s: float) -> bool:
+        return True
+
+
+def pipelines_after_a_frame() -> tuple[Pipelines, list]:
+    log = []
+    pipelines = Pipelines(Fake(log))
+    image, mask = np.ones((2, 2, 2)), np.zeros((2, 2, 2), np.uint8)
+    pipelines.segment(Segment(1, GEOMETRY, LAYOUT), image, mask)
+    pipelines._sources[1].pipeline.look_is_due = True
+    log.clear()
+    return pipelines, log
+
+
+def test_it_looks_once_at_the_latest_frame_and_asks_whether_it_is_still_there() -> None:
+    pipelines, log = pipelines_after_a_frame()
+    pipelines.look(Patient(), lambda: False)
+    pipelines.look(Patient(), lambda: True)
+    assert log == ["look, another frame"]
+
+
+def test_it_does_not_look_without_time_nor_at_the_frame_of_a_source_that_left() -> None:
+    pipelines, log = pipelines_after_a_frame()
+    pipelines.look_s = 1.0
+    pipelines.look(SpareTime(), lambda: True)
+    assert pipelines.look_s < 1.0
+    pipelines, log_of_other = pipelines_after_a_frame()
+    pipelines.forget(1)
+    pipelines.look(Patient(), lambda: True)
+    assert (log, log_of_other) == ([], ["close"])
+
+
+def test_spare_time_is_the_shortest_that_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("bedside.spare_time.time.monotonic", lambda: now_s)
+    spare = SpareTime()
+    for idle_s in (0.03, 0.02, 0.04, 0.03):
+        spare.requested()
+        now_s += 0.02
+        spare.answered()
+        assert not spare.holds(0.001)
+        now_s += idle_s
+    spare.requested()
+    assert spare.holds(0.019)
+    assert not spare.holds(0.021)
+    for _ in range(22):
+        now_s += 0.02
+        spare.answered()
+        now_s += 0.03
+        spare.requested()
+    assert spare.holds(0.025)
 
 
 def test_a_frame_that_fails_is_answered_and_the_engine_tried() -> None:

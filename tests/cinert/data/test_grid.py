@@ -162,7 +162,7 @@ def test_working_only_around_the_foreground_changes_nothing(seed, foreground):
     logits[0] += 1
     logits[2] += 2 * (rng.random(spec.shape_DHW) < foreground)
     grid_map = GridMap(geometry, spec)
-    z, y, x = grid_map._backward
+    z, y, x = (axis.backward for axis in grid_map._axes)
     whole = np.einsum("zd,yh,xw,cdhw->czyx", z, y, x, logits, optimize=True).argmax(0)
     expected = np.zeros(geometry.shape[::-1])
     expected[grid_map._seen] = whole
