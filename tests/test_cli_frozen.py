@@ -12,6 +12,7 @@ COMMANDS = (
     "bench-compare",
     "bench-engine",
     "bench-model",
+    "bench-ranking",
     "bench-ops",
     "bench-robustness",
     "calibrate-quality",

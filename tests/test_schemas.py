@@ -48,7 +48,7 @@ WRITTEN = (
 )
 SHARED = ("estimate", "fingerprint", "provenance")
 """Parts that other schemas refer to."""
-ELSEWHERE = ("audit-line", "comparison", "folds", "sweep", "versus")
+ELSEWHERE = ("audit-line", "comparison", "folds", "ranking", "sweep", "versus")
 """Checked beside the code that writes them."""
 
 

@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.compare.clock import StepTimer, now_s
+import torch
+
+from bench.compare.clock import Clock, StepTimer, now_s
 from bench.compare.setting import Setting
 from cinert.architecture import Architecture
-from cinert.data.dataset import Sample
 from cinert.files import read_json, write_json
 from cinert.schema import check_keys, check_schema
 from cinert.space import Space
 from latency.cost import SpaceCosts
 from latency.estimate import estimate
 from latency.lut import Lut
-from search.data import halve_patients, patients_of
+from search.data import FoldData, halve_patients, patients_of
 from search.halving import draw_candidates
 from search.loop import Search
 from search.oneshot.loop import OneShotSearch
@@ -103,26 +104,35 @@ def plan_training(
     """
     settings = dataclasses.replace(settings or TrainingSettings(seed=setting.terms.seed), epochs=1)
     data = setting.data_on(arch.grid)
-    step_s = _training_step_s(arch, setting, data.train, settings, sources=sources)
+    step_s = training_step_s(arch, data, settings, setting.device, setting.terms.clock, sources=sources)
     steps = math.ceil(len(data.train) / settings.batch_size)
     minutes = setting.terms.minutes if minutes is None else minutes
     epochs = most_epochs(lambda count: count * steps * step_s, 60 * minutes, least=1)
     return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=(step_s,))
 
 
-def _training_step_s(
+def training_step_s(
     arch: Architecture,
-    setting: Setting,
-    samples: Sequence[Sample],
+    data: FoldData,
     settings: TrainingSettings,
+    device: torch.device,
+    clock: Clock,
     *,
     sources: Sources = NOTHING,
 ) -> float:
-    few = dataclasses.replace(
-        setting.data_on(arch.grid), train=list(samples[: PROBE_STEPS * settings.batch_size]), validation=[]
-    )
-    training = Training(arch, few, settings, setting.device, sources=sources)
-    timer = StepTimer(setting.terms.clock)
+    """Seconds of a step of a training by a clock, from a few steps.
+
+    Args:
+        arch: to train.
+        data: of which a few frames are taken.
+        settings: of one epoch.
+        device: where to compute.
+        clock: to read.
+        sources: weights that the training reads.
+    """
+    few = dataclasses.replace(data, train=list(data.train[: PROBE_STEPS * settings.batch_size]), validation=[])
+    training = Training(arch, few, settings, device, sources=sources)
+    timer = StepTimer(clock)
     training.run_epoch(timer)
     return timer.step_s
 
@@ -222,7 +232,8 @@ def _plan_trainings(
     """
     samples, _ = halve_patients(setting.data.train, settings.seed)
     training = TrainingSettings(epochs=1, seed=settings.seed, batch_size=settings.batch_size)
-    taken = [_training_step_s(arch, setting, samples, training) for arch in archs]
+    half = dataclasses.replace(setting.data, train=samples)
+    taken = [training_step_s(arch, half, training, setting.device, setting.terms.clock) for arch in archs]
     step_s, steps = math.fsum(taken) / len(taken), math.ceil(len(samples) / settings.batch_size)
     epochs = most_epochs(lambda epochs: trained(epochs) * steps * step_s, 60 * minutes, least=1)
     return Plan(epochs=epochs, minutes=minutes, steps=steps, step_s=tuple(taken))

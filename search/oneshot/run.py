@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,65 @@ def split_patients(samples: list[Sample], seed: int) -> tuple[set[str], set[str]
     return set(ids[count:]), set(ids[:count])
 
 
+def frames_of(folds: Mapping[int, FoldData], ids: Collection[str]) -> dict[int, list[Sample]]:
+    """Training frames of some patients, by grid."""
+    return {n: [sample for sample in fold.train if sample.patient_id in ids] for n, fold in folds.items()}
+
+
+def search_record(folder: Path) -> dict[str, Any]:
+    """What the search in a run folder read and was told: space, lut, data, fold, budget_ms and its settings.
+
+    Raises:
+        BadInputError: the folder holds no search of a space of U-shapes.
+    """
+    return dict(read_oneshot(folder / SUPERNET).values["identity"])
+
+
+def split_of(folds: Mapping[int, FoldData], seed: int) -> tuple[set[str], set[str]]:
+    """As `split_patients`, of a fold on several grids."""
+    return split_patients(folds[0].train, seed)
+
+
+def finished_search(
+    folder: Path, space: UShapeSpace, lut: Lut, folds: Mapping[int, FoldData], device: torch.device
+) -> OneShotSearch:
+    """The search that a run folder holds, with all that it learnt.
+
+    Args:
+        folder: of the run.
+        space: that it searched.
+        lut: prices that it read.
+        folds: the same fold on each grid of the space.
+        device: where to compute.
+
+    Raises:
+        BadInputError: there is no finished search of a space of U-shapes, or it read other data or prices.
+    """
+    begun = read_oneshot(folder / SUPERNET)
+    identity = begun.values["identity"]
+    fields = [field.name for field in dataclasses.fields(OneShotSettings)]
+    settings = OneShotSettings(**{name: identity[name] for name in fields})
+    now = {**search_identity(space, lut, folds[0], settings.to_dict()), "method": "one-shot"}
+    refuse_other_settings(folder, identity, {**now, "budget_ms": identity["budget_ms"]})
+    train_ids, other_ids = split_patients(folds[0].train, settings.seed)
+    search = OneShotSearch(
+        space,
+        upper_ms_of(space, lut),
+        budget_ms=identity["budget_ms"],
+        train=frames_of(folds, train_ids),
+        other=frames_of(folds, other_ids),
+        settings=settings,
+        device=device,
+    )
+    search.restore(begun)
+    if not search.finished:
+        raise BadInputError(
+            f"the search in {folder} is at epoch {search.next_epoch} of {settings.epochs}.",
+            hint="let nas-search finish it.",
+        )
+    return search
+
+
 def run_oneshot(
     space: UShapeSpace,
     lut: Lut,
@@ -121,16 +180,12 @@ def run_oneshot(
     identity = {**search_identity(space, lut, data, settings.to_dict()), "budget_ms": budget_ms, "method": "one-shot"}
     begun = _prepare(folder, identity, restart=restart)
     train_ids, other_ids = split_patients(data.train, settings.seed)
-
-    def of(ids: set[str]) -> dict[int, list[Sample]]:
-        return {n: [sample for sample in fold.train if sample.patient_id in ids] for n, fold in folds.items()}
-
     search = OneShotSearch(
         space,
         upper_ms_of(space, lut),
         budget_ms=budget_ms,
-        train=of(train_ids),
-        other=of(other_ids),
+        train=frames_of(folds, train_ids),
+        other=frames_of(folds, other_ids),
         settings=settings,
         device=device,
     )
