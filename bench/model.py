@@ -9,13 +9,14 @@ import numpy as np
 
 from cinert.arch import Searched
 from cinert.onnx import network_model
+from cinert.progress import Advance
 from cinert.timing import Clock, Protocol, anchor_floor, quiet_medians
 from latency.calibration import Calibration, CalibrationNetwork, fit_calibration
 from latency.checkpoint import Checkpoint
 from latency.clocks import frame_interval, host_to_host
 from latency.estimate import estimate_groups
 from latency.lut import Lut
-from latency.profile import Report, Setup, anchored, measure_models
+from latency.profile import Setup, anchored, measure_models
 from latency.terms import Vector
 
 AGAIN = 30
@@ -48,7 +49,7 @@ def measure_networks(
     lut: Lut,
     setup: Setup,
     checkpoint: Checkpoint,
-    report: Report,
+    report: Advance,
 ) -> Measured:
     """Measure latency and throughput of all networks, and of some a second time.
 

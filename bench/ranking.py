@@ -26,6 +26,7 @@ from cinert.bundle_manifest import WEIGHTS
 from cinert.data.dataset import Sample
 from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
+from cinert.progress import Advance
 from cinert.sizes import network_sizes
 from cinert.ushape.arch import UShapeArch
 from cinert.ushape.choices import random_ushape
@@ -43,8 +44,6 @@ ARCH, SCORE = "arch.yaml", "score.json"
 SPREAD = 3.0
 """Latency of the slowest network that is drawn over that of the fastest."""
 _DRAWS = 3000
-Show = Callable[[str, int, int], None]
-"""Called with (what, done, in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def rank(
     ids: tuple[set[str], set[str]],
     most_ms: float,
     folder: Path,
-    show: Show,
+    show: Advance,
 ) -> list[dict[str, Any]]:
     """Score random networks with the shared weights, and train each of them alone; what is done is not done again.
 
@@ -158,8 +157,8 @@ def rank(
     return [{**one, "dice": {str(seed): dice[number, seed] for seed in plan.seeds}} for number, one in enumerate(found)]
 
 
-def _told(show: Show, what: str) -> Callable[[int, int, str], None]:
-    return lambda done, total, _: show(what, done, total)
+def _told(show: Advance, what: str) -> Advance:
+    return lambda _, done, total: show(what, done, total)
 
 
 def _name(number: int) -> str:
@@ -187,7 +186,7 @@ def _train(
     plan: RankingPlan,
     folder: Path,
     device: torch.device,
-    show: Callable[[int, int, str], None],
+    show: Advance,
 ) -> None:
     if (folder / SCORE).exists():
         return
@@ -199,7 +198,7 @@ def _train(
         write_json(path, {"epochs": epochs, "step_s": step_s})
     epochs = read_json(path, "the plan")["epochs"]
     settings = dataclasses.replace(draft, epochs=epochs)
-    run_training(arch, data, settings, folder=folder, device=device, validate_every=epochs, advance=show)
+    run_training(arch, data, settings, folder=folder, device=device, validate_every=epochs, progress=show)
 
 
 def agreements(networks: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> dict[str, float | None]:

@@ -71,69 +71,87 @@ def check_bundle_target(folder: Path) -> None:
         )
 
 
-def write_bundle(
-    folder: Path,
-    *,
-    arch: Architecture,
-    weights: bytes,
-    onnx: bytes,
-    engine: Engine,
-    preprocessing: PreprocessingSpec,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    fingerprint: Mapping[str, Any],
-    parity: Parity,
-    versions: Mapping[str, str],
-    seen_patients: tuple[Mapping[str, Any], ...] | None,
-    labelled: tuple[str, ...] | None = None,
-    localiser: LocaliserFiles | None = None,
-    estimate: Mapping[str, float] | None = None,
-    lut: Mapping[str, Any] | None = None,
-) -> Bundle:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleContent:
+    """All that a bundle holds; its manifest is made from it."""
+
+    arch: Architecture
+    weights: bytes
+    """The file."""
+    onnx: bytes
+    """That the engine was built from."""
+    engine: Engine
+    preprocessing: PreprocessingSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    fingerprint: Mapping[str, Any]
+    """Of the machine that built it."""
+    parity: Parity
+    versions: Mapping[str, str]
+    """Of the libraries that it was made with."""
+    seen_patients: tuple[Mapping[str, Any], ...] | None
+    """{id, digest, phantom} of every patient behind it; None where nobody knows."""
+    labelled: tuple[str, ...] | None = None
+    """Classes that the labels of `seen_patients` hold; None where nobody knows."""
+    localiser: LocaliserFiles | None = None
+    estimate: Mapping[str, float] | None = None
+    lut: Mapping[str, Any] | None = None
+    """That the estimate is by."""
+
+
+def write_bundle(folder: Path, content: BundleContent) -> Bundle:
     """Write the folder, whole or not at all, and open it as a user would.
 
-    An older bundle of that name is replaced; a folder that holds anything else is refused. `labelled` are the classes
-    that the labels of `seen_patients` hold, None where nobody knows.
+    An older bundle of that name is replaced; a folder that holds anything else is refused.
 
     Raises:
         BadInputError: the folder cannot be written.
     """
     check_bundle_target(folder)
-    names = engine_file_names(engine)
-    localiser_names = {} if localiser is None else engine_file_names(localiser.engine, prefix=LOCALISER_PREFIX)
     with atomic_folder(folder) as partial:
-        save_arch(partial / ARCH, arch)
-        write_json(partial / PREPROCESSING, preprocessing.to_dict())
-        (partial / WEIGHTS).write_bytes(weights)
-        (partial / ONNX).write_bytes(onnx)
-        for suffix, name in names.items():
-            (partial / name).write_bytes(engine.files[suffix])
-        if localiser is not None:
-            (partial / LOCALISER).write_bytes(localiser.weights)
-            (partial / LOCALISER_ONNX).write_bytes(localiser.onnx)
-            for suffix, name in localiser_names.items():
-                (partial / name).write_bytes(localiser.engine.files[suffix])
-        manifest = Manifest(
-            files={path.name: sha256_of_file(path) for path in sorted(partial.iterdir())},
-            engine=tuple(names.values()),
-            localiser=tuple(localiser_names.values()),
-            backend=engine.backend,
-            precision=engine.precision,
-            inputs=inputs,
-            outputs=outputs,
-            classes=CLASSES,
-            fingerprint=fingerprint,
-            estimate=estimate,
-            lut=lut,
-            parity=parity,
-            build=_builds(engine, None if localiser is None else localiser.engine),
-            seen_patients=seen_patients,
-            provenance=None if seen_patients is None else Provenance.of(seen_patients, labelled),
-            versions=versions,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        write_json(partial / MANIFEST, manifest.to_dict())
+        save_arch(partial / ARCH, content.arch)
+        write_json(partial / PREPROCESSING, content.preprocessing.to_dict())
+        (partial / WEIGHTS).write_bytes(content.weights)
+        (partial / ONNX).write_bytes(content.onnx)
+        names = _write_engine(partial, content.engine)
+        localiser_names: tuple[str, ...] = ()
+        if content.localiser is not None:
+            (partial / LOCALISER).write_bytes(content.localiser.weights)
+            (partial / LOCALISER_ONNX).write_bytes(content.localiser.onnx)
+            localiser_names = _write_engine(partial, content.localiser.engine, prefix=LOCALISER_PREFIX)
+        write_json(partial / MANIFEST, _manifest(partial, content, names, localiser_names).to_dict())
     return open_bundle(folder)
+
+
+def _write_engine(folder: Path, engine: Engine, **naming: str) -> tuple[str, ...]:
+    names = engine_file_names(engine, **naming)
+    for suffix, name in names.items():
+        (folder / name).write_bytes(engine.files[suffix])
+    return tuple(names.values())
+
+
+def _manifest(folder: Path, content: BundleContent, engine: tuple[str, ...], localiser: tuple[str, ...]) -> Manifest:
+    """The manifest of what lies in a folder."""
+    seen = content.seen_patients
+    return Manifest(
+        files={path.name: sha256_of_file(path) for path in sorted(folder.iterdir())},
+        engine=engine,
+        localiser=localiser,
+        backend=content.engine.backend,
+        precision=content.engine.precision,
+        inputs=content.inputs,
+        outputs=content.outputs,
+        classes=CLASSES,
+        fingerprint=content.fingerprint,
+        estimate=content.estimate,
+        lut=content.lut,
+        parity=content.parity,
+        build=_builds(content.engine, None if content.localiser is None else content.localiser.engine),
+        seen_patients=seen,
+        provenance=None if seen is None else Provenance.of(seen, content.labelled),
+        versions=content.versions,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _builds(network: Engine, localiser: Engine | None) -> dict[str, Mapping[str, Any]]:

@@ -28,6 +28,15 @@ _doing: list[Callable[[], str]] = []
 """What says what is being done now; the last one begun speaks."""
 
 
+Advance = Callable[[str, int, int], None]
+"""How far something is: called with (what, done, in all). Whoever works and whoever shows it know this alone."""
+
+
+def unheard(what: str, done: int, total: int) -> None:
+    """A report that nobody follows."""
+    del what, done, total
+
+
 class Bars(Progress):
     """Progress bars on stderr. Where that is no terminal, `heartbeat` writes what they would show.
 
@@ -84,8 +93,14 @@ def progress_bar(*, shown: bool = True) -> Progress:
     return Bars(shown=shown)
 
 
+def shown_as(bar: Progress, title: str) -> Advance:
+    """A report that a bar of its own shows, with this title until it is told another."""
+    task = bar.add_task(title, total=None)
+    return lambda what, done, total: bar.update(task, completed=done, total=total, description=what)
+
+
 @contextlib.contextmanager
-def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
+def stage_bars() -> Iterator[Advance]:
     """Yields what shows the progress of a stage, called with its name, what is done and what there is; a bar each."""
     tasks: dict[str, TaskID] = {}
     with progress_bar() as bar:

@@ -24,7 +24,7 @@ from cinert.quiet import BUSY
 from cinert.tensorrt_options import builder_options, configure
 from export.calibration import check_calibration, load_calibration
 from export.dice_gate import labelled_frames
-from export.engine import export_bundle, spec_of
+from export.engine import EngineTarget, Trials, export_bundle, spec_of
 from export.localiser import find_localiser, load_trained_localiser
 from export.parity import random_images, real_images
 from export.pricing import load_matching_lut, price
@@ -143,18 +143,21 @@ def export_engine(
         progress.add_task(f"building for {engine_backend.name}", total=None)
         bundle = export_bundle(
             folder,
-            arch=arch,
-            trained=trained,
-            backend=engine_backend,
-            precision=chosen_precision,
-            device=device,
-            threads=threads or default_threads(),
-            images=images,
-            frames=frames,
-            calibration=(
-                None
-                if calibration is None
-                else load_calibration(calibration, spec, VIEW if localiser is None else localiser.network.view)
+            trained,
+            EngineTarget(
+                backend=engine_backend,
+                precision=chosen_precision,
+                device=device,
+                threads=threads or default_threads(),
+            ),
+            Trials(
+                images=images,
+                frames=frames,
+                calibration=(
+                    None
+                    if calibration is None
+                    else load_calibration(calibration, spec, VIEW if localiser is None else localiser.network.view)
+                ),
             ),
             localiser=localiser,
             pricing=pricing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cinert.architecture import Architecture
 from cinert.backends.base import Backend, Engine, Model, Precision
 from cinert.bundle import Bundle
 from cinert.bundle_manifest import TensorSpec
-from cinert.bundle_write import write_bundle
+from cinert.bundle_write import BundleContent, write_bundle
 from cinert.data.dataset import Sample
 from cinert.data.grid import PreprocessingSpec
 from cinert.environment import fingerprint, library_version
@@ -48,18 +48,37 @@ def tensor_specs(onnx_bytes: bytes) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
     return read(graph.input), read(graph.output)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineTarget:
+    """What engines are built by and for."""
+
+    backend: Backend
+    """Builds them."""
+    precision: Precision
+    device: str
+    """`auto`, `cpu` or `cuda:N`."""
+    threads: int
+    """CPU threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """What an engine is judged by before it is written, and where int8 takes its ranges from."""
+
+    images: Mapping[str, Images]
+    """Inputs by kind, on which an engine in fp32 has to give PyTorch's logits."""
+    frames: Sequence[Sample] = ()
+    """Labelled frames, on which an engine below fp32 has to give PyTorch's Dice."""
+    calibration: Calibration | None = None
+    """Frames that int8 takes its ranges from."""
+
+
 def export_bundle(
     folder: Path,
-    *,
-    arch: Architecture,
     trained: TrainedNetwork,
-    backend: Backend,
-    precision: Precision,
-    device: str,
-    threads: int,
-    images: Mapping[str, Images],
-    frames: Sequence[Sample] = (),
-    calibration: Calibration | None = None,
+    target: EngineTarget,
+    trials: Trials,
+    *,
     localiser: TrainedLocaliser | None = None,
     pricing: Pricing | None = None,
 ) -> Bundle:
@@ -67,15 +86,9 @@ def export_bundle(
 
     Args:
         folder: to write.
-        arch: the architecture.
-        trained: its weights.
-        backend: builds the engines.
-        precision: of the engines.
-        device: `auto`, `cpu` or `cuda:N`.
-        threads: CPU threads of the engines.
-        images: inputs by kind, on which an engine in fp32 has to give PyTorch's logits.
-        frames: labelled frames, on which an engine below fp32 has to give PyTorch's Dice.
-        calibration: frames that int8 takes its ranges from.
+        trained: the network with its weights.
+        target: what the engines are built by and for.
+        trials: what they are judged by.
         localiser: to go with the network.
         pricing: the estimate to store.
 
@@ -83,6 +96,8 @@ def export_bundle(
         VerdictError: parity failed; nothing was written.
         BadInputError: the folder cannot be written, or an engine that could be run here has nothing to be judged by.
     """
+    backend, precision, device, threads = target.backend, target.precision, target.device, target.threads
+    arch, frames, calibration = trained.network.arch, trials.frames, trials.calibration
     if backend.available(device).ok:
         require_frames(precision, frames)
     model: Model = replace(
@@ -93,7 +108,7 @@ def export_bundle(
     if backend.runs_here(engine, device):
         with backend.load(engine, device=device, threads=threads) as runner:
             if precision == "fp32":
-                parity = check_parity(runner, trained.network, images)
+                parity = check_parity(runner, trained.network, trials.images)
             else:
                 parity = check_dice(runner, trained.network, frames, precision)
     inputs, outputs = tensor_specs(model.onnx)
@@ -109,8 +124,7 @@ def export_bundle(
             calibration=() if calibration is None else calibration.localiser,
         )
     )
-    return write_bundle(
-        folder,
+    content = BundleContent(
         arch=arch,
         weights=trained.data,
         onnx=engine.onnx or model.onnx,
@@ -127,6 +141,7 @@ def export_bundle(
         localiser=localiser_files,
         versions={"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
     )
+    return write_bundle(folder, content)
 
 
 def _all_seen(

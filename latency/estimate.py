@@ -42,6 +42,18 @@ class LatencyEstimate:
         return {name: round(float(getattr(self, name)), 4) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class EstimatedArch:
+    """A searched network with what its LUT says of it, so that nobody has to ask again."""
+
+    arch: Arch
+    latency: LatencyEstimate
+
+    def record(self, lut: Lut) -> dict[str, Any]:
+        """The estimate as arch.yaml stores it: the figures, the LUT's id, its device, and whether that was busy."""
+        return {**self.latency.to_dict(), **lut_record(lut, "lut")}
+
+
 def estimate(arch: Architecture, lut: Lut) -> LatencyEstimate:
     """Compose the corrected prices of a network's parts.
 

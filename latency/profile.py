@@ -21,6 +21,7 @@ from cinert.device_lock import device_of
 from cinert.environment import fingerprint
 from cinert.errors import BadInputError
 from cinert.onnx import network_model
+from cinert.progress import Advance
 from cinert.quiet import MachineWatch, Watch
 from cinert.spaces import AnySpace
 from cinert.timing import (
@@ -110,15 +111,11 @@ class Setup:
         )
 
 
-Report = Callable[[str, int, int], None]
-"""Called with a stage's name, how many rows are done, and how many there are."""
-
-
 def measure_models(
     models: Mapping[str, Model],
     setup: Setup,
     checkpoint: Checkpoint,
-    report: Report,
+    report: Advance,
     *,
     clock: Callable[..., Clock],
     stage: str,
@@ -179,7 +176,7 @@ def _load_block(
     setup: Setup,
     stack: contextlib.ExitStack,
     clock: Callable[..., Clock],
-    report: Report,
+    report: Advance,
 ) -> dict[str, Clock]:
     process = psutil.Process()
     limit = process.memory_info().rss + _BLOCK_BYTES
@@ -204,7 +201,7 @@ def measure_overlap(archs: Iterable[Searched], setup: Setup) -> float:
 
 
 def measure_lut(
-    space: AnySpace, setup: Setup, *, networks: int, output: FilePath, report: Report, restart: bool = False
+    space: AnySpace, setup: Setup, *, networks: int, output: FilePath, report: Advance, restart: bool = False
 ) -> Lut:
     """Measure every part of a space alone and in context.
 

@@ -8,7 +8,7 @@ are written whole, so that processes may share the folder; it can be deleted at 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cinert.data.patients import Frame, voxel_digest
 from cinert.environment import cache_folder
 from cinert.errors import BadInputError
 from cinert.files import atomic_path, sha256_of
+from cinert.progress import Advance, unheard
 
 VERSION = 2
 """To be raised with every change of what preprocessing computes."""
@@ -56,12 +57,12 @@ class SampleCache:
         self.trouble: str | None = None
         """Why the cache could not be written, if so: frames are then read anew each time."""
 
-    def load(self, frames: Sequence[Frame], progress: Callable[[int, int], None] | None = None) -> list[CachedFrame]:
+    def load(self, frames: Sequence[Frame], progress: Advance = unheard) -> list[CachedFrame]:
         """Read frames in their order.
 
         Args:
             frames: of patients.
-            progress: called with (frames done, frames in all) after each.
+            progress: called with (what, frames done, frames in all) after each.
 
         Raises:
             BadInputError: a file cannot be used.
@@ -69,8 +70,7 @@ class SampleCache:
         found = []
         for done, frame in enumerate(frames, start=1):
             found.append(self._load(frame))
-            if progress is not None:
-                progress(done, len(frames))
+            progress("reading", done, len(frames))
         return found
 
     def path(self, frame: Frame) -> Path:

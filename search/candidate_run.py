@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cinert.arch import Arch, save_arch
 from cinert.files import check_writable, write_json
-from cinert.space import Space
-from latency.estimate import estimate, estimate_record
-from latency.lut import Lut
-from search.data import FoldData, patients_of
+from search.data import patients_of
 from search.draw import draw_arch
 from search.evolve import Evolution
 from search.halving import HalvingResult, Propose, draw_candidates, successive_halving
-from search.ranks import ALONE, Ranks
-from search.records import picture_title, search_config, search_identity, search_versions
+from search.problem import RunContext, SearchProblem
+from search.records import picture_title, problem_identity, search_config, search_versions
 from search.run_folder import (
     ARCH,
     CANDIDATES,
@@ -36,68 +30,42 @@ from search.words import Proposer
 
 
 def run_candidate_search(
-    space: Space,
-    lut: Lut,
-    data: FoldData,
-    settings: HalvingSettings,
-    *,
-    method: Proposer,
-    budget_ms: float,
-    folder: Path,
-    device: torch.device,
-    advance: Callable[[int, int], None] | None = None,
-    restart: bool = False,
-    ranks: Ranks = ALONE,
+    problem: SearchProblem, settings: HalvingSettings, context: RunContext, *, method: Proposer
 ) -> HalvingResult:
     """Search by training candidates, or continue such a search.
 
     Args:
-        space: to search.
-        lut: prices of the device that will run the network.
-        data: of the fold; only its training patients are used.
+        problem: every candidate's estimate stays within its budget.
         settings: of the search.
+        context: where it runs.
         method: where candidates come from: drawn at random, or by regularised evolution.
-        budget_ms: every candidate's estimate stays within it.
-        folder: of the run.
-        device: where to compute.
-        advance: called with (epochs done, epochs in all).
-        restart: throw away what the folder holds.
-        ranks: processes that share the work; the first alone writes.
 
     Raises:
         BadInputError: too few networks fit the budget, or the folder holds another search.
     """
-    ranks.from_main(lambda: prepare_candidates(folder, restart=restart))
-    propose = _proposer(space, lut, settings, method, budget_ms)
-    identity = search_identity(space, lut, data, {"method": method, "budget_ms": budget_ms, **settings.to_dict()})
+    folder, ranks, budget_ms = context.folder, context.ranks, problem.budget_ms
+    ranks.from_main(lambda: prepare_candidates(folder, restart=context.restart))
+    propose = _proposer(problem, settings, method)
+    identity = problem_identity(problem, {"method": method, "budget_ms": budget_ms, **settings.to_dict()})
     start = time.monotonic()
     with RunLog(folder, first_epoch=0, name="search", write=ranks.is_main) as log:
         log.line(f"{method} search among {settings.candidates} networks within {budget_ms:g} ms")
-        result = successive_halving(
-            propose,
-            data,
-            settings,
-            rounds=settings.rounds,
-            folder=folder,
-            identity=identity,
-            device=device,
-            advance=advance,
-            ranks=ranks,
-        )
-        arch = _with_records(result, lut, data, settings, method, budget_ms)
+        result = successive_halving(propose, problem.data, settings, context, rounds=settings.rounds, identity=identity)
+        arch = _with_records(result, problem, settings, method)
         config = search_config(
-            space,
-            lut,
+            problem.space,
+            problem.lut,
             identity,
             budget_ms=budget_ms,
-            device=device,
+            device=context.device,
             weight_patients=patients_of(result.trained_on),
             arch_patients=patients_of(result.scored_on),
         )
         if ranks.is_main:
             write_json(folder / CONFIG, config)
-            draw_arch(folder / PICTURE, arch, title=picture_title(arch, lut, budget_ms))
+            draw_arch(folder / PICTURE, arch, title=picture_title(arch, problem))
             save_arch(folder / ARCH, arch)
+        data = problem.data
         log.line(
             f"kept {arch.digest}, Dice {result.score:.3f} on the other half of the {data.kind(data.train)},"
             f" {time.monotonic() - start:.0f} s"
@@ -118,19 +86,16 @@ def prepare_candidates(folder: Path, *, restart: bool) -> None:
     refuse_foreign_arch(folder, CANDIDATES)
 
 
-def _proposer(space: Space, lut: Lut, settings: HalvingSettings, method: Proposer, budget_ms: float) -> Propose:
-    def estimate_ms(arch: Arch) -> float:
-        return estimate(arch, lut).ms
-
+def _proposer(problem: SearchProblem, settings: HalvingSettings, method: Proposer) -> Propose:
+    held: dict[str, Any] = {"budget_ms": problem.budget_ms, "estimate_ms": problem.ms}
     if method == "evolution":
-        return Evolution(space, settings, budget_ms=budget_ms, estimate_ms=estimate_ms).propose
-    drawn = draw_candidates(space, settings, settings.candidates, budget_ms=budget_ms, estimate_ms=estimate_ms)
+        return Evolution(problem.space, settings, **held).propose
+    drawn = draw_candidates(problem.space, settings, settings.candidates, **held)
     return lambda scored: drawn[len(scored)]
 
 
-def _with_records(
-    result: HalvingResult, lut: Lut, data: FoldData, settings: HalvingSettings, method: Proposer, budget_ms: float
-) -> Arch:
+def _with_records(result: HalvingResult, problem: SearchProblem, settings: HalvingSettings, method: Proposer) -> Arch:
+    data = problem.data
     provenance: dict[str, Any] = {
         "method": method,
         "seed": settings.seed,
@@ -138,10 +103,11 @@ def _with_records(
         "rounds": [list(one) for one in settings.rounds],
         "candidate": dict(result.arch.provenance),
         "dice_on_the_other_half": round(result.score, 4),
-        "budget_ms": budget_ms,
+        "budget_ms": problem.budget_ms,
         "budget_met": True,
         "data": data.digest,
         "fold": "all" if data.fold is None else data.fold,
         "seen_patients": [record.to_dict() for record in data.seen],
     }
-    return dataclasses.replace(result.arch, estimate=estimate_record(result.arch, lut), provenance=provenance)
+    record = problem.estimated(result.arch).record(problem.lut)
+    return dataclasses.replace(result.arch, estimate=record, provenance=provenance)

@@ -10,10 +10,18 @@ import click
 from cinert.cli import FiniteRange, claim_run, command, data_option, fold_option, reserve, seed_option, wait_option
 from cinert.errors import VerdictError
 from cinert.files import check_writable
+from cinert.progress import shown_as
 from cinert.space import Relaxation
 from cinert.spaces import load_any_space
 from cinert.ushape.space import UShapeSpace
-from search.cli_options import Named, amp_option, bar_of, device_option, read_patients_of, say_what_was_clipped
+from search.cli_options import (
+    Named,
+    amp_option,
+    bar_of,
+    device_option,
+    read_patients_of,
+    say_what_was_clipped,
+)
 from search.decoders import GROUP as DECODERS
 from search.decoders import NAMES as DECODER_NAMES
 from search.latency_terms import GROUP as TERMS
@@ -192,6 +200,7 @@ def nas_search(
     from search.candidate_run import run_candidate_search
     from search.choose import named_options, require_fit, require_in_time
     from search.out_of_memory import fits_in_memory
+    from search.problem import RunContext, SearchProblem
     from search.selection import search_and_select
     from search.torchrun import joined
 
@@ -216,15 +225,10 @@ def nas_search(
         with bar_of(ranks) as bar:
             found = read_patients_of(bar, data, space, ranks).fold(fold)
             say_what_was_clipped(found.train + found.validation)
-            task = bar.add_task("searching", total=None)
-            common: dict[str, Any] = {
-                "budget_ms": budget_ms,
-                "folder": output,
-                "device": where,
-                "advance": lambda done, total: bar.update(task, completed=done, total=total),
-                "restart": restart,
-                "ranks": ranks,
-            }
+            problem = SearchProblem(space=space, lut=lut, data=found, budget_ms=budget_ms)
+            context = RunContext(
+                folder=output, device=where, ranks=ranks, restart=restart, progress=shown_as(bar, "searching")
+            )
             told: dict[str, Any] = {
                 "paths": paths,
                 "seed": seed,
@@ -234,15 +238,12 @@ def nas_search(
             }
             if isinstance(chosen, CandidateMethod):
                 halving = chosen.settings(**told)
-                best = run_candidate_search(space, lut, found, halving, method=chosen.proposer, **common)
+                best = run_candidate_search(problem, halving, context, method=chosen.proposer)
             else:
-                told["activation_checkpointing"] = activation_checkpointing
-                settings = chosen.settings(budget_ms=budget_ms, **told)
-                common["pareto"] = pareto
-                common["advance"] = lambda what, done, total: bar.update(
-                    task, completed=done, total=total, description=what
+                settings = chosen.settings(
+                    budget_ms=budget_ms, activation_checkpointing=activation_checkpointing, **told
                 )
-                selection = search_and_select(space, lut, found, settings, seeds=seeds, **common)
+                selection = search_and_select(problem, settings, context, seeds=seeds, pareto=pareto)
         if isinstance(chosen, CandidateMethod):
             report_candidates(best, chosen.candidates, output, found.kind(found.train))
         else:

@@ -12,6 +12,7 @@ import click
 
 from cinert.architecture import InputGrid
 from cinert.cli import Decorator, errors, progress_bar
+from cinert.progress import shown_as
 from search.say import say
 from search.settings import Amp
 
@@ -88,8 +89,7 @@ def read_patients_of(bar: Progress, data: Path | None, grid: InputGrid, ranks: R
     from search.data import load_patients
 
     def load() -> LoadedPatients:
-        task = bar.add_task("reading", total=None)
-        return load_patients(data, grid, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return load_patients(data, grid, progress=shown_as(bar, "reading"))
 
     found = load() if ranks.is_main else None
     ranks.from_main(lambda: None)

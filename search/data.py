@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cinert.data.patients import Patient
 from cinert.data.phantom_mark import is_phantom
 from cinert.errors import BadInputError
 from cinert.files import sha256_of, sha256_of_file
+from cinert.progress import Advance, unheard
 from cinert.provenance import counted, kind, patient_record
 from cinert.space import CLASSES
 from search.cache import SampleCache
@@ -124,15 +125,13 @@ class LoadedPatients:
         )
 
 
-def load_patients(
-    folder: Path | None, grid: InputGrid, *, progress: Callable[[int, int], None] | None = None
-) -> LoadedPatients:
+def load_patients(folder: Path | None, grid: InputGrid, *, progress: Advance = unheard) -> LoadedPatients:
     """Read the patients of a folder, from the cache where they are there.
 
     Args:
         folder: of patients in a known layout; None is refused with a hint.
         grid: of the network, a space or an architecture's; gives spacing and shape.
-        progress: called with (frames done, frames in all).
+        progress: called with (what, frames done, frames in all).
 
     Raises:
         BadInputError: no folder, or one that cannot be used.
@@ -176,9 +175,7 @@ def _hash(path: Path) -> str:
     return hashes[0] if len(hashes) == 1 else sha256_of("".join(hashes).encode())
 
 
-def load_fold(
-    folder: Path | None, grid: InputGrid, fold: int | None, *, progress: Callable[[int, int], None] | None = None
-) -> FoldData:
+def load_fold(folder: Path | None, grid: InputGrid, fold: int | None, *, progress: Advance = unheard) -> FoldData:
     """Read the patients of a folder and split them; arguments and errors as of `load_patients` and its `fold`."""
     return load_patients(folder, grid, progress=progress).fold(fold)
 

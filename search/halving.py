@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cinert.arch import Arch
 from cinert.data.dataset import Sample
@@ -27,7 +26,7 @@ from cinert.schema import check_keys, check_schema
 from cinert.space import Space
 from search.candidate_training import score_candidate
 from search.data import FoldData, halve_patients
-from search.ranks import ALONE, Ranks
+from search.problem import RunContext
 from search.run_folder import CANDIDATE, CANDIDATES
 from search.settings import HalvingSettings, Rounds
 from search.training import TrainingSettings
@@ -113,13 +112,10 @@ def successive_halving(
     propose: Propose,
     data: FoldData,
     settings: HalvingSettings,
+    context: RunContext,
     *,
     rounds: Rounds,
-    folder: Path,
     identity: dict[str, Any],
-    device: torch.device,
-    advance: Callable[[int, int], None] | None = None,
-    ranks: Ranks = ALONE,
 ) -> HalvingResult:
     """Train, score and drop candidates, round by round.
 
@@ -129,16 +125,14 @@ def successive_halving(
         propose: gives the candidates of the first round, all different.
         data: of the fold; only its training patients are used.
         settings: how.
+        context: where it runs.
         rounds: (networks, epochs) of each, fewer networks in each.
-        folder: of the run.
         identity: what a run that continues this one has to share.
-        device: where to compute.
-        advance: called with (epochs done, epochs in all).
-        ranks: processes that share the work; the first alone writes.
 
     Raises:
         BadInputError: the folder holds a search with other settings.
     """
+    folder, ranks = context.folder, context.ranks
     path = folder / CANDIDATES
     record = ranks.from_main(lambda: read_candidates(folder, identity))
     known = {(entry["arch"], entry["epochs"]): entry["dice"] for entry in record["scores"]}
@@ -147,8 +141,7 @@ def successive_halving(
     total, done = sum(count * epochs for count, epochs in rounds), 0
 
     def show(more: int) -> None:
-        if advance is not None:
-            advance(done + more, total)
+        context.progress("searching", done + more, total)
 
     def train(arch: Arch, epochs: int) -> Scored:
         nonlocal done
@@ -159,7 +152,7 @@ def successive_halving(
                 candidate_training(settings, epochs),
                 checkpoint=folder / CANDIDATE,
                 identity={**identity, "arch": arch.digest, "epochs": epochs},
-                device=device,
+                device=context.device,
                 on_epoch=show,
                 ranks=ranks,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cinert.data.patients import Patient, load_frame
 from cinert.environment import library_version
 from cinert.errors import CineRTError
 from cinert.localiser_net import SCHEMA, VERSION, LocaliserNet
+from cinert.progress import Advance, unheard
 from search.average import WeightAverage
 from search.checkpoint import Checkpoint, save_checkpoint
 from search.data import PatientRecord, mix_seed
@@ -64,12 +65,12 @@ class HeartViews:
     hearts_NCDHW: Tensor
 
 
-def load_views(patients: Sequence[Patient], progress: Callable[[int, int], None] | None = None) -> HeartViews:
+def load_views(patients: Sequence[Patient], progress: Advance = unheard) -> HeartViews:
     """Read every labelled frame on the view.
 
     Args:
         patients: with their labels.
-        progress: called with (frames done, frames in all).
+        progress: called with (what, frames done, frames in all).
 
     Raises:
         BadInputError: a file cannot be used.
@@ -81,8 +82,7 @@ def load_views(patients: Sequence[Patient], progress: Callable[[int, int], None]
         view = ViewMap(geometry)
         images.append(view.to_view(image))
         hearts.append((view.label_to_view((label > 0).astype(np.uint8)) > 0).astype(np.float32))
-        if progress is not None:
-            progress(done, len(frames))
+        progress("reading whole stacks", done, len(frames))
     return HeartViews(torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(np.stack(hearts))[:, None])
 
 
@@ -114,7 +114,7 @@ def train_localiser(
     settings: LocaliserSettings,
     device: torch.device,
     *,
-    advance: Callable[[int, int], None] | None = None,
+    progress: Advance = unheard,
 ) -> LocaliserNet:
     """Train from scratch and return the network with its averaged weights, in eval mode, on the CPU.
 
@@ -122,7 +122,7 @@ def train_localiser(
         views: of the training patients.
         settings: how.
         device: where to compute.
-        advance: called with (steps done, steps in all).
+        progress: called with (what, steps done, steps in all).
 
     Raises:
         CineRTError: the loss is no longer finite.
@@ -148,8 +148,7 @@ def train_localiser(
         loss.backward()
         optimizer.step()
         average.update(network)
-        if advance is not None:
-            advance(step + 1, settings.steps)
+        progress("training the localiser", step + 1, settings.steps)
     if not math.isfinite(float(loss.detach())):
         raise CineRTError(f"the localiser diverged: its loss is {float(loss.detach())}.")
     trained = LocaliserNet()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cinert.data.layouts import read_patients
 from cinert.data.patients import patient_digest
 from cinert.data.phantom_mark import is_phantom
 from cinert.localiser_net import NETWORKS, SCHEMA, VERSION
+from cinert.progress import Advance
 from cinert.resume import refuse_other_settings
 from search.checkpoint import load_checkpoint
 from search.data import PatientRecord
@@ -33,7 +34,7 @@ def ensure_localiser(
     settings: LocaliserSettings,
     device: torch.device,
     *,
-    progress: Callable[[str, int, int], None],
+    progress: Advance,
 ) -> bool:
     """Train the localiser on the fold's training patients, unless the run folder holds that very one.
 
@@ -65,10 +66,8 @@ def ensure_localiser(
             wanted = {**wanted, "settings": there.get("settings")}
         refuse_other_settings(path, *map(_what_counts, (there, wanted)))
         return False
-    views = load_views(train, progress=lambda done, total: progress("reading whole stacks", done, total))
-    network = train_localiser(
-        views, settings, device, advance=lambda done, total: progress("training the localiser", done, total)
-    )
+    views = load_views(train, progress=progress)
+    network = train_localiser(views, settings, device, progress=progress)
     save_localiser(path, network, settings, seen)
     return True
 

@@ -13,10 +13,10 @@ from cinert.environment import library_version
 from cinert.op_registry import added_ops
 from cinert.space import OpName
 from cinert.spaces import AnySpace
-from latency.estimate import estimate
 from latency.lut import Lut
 from search.data import FoldData
 from search.decode import Decoded
+from search.problem import SearchProblem
 from search.settings import SearchSettings
 from search.words import DecoderName
 
@@ -36,6 +36,11 @@ def search_identity(space: AnySpace, lut: Lut, data: FoldData, settings: Mapping
         "fold": "all" if data.fold is None else data.fold,
         **settings,
     }
+
+
+def problem_identity(problem: SearchProblem, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a search of cells, without its budget: another one is decoded from what was searched."""
+    return search_identity(problem.space, problem.lut, problem.data, settings)
 
 
 def search_provenance(
@@ -71,10 +76,10 @@ def search_provenance(
     }
 
 
-def picture_title(arch: Arch, lut: Lut, budget_ms: float) -> str:
+def picture_title(arch: Arch, problem: SearchProblem) -> str:
     """What stands above the drawing of a found network."""
-    ms = estimate(arch, lut).ms
-    return f"{arch.space.name}: {ms:.1f} ms estimated on {lut.title}, budget {budget_ms:g} ms"
+    ms, title = problem.ms(arch), problem.lut.title
+    return f"{arch.space.name}: {ms:.1f} ms estimated on {title}, budget {problem.budget_ms:g} ms"
 
 
 def search_config(

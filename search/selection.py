@@ -8,29 +8,22 @@ whose weights are its own.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cinert.arch import save_arch
 from cinert.files import atomic_folder, read_json, write_json
-from cinert.space import Space
-from latency.estimate import estimate
-from latency.lut import Lut
-from search.data import FoldData
 from search.decode import Decoded
 from search.draw import draw_arch
 from search.draw_front import draw_front
 from search.halving import read_candidates, successive_halving
 from search.methods import SELECTION_EPOCHS
 from search.pareto import ParetoPoint, unbeaten, write_front
-from search.ranks import ALONE, Ranks
-from search.records import picture_title, search_identity
+from search.problem import RunContext, SearchProblem
+from search.records import picture_title, problem_identity
 from search.run import SearchResult, prepare_run, run_identity, run_search
 from search.run_folder import (
     ARCH,
@@ -66,90 +59,58 @@ class Selection:
 
 
 def search_and_select(
-    space: Space,
-    lut: Lut,
-    data: FoldData,
-    settings: SearchSettings,
-    *,
-    seeds: int = 1,
-    pareto: int = 0,
-    budget_ms: float,
-    folder: Path,
-    device: torch.device,
-    advance: Callable[[str, int, int], None] = lambda *_: None,
-    restart: bool = False,
-    ranks: Ranks = ALONE,
+    problem: SearchProblem, settings: SearchSettings, context: RunContext, *, seeds: int = 1, pareto: int = 0
 ) -> Selection:
     """Search with the settings' seed and those that follow it, or continue, and keep the best network.
 
     One seed without a front is a search like any other: nothing is trained.
 
     Args:
-        space: to search.
-        lut: prices of the device that will run the network.
-        data: of the fold; only its training patients are used.
+        problem: as in `run_search`.
         settings: of the first search.
+        context: where it runs.
         seeds: number of searches; of more than one, each has a run folder of its own, RUN/seed-K.
-        pareto: budgets up to this one for which networks are decoded (`search.pareto`); 0 for this one alone.
-        budget_ms: as in `run_search`.
-        folder: of the run.
-        device: where to compute.
-        advance: called with (what, steps done, steps in all).
-        restart: throw away what the folder holds.
-        ranks: processes that share the work; the first alone writes.
+        pareto: budgets up to the problem's that networks are decoded for (`search.pareto`); 0 for that one alone.
 
     Raises:
         BadInputError: as `run_search`, or the folder holds another search.
     """
+    problem = problem.relaxed_as(settings)
+    folder, ranks = context.folder, context.ranks
     compares = seeds > 1 or pareto > 0
     each = [dataclasses.replace(settings, seed=seed) for seed in range(settings.seed, settings.seed + seeds)]
     folders = [folder] if seeds == 1 else [seed_folder(folder, one.seed) for one in each]
 
     def prepare() -> None:
         # All of it first: what cannot be continued should not come to light after hours of searching.
-        if restart:
+        if context.restart:
             clear_run(folder)
         if compares:
-            read_candidates(folder, _identity(space, lut, data, _training(settings, SELECTION_EPOCHS)))
+            read_candidates(folder, _identity(problem, _training(settings, SELECTION_EPOCHS)))
         if seeds > 1:
             refuse_supernet(folder)
             refuse_foreign_arch(folder, CANDIDATES)
         for one, where in zip(each, folders, strict=True):
-            prepare_run(where, run_identity(space, lut, data, one), restart=False)
+            prepare_run(where, run_identity(problem, one), restart=False)
 
     ranks.from_main(prepare)
     results = [
         run_search(
-            space,
-            lut,
-            data,
+            problem,
             one,
-            budget_ms=budget_ms,
+            dataclasses.replace(
+                context.called("searching" if seeds == 1 else f"searching, seed {one.seed}"),
+                folder=where,
+                restart=False,
+            ),
             cheaper=max(0, pareto - 1),
             write=where != folder or not compares,
-            folder=where,
-            device=device,
-            advance=functools.partial(advance, "searching" if seeds == 1 else f"searching, seed {one.seed}"),
-            ranks=ranks,
         )
         for one, where in zip(each, folders, strict=True)
     ]
     if not compares:
         return Selection(results=results, best=0, decoded=results[0].decoded)
-    return select_best(
-        results,
-        space,
-        lut,
-        data,
-        settings,
-        epochs=SELECTION_EPOCHS,
-        front=pareto > 0,
-        budget_ms=budget_ms,
-        folder=folder,
-        device=device,
-        advance=functools.partial(advance, "comparing"),
-        ranks=ranks,
-    )
+    return select_best(results, problem, settings, context, epochs=SELECTION_EPOCHS, front=pareto > 0)
 
 
 def decoded_by(results: Sequence[SearchResult]) -> dict[str, tuple[int, Decoded]]:
@@ -166,38 +127,28 @@ def decoded_by(results: Sequence[SearchResult]) -> dict[str, tuple[int, Decoded]
 
 def select_best(
     results: list[SearchResult],
-    space: Space,
-    lut: Lut,
-    data: FoldData,
+    problem: SearchProblem,
     settings: SearchSettings,
+    context: RunContext,
     *,
     epochs: int,
     front: bool,
-    budget_ms: float,
-    folder: Path,
-    device: torch.device,
-    advance: Callable[[int, int], None] | None = None,
-    ranks: Ranks = ALONE,
 ) -> Selection:
     """Train what some searches decoded, all alike, and write the best network and its picture.
 
     Args:
         results: by seed.
-        space: that was searched.
-        lut: prices.
-        data: of the fold; only its training patients are used.
+        problem: that was searched.
         settings: of the first search.
+        context: where it runs.
         epochs: of each training.
         front: write RUN/pareto as well: what no other network beats in both latency and Dice.
-        budget_ms: for the pictures.
-        folder: of the run.
-        device: where to compute.
-        advance: called with (epochs done, epochs in all).
-        ranks: processes that share the work; the first alone writes.
 
     Raises:
         BadInputError: the folder holds a comparison with other settings.
     """
+    problem = problem.relaxed_as(settings)
+    folder, lut, data = context.folder, problem.lut, problem.data
     found = decoded_by(results)
     networks = [decoded.arch for _, decoded in found.values()]
     training = _training(settings, epochs)
@@ -205,35 +156,32 @@ def select_best(
         lambda scored: networks[len(scored)],
         data,
         training,
+        context.called("comparing"),
         rounds=((len(networks), epochs),),
-        folder=folder,
-        identity=_identity(space, lut, data, training),
-        device=device,
-        advance=advance,
-        ranks=ranks,
+        identity=_identity(problem, training),
     ).scored
     best, decoded = found[scored[0].arch.digest]
     provenance = {"seeds": len(results), "dice_on_the_other_half": round(scored[0].dice, 4)}
     kept = dataclasses.replace(decoded.arch, provenance={**decoded.arch.provenance, **provenance})
-    points = [ParetoPoint(one.arch, estimate(one.arch, lut).ms, one.dice) for one in scored]
+    points = [ParetoPoint(one.arch, problem.ms(one.arch), one.dice) for one in scored]
     beaten_by_none = unbeaten(points, cost=lambda point: point.ms, dice=lambda point: point.dice) if front else []
-    if ranks.is_main:
+    if context.ranks.is_main:
         if results[best].folder != folder:
             _copy_records(results[best].folder, folder)
         if front:
             with atomic_folder(folder / FRONT) as partial:
                 write_front(partial, beaten_by_none)
-                title = f"{space.name}: found for {lut.title}"
+                title = f"{problem.space.name}: found for {lut.title}"
                 draw_front(
                     partial / "front.png",
                     beaten_by_none,
-                    budget_ms=budget_ms,
+                    budget_ms=problem.budget_ms,
                     title=title,
                     who=data.kind(data.train),
                 )
         else:
             shutil.rmtree(folder / FRONT, ignore_errors=True)
-        draw_arch(folder / PICTURE, kept, title=picture_title(kept, lut, budget_ms))
+        draw_arch(folder / PICTURE, kept, title=picture_title(kept, problem))
         save_arch(folder / ARCH, kept)
     return Selection(
         results=results,
@@ -255,10 +203,10 @@ def _training(settings: SearchSettings, epochs: int) -> HalvingSettings:
     )
 
 
-def _identity(space: Space, lut: Lut, data: FoldData, training: HalvingSettings) -> dict[str, Any]:
+def _identity(problem: SearchProblem, training: HalvingSettings) -> dict[str, Any]:
     """Which networks are trained is no part of it: more seeds or budgets take over what was trained."""
     told = {name: getattr(training, name) for name in ("epochs", "seed", "batch_size", "learning_rate", "amp")}
-    return search_identity(space, lut, data, {"trains": "decoded networks", **told})
+    return problem_identity(problem, {"trains": "decoded networks", **told})
 
 
 def _copy_records(source: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ import click
 from cinert.cli import command, data_option, fold_option, progress_bar, reserve, seed_option, wait_option
 from cinert.errors import BadInputError, VerdictError
 from cinert.files import check_writable
+from cinert.progress import shown_as
 from cinert.spaces import cells_only, load_space
 from search.cli_options import amp_option, device_option, read_patients_of, say_what_was_clipped
 from search.methods import METHODS, SELECTION_EPOCHS, TRAINED_EPOCHS, own
@@ -166,7 +167,6 @@ def nas_sweep(
         loaded = read_patients_of(bar, data, space, ALONE).fold(fold)
         say_what_was_clipped(loaded.train + loaded.validation)
         over_all = bar.add_task("trials", total=trials)
-        task = bar.add_task("trial", total=None)
         record = run_sweep(
             space,
             lut,
@@ -176,7 +176,7 @@ def nas_sweep(
             storage=open_storage(storage, output),
             folder=output,
             device=where,
-            advance=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
+            progress=shown_as(bar, "trial"),
             on_trial=lambda record: bar.update(
                 over_all, completed=sum(trial["state"] != "running" for trial in record["trials"])
             ),

@@ -16,6 +16,7 @@ from optuna.trial import Trial
 
 from cinert.errors import CineRTError
 from cinert.files import check_writable, read_json, write_json
+from cinert.progress import Advance
 from cinert.resume import refuse_other_settings
 from cinert.space import Space
 from latency.lut import Lut
@@ -25,7 +26,7 @@ from search.run_folder import ARCH, CONFIG, FRONT
 from search.sweep import SweepSettings, suggest_plan
 from search.sweep_report import PICTURE, SWEEP, keep_best, sweep_record
 from search.sweep_study import TRIALS, SweepStudy
-from search.sweep_trial import Advance, TrialResult, run_trial
+from search.sweep_trial import TrialResult, run_trial
 
 # What ails the machine would fail every trial to come: the sweep stops, and the trial is taken up again.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
@@ -41,7 +42,7 @@ def run_sweep(
     storage: BaseStorage,
     folder: Path,
     device: torch.device,
-    advance: Advance,
+    progress: Advance,
     on_trial: Callable[[dict[str, Any]], None] = lambda _: None,
     restart: bool = False,
 ) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def run_sweep(
         storage: where they are recorded.
         folder: of the run, which all processes of the sweep share.
         device: where to compute.
-        advance: called with (what, steps done, steps in all).
+        progress: called with (what, done, in all).
         on_trial: called with the record of the sweep after each trial.
         restart: throw away what the folder and the storage hold of this sweep.
 
@@ -87,7 +88,7 @@ def run_sweep(
     while (claimed := study.next(trials)) is not None:
         trial, claim = claimed
         with claim:
-            _work(study, trial, space, lut, data, settings, device, advance)
+            _work(study, trial, space, lut, data, settings, device, progress)
         with study.alone():
             record = sweep_record(study, identity, settings, subjects)
             write_json(folder / SWEEP, record)
@@ -126,7 +127,7 @@ def _work(
     data: FoldData,
     settings: SweepSettings,
     device: torch.device,
-    advance: Advance,
+    progress: Advance,
 ) -> None:
     """Run a trial to its end, good or bad."""
     start = time.monotonic()
@@ -147,7 +148,7 @@ def _work(
                 settings,
                 folder=study.trial_folder(trial.number),
                 device=device,
-                advance=lambda what, done, total: advance(f"trial {trial.number}, {what}", done, total),
+                progress=lambda what, done, total: progress(f"trial {trial.number}, {what}", done, total),
             )
         trial.set_user_attr("seconds", round(time.monotonic() - start, 1))
         if found.undecided:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cinert.progress import Advance
 from cinert.space import Space
 from latency.lut import Lut
 from search.candidate_run import run_candidate_search
 from search.data import FoldData, halve_patients
 from search.methods import CandidateMethod
+from search.problem import RunContext, SearchProblem
 from search.run import run_search
 from search.sweep import Plan, SweepSettings, planned_method
 from search.train_run import run_training
 from search.training import TrainingSettings
 from search.undecided import undecided
-
-Advance = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def run_trial(
     *,
     folder: Path,
     device: torch.device,
-    advance: Advance,
+    progress: Advance,
 ) -> TrialResult:
     """Search, train on one half of the training patients and score on the other, or continue where a trial stopped.
 
@@ -60,16 +59,15 @@ def run_trial(
         settings: of the sweep.
         folder: of the trial.
         device: where to compute.
-        advance: called with (what, steps done, steps in all).
+        progress: called with (what, done, in all).
 
     Raises:
         CineRTError: the search or the training cannot go on.
     """
     budget_met = True
 
-    def searching(done: int, total: int) -> None:
-        advance("searching", done, total)
-
+    problem = SearchProblem(space=space, lut=lut, data=data, budget_ms=plan.budget_ms)
+    context = RunContext(folder=folder, device=device, progress=progress).called("searching")
     method = planned_method(plan, settings)
     told: dict[str, Any] = {
         "paths": plan.paths,
@@ -78,28 +76,9 @@ def run_trial(
         "amp": settings.amp,
     }
     if isinstance(method, CandidateMethod):
-        arch = run_candidate_search(
-            space,
-            lut,
-            data,
-            method.settings(**told),
-            method=method.proposer,
-            budget_ms=plan.budget_ms,
-            folder=folder,
-            device=device,
-            advance=searching,
-        ).arch
+        arch = run_candidate_search(problem, method.settings(**told), context, method=method.proposer).arch
     else:
-        decoded = run_search(
-            method.searched(space),
-            lut,
-            data,
-            method.settings(budget_ms=plan.budget_ms, **told),
-            budget_ms=plan.budget_ms,
-            folder=folder,
-            device=device,
-            advance=searching,
-        ).decoded
+        decoded = run_search(problem, method.settings(budget_ms=plan.budget_ms, **told), context).decoded
         arch, budget_met = decoded.arch, decoded.budget_met is True
     first, second = halve_patients(data.train, settings.seed)
     trained = run_training(
@@ -109,7 +88,7 @@ def run_trial(
         folder=folder / "training",
         device=device,
         validate_every=settings.train_epochs,
-        advance=lambda done, total, _: advance("training", done, total),
+        progress=lambda _, done, total: progress("training", done, total),
     )
     assert arch.estimate is not None
     return TrialResult(

@@ -244,7 +244,7 @@ def _train(
         folder=folder,
         device=device,
         validate_every=validate_every,
-        advance=lambda done, total, text: bar.update(task, completed=done, total=total, description=text + name),
+        progress=lambda what, done, total: bar.update(task, completed=done, total=total, description=what + name),
         ranks=ranks,
         sources=sources,
     )

@@ -18,6 +18,7 @@ from cinert.architecture import Architecture
 from cinert.environment import library_version
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.progress import Advance, unheard
 from cinert.provenance import merge_records
 from cinert.resume import refuse_other_settings
 from cinert.scores import in_digits
@@ -106,7 +107,7 @@ def run_training(
     folder: Path,
     device: torch.device,
     validate_every: int,
-    advance: Callable[[int, int, str], None] | None = None,
+    progress: Advance = unheard,
     on_epoch: Callable[[int], None] | None = None,
     ranks: Ranks = ALONE,
     sources: Sources = NOTHING,
@@ -120,7 +121,7 @@ def run_training(
         folder: of the run.
         device: where to compute.
         validate_every: epochs between validations; the last epoch is always validated.
-        advance: called with (steps done, steps in all, what to show).
+        progress: called with (what, steps done, steps in all).
         on_epoch: called with the number of epochs done, once the checkpoint is on disk.
         ranks: processes that share the work; the first alone writes.
         sources: weights that it reads, those that `settings` has the digests of.
@@ -144,8 +145,7 @@ def run_training(
     def step_done(count: int = 1) -> None:
         nonlocal done
         done += count
-        if advance is not None:
-            advance(done, steps * settings.epochs, shown)
+        progress(shown, done, steps * settings.epochs)
 
     step_done(0)
     with RunLog(folder, first_epoch=resumed_at, name="training", write=ranks.is_main) as log:

@@ -9,13 +9,13 @@ from typing import Any
 from bench.compare.document import comparison_document, entries, held_out, is_measured
 from bench.compare.markdown import to_markdown
 from bench.compare.picture import draw_comparison
-from bench.compare.searches import Show
 from bench.compare.setting import Setting
 from bench.compare.stages import Job
 from bench.compare.suites import SUITES
 from bench.compare.tables import comparison_table
 from cinert.cli import console, errors, progress_bar
 from cinert.files import write_json, write_text
+from cinert.progress import Advance
 from cinert.provenance import kind
 
 
@@ -36,7 +36,7 @@ class Report:
         self._suite, self._setting, self._jobs, self._not_run, self._random = suite, setting, jobs, not_run, random
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[Show]:
+    def stage(self, title: str) -> Iterator[Advance]:
         """One bar after the other."""
         with progress_bar() as bar:
             task = bar.add_task(title, total=None)

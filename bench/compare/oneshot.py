@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from bench.compare.plan import plan_oneshot, stored_plan
 from bench.compare.recipes import OneShot
-from bench.compare.searches import Show, Spent, search_folder
+from bench.compare.searches import Spent, search_folder
 from bench.compare.setting import Setting
 from cinert.data.dataset import Sample
 from cinert.errors import BadInputError
+from cinert.progress import Advance
 from cinert.ushape.arch import UShapeArch
 from cinert.ushape.space import UShapeSpace
 from search.oneshot.loop import OneShotSearch, OneShotSettings
@@ -18,7 +19,7 @@ from search.oneshot.prices import upper_ms_of
 from search.oneshot.run import grid_of, run_oneshot, split_patients
 
 
-def found_ushape(recipe: OneShot, setting: Setting, show: Show) -> UShapeArch:
+def found_ushape(recipe: OneShot, setting: Setting, show: Advance) -> UShapeArch:
     """Search, or continue a search, for the network of a recipe.
 
     Raises:
@@ -68,7 +69,7 @@ def found_ushape(recipe: OneShot, setting: Setting, show: Show) -> UShapeArch:
         budget_ms=recipe.latency_ms,
         folder=folder,
         device=setting.device,
-        advance=advance,
+        progress=advance,
     )
     spent.note()
     return result.arch

@@ -10,6 +10,7 @@ from cinert.backends import resolve_backend
 from cinert.cli import progress_bar
 from cinert.environment import binding_differences, default_threads, fingerprint
 from cinert.errors import BadInputError
+from cinert.progress import shown_as
 from cinert.spaces import cells_only, load_space
 from latency.lut import Lut, load_lut
 from search.data import load_fold
@@ -79,8 +80,7 @@ def prepare(
     here = fingerprint(engine_backend, device=engine_device, threads=engine_threads, precision=chosen_precision)
     lut_is_of_here = lut is not None and _is_of_here(lut, here, foreign_lut=foreign_lut)
     with progress_bar() as bar:
-        task = bar.add_task("reading", total=None)
-        found = load_fold(data, space, fold, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        found = load_fold(data, space, fold, progress=shown_as(bar, "reading"))
     return Setting(
         folder=folder,
         space=space,

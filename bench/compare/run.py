@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.compare.recipes import Designed, Searched, Trained
-from bench.compare.searches import Show
 from bench.compare.stages import STAGES, Job, Stage, run_stage, train_localiser
 from cinert.device_lock import Use, device_of
 from cinert.errors import BadInputError, CineRTError
 from cinert.files import read_json, write_json
+from cinert.progress import Advance
 from search.choose import require_in_time
 from search.fastest import require_budget
 
@@ -26,7 +26,7 @@ Hold = Callable[[str, Use], AbstractContextManager[None]]
 class Watch(Protocol):
     """Who follows a comparison: progress bars, and the report that is written again after each network."""
 
-    def stage(self, title: str) -> AbstractContextManager[Show]:
+    def stage(self, title: str) -> AbstractContextManager[Advance]:
         """A stage begins; gives what to tell its progress."""
 
     def network_done(self, job: Job) -> None:
@@ -112,11 +112,11 @@ def run_all(jobs: Sequence[Job], *, until: Stage, hold: Hold, watch: Watch) -> N
 
 
 @contextmanager
-def _recorded(job: Job) -> Iterator[Callable[[Stage, Show], None]]:
+def _recorded(job: Job) -> Iterator[Callable[[Stage, Advance], None]]:
     """Gives what does a stage unless it is done; what a stage raises is written to failed.json, and ends the block."""
     now: list[Stage] = []
 
-    def attempt(stage: Stage, show: Show) -> None:
+    def attempt(stage: Stage, show: Advance) -> None:
         now.append(stage)
         if not job.done(stage):
             run_stage(stage, job, show)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.compare.recipes import Scaled
-from bench.compare.searches import Show
 from bench.compare.setting import Setting
 from bench.scaling import scale_to_budget
 from cinert.arch import load_arch, save_arch
 from cinert.architecture import Architecture
 from cinert.baselines.kinds import KINDS, design
+from cinert.progress import Advance
 from cinert.timing import Protocol
 from latency.profile import Setup
 
@@ -18,7 +18,7 @@ DESIGNED = "designed"
 """Folder of what was scaled."""
 
 
-def scaled_design(recipe: Scaled, setting: Setting, show: Show) -> Architecture:
+def scaled_design(recipe: Scaled, setting: Setting, show: Advance) -> Architecture:
     """The network of a recipe, from the run's folder where another seed asked for it before.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from bench.compare.setting import SEARCHES, Setting
 from cinert.arch import Arch
 from cinert.errors import BadInputError
 from cinert.files import read_json, write_json
+from cinert.progress import Advance
 from latency.cost import SpaceCosts
 from latency.lut import Lut
 from search.candidate_run import run_candidate_search
 from search.loop import Search, read_supernet
+from search.problem import RunContext, SearchProblem
 from search.run import SearchResult, decode_search, run_search
 from search.run_folder import SUPERNET
 from search.selection import decoded_by, select_best
@@ -26,8 +27,6 @@ from search.settings import SearchSettings
 SPENT = "spent.json"
 SELECTION = "selection"
 """Folder of the plan for the trainings that choose among what a search decoded."""
-Show = Callable[[str, int, int], None]
-"""Called with (what, done, in all)."""
 
 
 def search_folder(recipe: Searched | Trained | OneShot, setting: Setting) -> Path:
@@ -35,7 +34,7 @@ def search_folder(recipe: Searched | Trained | OneShot, setting: Setting) -> Pat
     return setting.folder / SEARCHES / recipe.search_name
 
 
-def found_arch(recipe: Searched | Trained, setting: Setting, show: Show) -> Arch:
+def found_arch(recipe: Searched | Trained, setting: Setting, show: Advance) -> Arch:
     """Search, or continue a search, and decode the network of a recipe.
 
     Raises:
@@ -48,7 +47,7 @@ def found_arch(recipe: Searched | Trained, setting: Setting, show: Show) -> Arch
     return _decoded(recipe, setting.lut, setting, show)
 
 
-def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
+def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Advance) -> Arch:
     method, budget_ms = recipe.searched_by, setting.terms.budget_ms
     space = method.searched(setting.space)
     folder = search_folder(recipe, setting)
@@ -59,35 +58,32 @@ def _decoded(recipe: Searched, lut: Lut, setting: Setting, show: Show) -> Arch:
     plan = stored_plan(folder, lambda: plan_search(space, lut, draft, setting, minutes=minutes))
     settings = dataclasses.replace(draft, epochs=plan.epochs)
     spent = Spent(folder)
+    problem = SearchProblem(space=space, lut=lut, data=setting.data, budget_ms=budget_ms)
+    context = RunContext(folder=folder, device=setting.device, progress=show).called(f"searching, {recipe.search_name}")
     result = run_search(
-        space,
-        lut,
-        setting.data,
+        problem,
         settings,
-        budget_ms=budget_ms,
+        context,
         cheaper=recipe.budgets - 1,
         write=recipe.budgets == 1,
-        folder=folder,
-        device=setting.device,
-        advance=lambda done, total: show(f"searching, {recipe.search_name}", done, total),
         on_epoch=lambda _: spent.note(),
     )
     if recipe.budgets > 1:
-        return _best_of_budgets(recipe, result, lut, settings, setting, show, minutes=minutes)
+        return _best_of_budgets(recipe, result, problem, settings, setting, show, minutes=minutes)
     search = Search(space, SpaceCosts.from_lut(lut, space), setting.data.train, settings, setting.device)
     search.restore(read_supernet(folder / SUPERNET))
     decoding = dataclasses.replace(settings, paths=recipe.paths, decoder=recipe.chosen.decoder)
     search.settings = decoding
-    return decode_search(search, lut, setting.data, decoding, budget_ms).arch
+    return decode_search(search, problem, decoding, budget_ms).arch
 
 
 def _best_of_budgets(
     recipe: Searched,
     result: SearchResult,
-    lut: Lut,
+    problem: SearchProblem,
     settings: SearchSettings,
     setting: Setting,
-    show: Show,
+    show: Advance,
     *,
     minutes: float,
 ) -> Arch:
@@ -97,48 +93,29 @@ def _best_of_budgets(
     plan = stored_plan(folder / SELECTION, lambda: plan_selection(archs, settings, setting, minutes=minutes))
     spent = Spent(folder)
 
-    def advance(done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
         spent.note()
-        show(f"comparing, {recipe.search_name}", done, total)
+        show(f"{what}, {recipe.search_name}", done, total)
 
-    return select_best(
-        [result],
-        archs[0].space,
-        lut,
-        setting.data,
-        settings,
-        epochs=plan.epochs,
-        front=True,
-        budget_ms=setting.terms.budget_ms,
-        folder=folder,
-        device=setting.device,
-        advance=advance,
-    ).decoded.arch
+    context = RunContext(folder=folder, device=setting.device, progress=progress)
+    return select_best([result], problem, settings, context, epochs=plan.epochs, front=True).decoded.arch
 
 
-def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Show) -> Arch:
+def _best_candidate(recipe: Trained, lut: Lut, setting: Setting, show: Advance) -> Arch:
     folder = search_folder(recipe, setting)
     draft = recipe.chosen.settings(paths=recipe.paths, batch_size=recipe.batch_size, seed=setting.terms.seed)
     show("timing a step of some candidates", 0, 1)
     plan = stored_plan(folder, lambda: plan_candidates(setting.space, lut, draft, setting))
     spent = Spent(folder)
 
-    def advance(done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
         spent.note()
-        show(f"searching, {recipe.search_name}", done, total)
+        show(f"{what}, {recipe.search_name}", done, total)
 
-    result = run_candidate_search(
-        setting.space,
-        lut,
-        setting.data,
-        dataclasses.replace(draft, epochs=plan.epochs),
-        method=recipe.method,
-        budget_ms=setting.terms.budget_ms,
-        folder=folder,
-        device=setting.device,
-        advance=advance,
-    )
-    return result.arch
+    problem = SearchProblem(space=setting.space, lut=lut, data=setting.data, budget_ms=setting.terms.budget_ms)
+    context = RunContext(folder=folder, device=setting.device, progress=progress)
+    settings = dataclasses.replace(draft, epochs=plan.epochs)
+    return run_candidate_search(problem, settings, context, method=recipe.method).arch
 
 
 class Spent:

@@ -15,7 +15,7 @@ from bench.compare.oneshot import found_ushape
 from bench.compare.plan import plan_training, stored_plan
 from bench.compare.recipes import OneShot, Recipe, Scaled, Searched, Trained
 from bench.compare.scaled import scaled_design
-from bench.compare.searches import Show, found_arch, search_folder
+from bench.compare.searches import found_arch, search_folder
 from bench.compare.setting import NETWORKS, Setting
 from bench.compare.twins import take_training, trained_twin
 from bench.frames import synthetic_frames
@@ -30,8 +30,9 @@ from cinert.bundle import Bundle, open_bundle
 from cinert.bundle_manifest import MANIFEST
 from cinert.errors import BadInputError
 from cinert.files import write_json
+from cinert.progress import Advance
 from cinert.ushape.arch import UShapeArch
-from export.engine import export_bundle
+from export.engine import EngineTarget, Trials, export_bundle
 from export.localiser import load_trained_localiser
 from export.parity import random_images
 from export.pricing import price
@@ -91,7 +92,7 @@ class Job:
         return (self.folder / _DONE[stage]).exists()
 
 
-def run_stage(stage: Stage, job: Job, show: Show) -> None:
+def run_stage(stage: Stage, job: Job, show: Advance) -> None:
     """Do one stage; those before it are done.
 
     Raises:
@@ -100,7 +101,7 @@ def run_stage(stage: Stage, job: Job, show: Show) -> None:
     _STAGE[stage](job, show)
 
 
-def _find(job: Job, show: Show) -> None:
+def _find(job: Job, show: Advance) -> None:
     recipe = job.recipe
     match recipe:
         case Searched() | Trained():
@@ -132,7 +133,7 @@ def _refuse_seen(records: Sequence[Mapping[str, str]], job: Job, *, by: Path) ->
     refuse_seen(seen, by=by, hint="take one that was searched and trained on the comparison's fold.")
 
 
-def _train(job: Job, show: Show) -> None:
+def _train(job: Job, show: Advance) -> None:
     setting, arch = job.setting, _arch(job)
     _refuse_seen(arch.provenance.get("seen_patients", []), job, by=job.folder / ARCH)
     if not isinstance(job.recipe, OneShot | Scaled) and (twin := trained_twin(job.folder, arch)) is not None:
@@ -153,7 +154,7 @@ def _train(job: Job, show: Show) -> None:
         device=setting.device,
         # The Dice on the way there decides nothing, and its time would count.
         validate_every=plan.epochs,
-        advance=lambda done, total, _: show("training", done, total),
+        progress=lambda _, done, total: show("training", done, total),
         sources=sources,
     )
 
@@ -166,7 +167,7 @@ def _sources(job: Job, arch: Architecture) -> Sources:
     return read_sources(arch, init=folder, teacher=None, written=[job.folder / WEIGHTS])
 
 
-def train_localiser(setting: Setting, show: Show) -> None:
+def train_localiser(setting: Setting, show: Advance) -> None:
     """Train the localiser that all networks share, unless it is there.
 
     Raises:
@@ -176,21 +177,24 @@ def train_localiser(setting: Setting, show: Show) -> None:
     ensure_localiser(setting.folder, setting.data_folder, setting.fold, how, setting.device, progress=show)
 
 
-def _export(job: Job, show: Show) -> None:
+def _export(job: Job, show: Advance) -> None:
     show("exporting", 0, 1)
     setting, arch = job.setting, _arch(job)
     lut = setting.lut if setting.lut_is_of_here and isinstance(arch, Arch | UShapeArch) else None
     shape = (1, arch.grid.in_channels, *arch.grid.input_shape_DHW)
     export_bundle(
         job.folder / BUNDLE,
-        arch=arch,
-        trained=load_trained(arch, job.folder / WEIGHTS),
-        backend=setting.backend,
-        precision=setting.precision,
-        device=setting.engine_device,
-        threads=setting.threads,
-        images={"random": random_images(shape), "frames": setting.parity_images(arch.grid)},
-        frames=setting.parity_frames(arch.grid),
+        load_trained(arch, job.folder / WEIGHTS),
+        EngineTarget(
+            backend=setting.backend,
+            precision=setting.precision,
+            device=setting.engine_device,
+            threads=setting.threads,
+        ),
+        Trials(
+            images={"random": random_images(shape), "frames": setting.parity_images(arch.grid)},
+            frames=setting.parity_frames(arch.grid),
+        ),
         localiser=load_trained_localiser(setting.localiser),
         pricing=None if lut is None else price(arch, lut),
     )
@@ -207,7 +211,7 @@ def _describe(bundle: Bundle, job: Job) -> dict[str, str]:
     return {"folder": folder, "digest": bundle.digest, "arch_digest": bundle.arch.digest}
 
 
-def _score(job: Job, show: Show) -> None:
+def _score(job: Job, show: Advance) -> None:
     setting = job.setting
     bundle, pipeline = _open(job)
     if bundle.seen_patients is None:
@@ -224,7 +228,7 @@ def _score(job: Job, show: Show) -> None:
     write_json(job.folder / ACCURACY, document)
 
 
-def _measure(job: Job, show: Show) -> None:
+def _measure(job: Job, show: Advance) -> None:
     setting, terms = job.setting, job.setting.terms
     show("measuring memory", 0, 1)
     memory = engine_memory(job.folder / BUNDLE, device=setting.engine_device, threads=setting.threads)
@@ -266,7 +270,7 @@ def _measure(job: Job, show: Show) -> None:
     write_json(job.folder / VERIFY, document)
 
 
-def _counted(what: str, total: int, show: Show) -> OnFrame:
+def _counted(what: str, total: int, show: Advance) -> OnFrame:
     done = 0
 
     def on_frame() -> None:
@@ -277,7 +281,7 @@ def _counted(what: str, total: int, show: Show) -> OnFrame:
     return on_frame
 
 
-_STAGE: dict[Stage, Callable[[Job, Show], None]] = {
+_STAGE: dict[Stage, Callable[[Job, Advance], None]] = {
     "arch": _find,
     "weights": _train,
     "bundle": _export,

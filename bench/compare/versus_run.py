@@ -11,7 +11,6 @@ from rich.table import Table
 
 from bench.compare.document import held_out
 from bench.compare.run import Hold, run_all
-from bench.compare.searches import Show
 from bench.compare.setting import Setting, open_run
 from bench.compare.stages import Job, Stage
 from bench.compare.versus import OURS, SUITE, versus_document
@@ -19,6 +18,7 @@ from bench.compare.versus_page import draw_versus, versus_page
 from cinert.cli import console, errors, progress_bar
 from cinert.errors import BadInputError
 from cinert.files import write_json, write_text
+from cinert.progress import Advance
 from cinert.provenance import counted
 from cinert.ushape.space import UShapeSpace
 
@@ -49,7 +49,7 @@ class VersusReport:
         self._setting, self._jobs = setting, jobs
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[Show]:
+    def stage(self, title: str) -> Iterator[Advance]:
         """One bar after the other."""
         with progress_bar() as bar:
             task = bar.add_task(title, total=None)

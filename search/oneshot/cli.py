@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from cinert.cli import claim_run, reserve
 from cinert.errors import BadInputError
+from cinert.progress import shown_as
 from cinert.ushape.space import UShapeSpace
 from search.cli_options import bar_of, read_patients_of, say_what_was_clipped
 from search.methods import USHAPE_METHOD
@@ -97,7 +98,6 @@ def search_ushapes(space: UShapeSpace, lut: Lut, *, device: torch.device, proces
             for number in range(len(space.grids))
         }
         say_what_was_clipped(folds[0].train + folds[0].validation)
-        task = bar.add_task("searching", total=None)
         result = run_oneshot(
             space,
             lut,
@@ -106,7 +106,7 @@ def search_ushapes(space: UShapeSpace, lut: Lut, *, device: torch.device, proces
             budget_ms=budget_ms,
             folder=told["output"],
             device=device,
-            advance=lambda what, done, total: bar.update(task, completed=done, total=total, description=what),
+            progress=shown_as(bar, "searching"),
             restart=told["restart"],
         )
     _report(result, settings.epochs, budget_ms)

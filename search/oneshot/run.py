@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cinert.architecture import InputGrid
 from cinert.data.dataset import Sample
 from cinert.errors import BadInputError
 from cinert.files import check_writable, write_json
+from cinert.progress import Advance, unheard
 from cinert.resume import refuse_other_settings
 from cinert.space import CLASSES
 from cinert.ushape.arch import UShapeArch
@@ -156,7 +157,7 @@ def run_oneshot(
     budget_ms: float,
     folder: Path,
     device: torch.device,
-    advance: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Advance = unheard,
     restart: bool = False,
 ) -> OneShotResult:
     """Search, or continue a search, and write the best network and its weights.
@@ -169,7 +170,7 @@ def run_oneshot(
         budget_ms: that the upper end of every network's estimate stays within.
         folder: of the run.
         device: where to compute.
-        advance: called with (what, steps done, steps in all).
+        progress: called with (what, steps done, steps in all).
         restart: throw away what the folder holds.
 
     Raises:
@@ -210,7 +211,7 @@ def run_oneshot(
     def step_done() -> None:
         nonlocal done
         done += 1
-        advance("searching", done, steps * settings.epochs)
+        progress("searching", done, steps * settings.epochs)
 
     with RunLog(folder, first_epoch=resumed_at, name="search") as log:
         log.line(f"computing on {device}")
@@ -226,7 +227,7 @@ def run_oneshot(
         def candidate_done() -> None:
             nonlocal count
             count += 1
-            advance("scoring", count, settings.population)
+            progress("scoring", count, settings.population)
 
         scored_all = search.score_members(candidate_done)
         best = scored_all[0]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cinert.backends import Engine, Model, get_backend
 from cinert.bundle_manifest import Parity, TensorSpec
-from cinert.bundle_write import write_bundle
+from cinert.bundle_write import BundleContent, write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.sampling import random_arch
 from cinert.spaces import load_space
@@ -48,18 +48,20 @@ def write_bright_bundle(folder: Path, backend: str, labelled: tuple[str, ...] | 
         engine = get_backend(backend).compile(model, threads=1)
     write_bundle(
         folder,
-        arch=random_arch(space, seed=0),
-        weights=b"stands for safetensors",
-        onnx=onnx,
-        engine=engine,
-        preprocessing=PreprocessingSpec(spacing_mm=space.spacing_mm, shape_DHW=SHAPE),
-        inputs=(TensorSpec("image", (1, 1, *SHAPE)),),
-        outputs=(TensorSpec("logits", (1, 4, *SHAPE)),),
-        fingerprint={"device": {"name": "test"}},
-        parity=Parity(status="passed", relative_logits=0.0, tolerance=1e-3, inputs={"random": 4}),
-        versions={},
-        seen_patients=(),
-        labelled=labelled,
+        BundleContent(
+            arch=random_arch(space, seed=0),
+            weights=b"stands for safetensors",
+            onnx=onnx,
+            engine=engine,
+            preprocessing=PreprocessingSpec(spacing_mm=space.spacing_mm, shape_DHW=SHAPE),
+            inputs=(TensorSpec("image", (1, 1, *SHAPE)),),
+            outputs=(TensorSpec("logits", (1, 4, *SHAPE)),),
+            fingerprint={"device": {"name": "test"}},
+            parity=Parity(status="passed", relative_logits=0.0, tolerance=1e-3, inputs={"random": 4}),
+            versions={},
+            seen_patients=(),
+            labelled=labelled,
+        ),
     )
     return folder
 

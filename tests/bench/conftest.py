@@ -22,7 +22,7 @@ from cinert.onnx import network_model
 from cinert.sampling import random_arch
 from cinert.space import CLASSES
 from cinert.spaces import load_space
-from export.engine import export_bundle
+from export.engine import EngineTarget, Trials, export_bundle
 from export.parity import random_images
 from export.pricing import Pricing
 from export.weights import load_trained
@@ -85,13 +85,9 @@ def make_bundle(tmp_path_factory, tiny_arch):
         pricing = None if estimate is None else Pricing(estimate, {"id": "abc", "device": device})
         export_bundle(
             run / "bundle",
-            arch=tiny_arch,
-            trained=load_trained(tiny_arch, run / "weights.safetensors"),
-            backend=get_backend("ort"),
-            precision="fp32",
-            device="cpu",
-            threads=1,
-            images={"random": random_images(network_model(tiny_arch).input_shapes[0], count=1)},
+            load_trained(tiny_arch, run / "weights.safetensors"),
+            EngineTarget(backend=get_backend("ort"), precision="fp32", device="cpu", threads=1),
+            Trials(images={"random": random_images(network_model(tiny_arch).input_shapes[0], count=1)}),
             pricing=pricing,
         )
         return run / "bundle"

@@ -16,7 +16,7 @@ import cinert.bundle_write
 from cinert.backends import Engine
 from cinert.bundle import Bundle, open_bundle
 from cinert.bundle_manifest import ESTIMATE_KEYS, MANIFEST, Parity, TensorSpec
-from cinert.bundle_write import add_quality, check_bundle_target, write_bundle
+from cinert.bundle_write import BundleContent, add_quality, check_bundle_target, write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.errors import BackendUnavailableError, BadInputError, ExitCode
 from cinert.files import sha256_of_file
@@ -61,7 +61,7 @@ def _write(folder: Path, **changes: object) -> Bundle:
         "estimate": dict(zip(ESTIMATE_KEYS, (2.0, 1.5, 2.5, 2.1, 3.0, 400.0), strict=True)),
         "lut": {"id": "0123", "device": "another machine"},
     }
-    return write_bundle(folder, **{**content, **changes})
+    return write_bundle(folder, BundleContent(**{**content, **changes}))
 
 
 @pytest.fixture

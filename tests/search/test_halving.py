@@ -1,5 +1,6 @@
 """Searches that train candidates: within the budget, the best go on, nothing is trained twice."""
 
+import dataclasses
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from latency.estimate import estimate
 from search.candidate_run import run_candidate_search
 from search.cli import nas_search
 from search.halving import draw_candidates
+from search.problem import RunContext, SearchProblem
 from search.selection import search_and_select
 from search.settings import HalvingSettings
 from search.training import Training
@@ -21,8 +23,8 @@ SETTINGS = HalvingSettings(candidates=4, epochs=6, paths=2)
 
 
 def search(tiny, lut, fold, folder, settings=SETTINGS, budget_ms=30.0, method="random", **more):
-    common = {"method": method, "budget_ms": budget_ms, "folder": folder, "device": CPU}
-    return run_candidate_search(tiny, lut, fold, settings, **common, **more)
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=budget_ms)
+    return run_candidate_search(problem, settings, RunContext(folder=folder, device=CPU, **more), method=method)
 
 
 def test_rounds():
@@ -47,7 +49,7 @@ def test_a_budget_that_nothing_fits(tiny, lut, monkeypatch):
 @pytest.mark.parametrize("method", ["random", "evolution"])
 def test_it_trains_and_writes_what_train_arch_reads(tmp_path, tiny, lut, fold, method):
     said = []
-    result = search(tiny, lut, fold, tmp_path, method=method, advance=lambda *counts: said.append(counts))
+    result = search(tiny, lut, fold, tmp_path, method=method, progress=lambda _, *counts: said.append(counts))
     arch = load_arch(tmp_path / "arch.yaml")
     assert arch.digest == result.arch.digest
     assert arch.provenance["method"] == method
@@ -190,13 +192,14 @@ def test_what_is_no_finite_number_is_refused(tmp_path, lut_path, option, number)
 def test_a_search_of_another_kind_is_refused_and_thrown_away_on_demand(tmp_path, tiny, lut, fold, ours, monkeypatch):
     """Nothing of the old search stays beside the new network."""
     monkeypatch.setattr("search.halving.score_candidate", lambda *_, **__: 0.5)
-    common = {"budget_ms": 12.0, "folder": tmp_path, "device": CPU}
-    search_and_select(tiny, lut, fold, ours, seeds=2, pareto=3, **common)
-    search_and_select(tiny, lut, fold, ours, pareto=3, restart=True, **common)
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=12.0)
+    context = RunContext(folder=tmp_path, device=CPU)
+    search_and_select(problem, ours, context, seeds=2, pareto=3)
+    search_and_select(problem, ours, dataclasses.replace(context, restart=True), pareto=3)
     assert not list(tmp_path.glob("seed-*/*.safetensors"))
     with pytest.raises(BadInputError, match="is of another search"):
         search(tiny, lut, fold, tmp_path)
     search(tiny, lut, fold, tmp_path, restart=True)
     assert not (tmp_path / "pareto").exists()
     with pytest.raises(BadInputError, match=r"holds an arch\.yaml that is not of a search"):
-        search_and_select(tiny, lut, fold, ours, **common)
+        search_and_select(problem, ours, context)

@@ -16,6 +16,7 @@ from cinert.network import build_network
 from search.data import load_fold
 from search.initial import matching, require_match
 from search.methods import RELAXED
+from search.problem import RunContext, SearchProblem
 from search.run import run_search
 from search.source import find_source, read_source, refuse_source_that_saw
 from search.sources import Sources
@@ -119,15 +120,9 @@ def test_other_weights_are_another_training(tmp_path, unet, fold, source):
 
 
 def test_a_search_gives_what_its_network_shares_with_it(tmp_path, tiny, lut, fold):
-    found = run_search(
-        tiny,
-        lut,
-        fold,
-        dataclasses.replace(RELAXED["zeng2020"], epochs=2).settings(budget_ms=50.0, batch_size=5),
-        budget_ms=1000.0,
-        folder=tmp_path,
-        device=CPU,
-    )
+    settings = dataclasses.replace(RELAXED["zeng2020"], epochs=2).settings(budget_ms=1000.0, batch_size=5)
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=1000.0)
+    found = run_search(problem, settings, RunContext(folder=tmp_path, device=CPU))
     arch = found.decoded.arch
     source = read_source(find_source(tmp_path, names=BOTH, written=[tmp_path / "weights.safetensors"]))
     assert source.seen == tuple(record.to_dict() for record in fold.seen)

@@ -53,7 +53,7 @@ def test_views_hold_the_whole_heart(phantom):
     done = []
     views = load_views(read_patients(phantom)[:1], progress=lambda *counts: done.append(counts))
     assert views.images_NCDHW.shape == views.hearts_NCDHW.shape == (2, 1, *VIEW.shape_DHW)
-    assert done == [(1, 2), (2, 2)]
+    assert done == [("reading whole stacks", 1, 2), ("reading whole stacks", 2, 2)]
     assert 0.002 < float(views.hearts_NCDHW.mean()) < 0.1
 
 

@@ -11,14 +11,24 @@ from cinert.arch import Arch, NodeEdge
 from cinert.errors import BadInputError
 from cinert.network import Network
 from cinert.onnx import network_model
+from cinert.op_check import require_ops
 from cinert.op_registry import BUILT_IN
-from cinert.op_spec import OpSpec, no_weights, pooling_flops
+from cinert.op_spec import (
+    OpSpec,
+    convolution_flops,
+    convolution_weights,
+    no_weights,
+    pooling_flops,
+    separable_flops,
+    separable_weights,
+)
 from cinert.paths import CELL_KINDS
 from cinert.sampling import random_arch
 from cinert.typed import typed_onnx
 from latency.calibration import group_of
 from latency.lut import save_lut
 from latency.parts import PartCatalogue, make_part
+from latency.roofline import needed_flops
 from search.cli import nas_search
 from search.draw import draw_arch
 from search.mixed_cell import MixedCell, live_weights
@@ -50,7 +60,37 @@ def gates(space, *, path=("ns", "ns", "ns")):
     return Arch(space=space, cells=dict.fromkeys(CELL_KINDS, cell), paths=(path,))
 
 
-@pytest.mark.parametrize("spec", BUILT_IN.values(), ids=BUILT_IN)
+def flat_layers(channels, **depthwise):
+    kernel = {"kernel_size": (1, 3, 3), "padding": (0, 2, 2), "dilation": (1, 2, 2), "bias": False}
+    first = torch.nn.Conv3d(channels, channels, **kernel, **({"groups": channels} if depthwise else {}))
+    second = [torch.nn.Conv3d(channels, channels, 1, bias=False)] if depthwise else []
+    return torch.nn.Sequential(first, *second, torch.nn.BatchNorm3d(channels), torch.nn.ReLU())
+
+
+FLAT = OpSpec(
+    name="flat",
+    make=flat_layers,
+    kernel_DHW=(1, 3, 3),
+    dilation_DHW=(1, 2, 2),
+    flops=convolution_flops,
+    weights=convolution_weights,
+    price_group="convolution",
+    fast_path="convolution",
+    colour="#E69F00",
+)
+FLAT_SEPARABLE = dataclasses.replace(
+    FLAT,
+    name="flat_separable",
+    make=lambda channels: flat_layers(channels, depthwise=True),
+    depthwise=True,
+    flops=separable_flops,
+    weights=separable_weights,
+    fast_path="separable",
+)
+FAST = [*BUILT_IN.values(), FLAT, FLAT_SEPARABLE]
+
+
+@pytest.mark.parametrize("spec", FAST, ids=lambda spec: spec.name)
 def test_the_fast_path_of_an_op_computes_what_its_module_does(tiny, spec, randomised):
     """One op from the input to the first node, weighted 0.7, by its fast path and without one, on the same weights."""
     outputs = []
@@ -58,12 +98,10 @@ def test_the_fast_path_of_an_op_computes_what_its_module_does(tiny, spec, random
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(BUILT_IN, spec.name, one)
             space = dataclasses.replace(tiny, ops=(spec.name, "zero"))
-            torch.manual_seed(0)
             cell = MixedCell(space, "ns", 0)
         randomised(cell, 1)
-        if one.fast_path is None and spec.weights(PartCatalogue(space).op(spec.name, 0)):
-            wide = outputs[0][0].wide[f"i0_{spec.name}"]
-            _copy(wide, cell.own[f"i0_n0_{spec.name}"], cell.channels)
+        if one.fast_path is None and f"i0_{spec.name}" in outputs[0][0].wide:
+            _copy(outputs[0][0].wide[f"i0_{spec.name}"], cell.own[f"i0_n0_{spec.name}"], cell.channels)
         if outputs:
             cell.preprocessing.load_state_dict(outputs[0][0].preprocessing.state_dict())
         weights = torch.zeros(len(cell_inputs(space.nodes)), 2)
@@ -148,6 +186,20 @@ def test_an_op_that_is_not_what_it_says_is_refused_before_anything_is_read(
     assert "op gate of package cinert-test-ops 1.0" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("spec", [FLAT, FLAT_SEPARABLE], ids=lambda spec: spec.name)
+def test_kernels_that_are_no_cubes_are_counted_along_each_axis(tiny, add_ops, spec):
+    """4 x 16 x 16 voxels, 4 channels, dilation 2 in the plane: 9 taps, of which (3 - 4 / 16) / 3 an axis count."""
+    add_ops(spec)
+    space = dataclasses.replace(tiny, ops=(spec.name, "conv"))
+    require_ops(space)
+    key = PartCatalogue(space).op(spec.name, 0)
+    mixing = 4 if spec.depthwise else 0
+    taps = 9 * (1 if spec.depthwise else 4)
+    assert key.flops == 2 * 1024 * 4 * (taps + mixing)
+    assert key.weight_count == 4 * (taps + mixing) + 4
+    assert needed_flops(key) == pytest.approx(2 * 1024 * 4 * (taps * (11 / 12) ** 2 + mixing))
 
 
 def test_a_comparison_takes_it(gated):

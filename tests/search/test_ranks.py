@@ -22,6 +22,7 @@ from cinert.sampling import random_arch
 from search.checkpoint import load_checkpoint
 from search.global_norm import GlobalBatchNorm
 from search.methods import RELAXED
+from search.problem import RunContext, SearchProblem
 from search.ranks import Ranks
 from search.run import run_search
 from search.source import Source
@@ -56,6 +57,7 @@ given = pickle.loads(Path(sys.argv[1]).read_bytes())
 LEARN = (
     HEAD
     + """
+from search.problem import RunContext, SearchProblem
 from search.run import run_search
 from search.train_run import run_training
 with joined("cpu") as (ranks, device):
@@ -66,10 +68,10 @@ with joined("cpu") as (ranks, device):
             sources=sources,
         )
     for name, settings in given["searches"].items():
-        found = run_search(
-            given["space"], given["lut"], given["fold"], settings, budget_ms=1000.0, folder=folder / name,
-            device=device, ranks=ranks,
+        problem = SearchProblem(
+            space=given["space"], lut=given["lut"], data=given["fold"], budget_ms=settings.bound_ms or 1000.0
         )
+        found = run_search(problem, settings, RunContext(folder=folder / name, device=device, ranks=ranks))
         # What each process decoded, whether or not it writes.
         (folder / f"{name}-{ranks.rank}").write_text(found.decoded.arch.digest)
 """
@@ -142,7 +144,8 @@ def both(tmp_path_factory, ranks_of, tiny, lut, fold, trainings):
     for name, (arch, settings, sources) in trainings.items():
         run_training(arch, fold, settings, folder=one / name, device=CPU, validate_every=1, sources=sources)
     for name, settings in SEARCHES.items():
-        run_search(tiny, lut, fold, settings, budget_ms=1000.0, folder=one / name, device=CPU)
+        problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=settings.bound_ms or 1000.0)
+        run_search(problem, settings, RunContext(folder=one / name, device=CPU))
     return two, one
 
 

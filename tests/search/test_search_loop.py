@@ -16,6 +16,7 @@ from search.checkpoint import load_checkpoint
 from search.data import epoch_batches, halve_patients
 from search.loop import Search
 from search.methods import RELAXED
+from search.problem import RunContext, SearchProblem
 from search.run import run_search
 from search.words import ActivationCheckpointing
 
@@ -24,7 +25,9 @@ SETTINGS = dataclasses.replace(RELAXED["zeng2020"], epochs=4).settings(budget_ms
 
 
 def run(tiny, lut, fold, folder, *, settings=SETTINGS, budget_ms=1000.0, **more):
-    return run_search(tiny, lut, fold, settings, budget_ms=budget_ms, folder=folder, device=CPU, **more)
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=budget_ms)
+    on_epoch = more.pop("on_epoch", None)
+    return run_search(problem, settings, RunContext(folder=folder, device=CPU, **more), on_epoch=on_epoch)
 
 
 class KilledError(Exception):
@@ -132,7 +135,7 @@ def test_another_budget_decodes_the_finished_search_again(tmp_path, tiny, lut, f
 def test_another_number_of_paths_decodes_a_search_that_does_not_read_it(tmp_path, tiny, lut, fold):
     joint = dataclasses.replace(tiny, relaxation="joint")
     own = dataclasses.replace(RELAXED["rtdnas"], epochs=2, decoder="dijkstra").settings(
-        budget_ms=50.0, batch_size=8, paths=3
+        budget_ms=1000.0, batch_size=8, paths=3
     )
     run(joint, lut, fold, tmp_path, settings=own)
     assert len(load_arch(tmp_path / "arch.yaml").paths) == 3

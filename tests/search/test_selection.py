@@ -8,8 +8,10 @@ import torch
 
 from cinert.arch import load_arch
 from cinert.errors import BadInputError
+from cinert.progress import unheard
 from latency.estimate import estimate
 from search import halving
+from search.problem import RunContext, SearchProblem
 from search.run import run_search
 from search.selection import search_and_select
 
@@ -18,9 +20,20 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def run(tiny, lut, fold, ours, tmp_path):
-    def begin(function=search_and_select, *, settings=ours, **options):
-        common = {"budget_ms": 12.0, "folder": tmp_path, "device": CPU}
-        return function(tiny, lut, fold, settings, **{**common, **options})
+    def begin(
+        function=search_and_select,
+        *,
+        settings=ours,
+        budget_ms=12.0,
+        restart=False,
+        progress=unheard,
+        folder=tmp_path,
+        **options,
+    ):
+        problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=budget_ms)
+        told = dataclasses.replace(settings, bound_ms=settings.bound_ms and budget_ms)
+        context = RunContext(folder=folder, device=CPU, restart=restart, progress=progress)
+        return function(problem, told, context, **options)
 
     return begin
 
@@ -126,7 +139,7 @@ def test_a_restart_throws_away_all_seeds_at_once(run, scores, tmp_path, monkeypa
     # No search, whatever it is called.
     (tmp_path / "seed-notes.txt").write_text("mine")
 
-    def killed(*_, folder, **__):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("search.selection.run_search", killed)
@@ -166,7 +179,7 @@ def test_the_best_of_several_seeds_is_kept(run, tmp_path, monkeypatch):
     told = iter([0.4, 0.6, 0.5])
     monkeypatch.setattr("search.halving.score_candidate", lambda *_, **__: next(told))
     said = []
-    selection = run(seeds=3, advance=lambda *what: said.append(what))
+    selection = run(seeds=3, progress=lambda *what: said.append(what))
     digests = [each.decoded.arch.digest for each in selection.results]
     assert len(set(digests)) == 3
     assert selection.best == 1

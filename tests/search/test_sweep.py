@@ -49,7 +49,7 @@ def quick(monkeypatch, tmp_path, tiny, lut, fold):
     def run(*, trials=6, fails=(), settings=SETTINGS, storage=None, error=RuntimeError, folder=tmp_path, **more):
         tried = []
 
-        def trial(plan, space, lut_, data, settings_, *, folder, device, advance):
+        def trial(plan, space, lut_, data, settings_, *, folder, device, progress):
             number = int(folder.name)
             tried.append(number)
             if number in fails:
@@ -73,7 +73,7 @@ def quick(monkeypatch, tmp_path, tiny, lut, fold):
             storage=open_storage(storage, folder),
             folder=folder,
             device=CPU,
-            advance=lambda *_: None,
+            progress=lambda *_: None,
             **more,
         )
         return record, tried
@@ -296,7 +296,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, lut_pat
 def test_candidates_of_a_sweep_are_trained_in_its_batches(tmp_path, monkeypatch, tiny, lut, fold):
     told = []
 
-    def stop(space, lut_, data, halving, **more):
+    def stop(problem, halving, context, **more):
         told.append(halving)
         raise KeyboardInterrupt
 
@@ -304,7 +304,7 @@ def test_candidates_of_a_sweep_are_trained_in_its_batches(tmp_path, monkeypatch,
     plan = Plan(method="random", paths=2, budget_ms=9.0, seed=3, latency_weight=None)
     settings = dataclasses.replace(SETTINGS, batch_size=7)
     with pytest.raises(KeyboardInterrupt):
-        run_trial(plan, tiny, lut, fold, settings, folder=tmp_path, device=CPU, advance=lambda *_: None)
+        run_trial(plan, tiny, lut, fold, settings, folder=tmp_path, device=CPU, progress=lambda *_: None)
     (halving,) = told
     assert (halving.batch_size, halving.seed, halving.paths, halving.candidates) == (7, 3, 2, 3)
 

@@ -10,6 +10,7 @@ from cinert.arch import load_arch
 from search.cli import nas_search
 from search.loop import Search
 from search.methods import RELAXED
+from search.problem import RunContext, SearchProblem
 from search.run import run_search
 from search.say import report_sweep
 from search.undecided import undecided, undecided_words
@@ -79,10 +80,10 @@ def test_a_search_by_trainings_has_no_entropy(tmp_path, lut_path, patients):
 )
 def test_what_it_says_does_not_depend_on_an_interruption(request, tmp_path, tiny, lut, fold, settings):
     settings = request.getfixturevalue(settings) if settings == "ours" else settings
-    space = dataclasses.replace(tiny, relaxation="joint" if settings.method == "cinert" else "separate")
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=12.0)
 
     def entropy():
-        found = run_search(space, lut, fold, settings, budget_ms=12.0, folder=tmp_path, device=CPU)
+        found = run_search(problem, settings, RunContext(folder=tmp_path, device=CPU))
         return found.decoded.arch.provenance["entropy"]
 
     assert entropy() == entropy()

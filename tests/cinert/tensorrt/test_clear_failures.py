@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import save
 
 from cinert.backends.base import Engine
-from cinert.bundle_write import write_bundle
+from cinert.bundle_write import BundleContent, write_bundle
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
@@ -79,17 +79,19 @@ def built_elsewhere(tmp_path):
     build = {"version": "0.0", "compute_capabilities": ["8.6"], "kept_in_fp32": [], "audit": "not_run"}
     return write_bundle(
         tmp_path / "bundle",
-        arch=arch,
-        weights=save(network.state_dict()),
-        onnx=model.onnx,
-        engine=Engine("trt-rtx", "fp32", {"sm86.plan": b"plan"}, build=build),
-        preprocessing=spec_of(arch),
-        inputs=inputs,
-        outputs=outputs,
-        fingerprint={},
-        parity=parity_not_run("fp32", TOLERANCE),
-        versions={},
-        seen_patients=(),
+        BundleContent(
+            arch=arch,
+            weights=save(network.state_dict()),
+            onnx=model.onnx,
+            engine=Engine("trt-rtx", "fp32", {"sm86.plan": b"plan"}, build=build),
+            preprocessing=spec_of(arch),
+            inputs=inputs,
+            outputs=outputs,
+            fingerprint={},
+            parity=parity_not_run("fp32", TOLERANCE),
+            versions={},
+            seen_patients=(),
+        ),
     ).folder
 
 

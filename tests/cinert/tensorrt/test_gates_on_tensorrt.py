@@ -12,7 +12,7 @@ import cinert.backends.tensorrt.backend as subject
 from bench.engine_cli import bench_engine
 from cinert.backends.base import Engine
 from cinert.backends.tensorrt import flavour
-from cinert.bundle_write import write_bundle
+from cinert.bundle_write import BundleContent, write_bundle
 from cinert.network import Network, random_weights
 from cinert.onnx import network_model
 from cinert.sampling import random_arch
@@ -50,17 +50,19 @@ def elsewhere(tmp_path, monkeypatch, fake_trt, device, gpu_of, onnx_engine):
         inputs, outputs = tensor_specs(model.onnx)
         bundle = write_bundle(
             tmp_path / "bundle",
-            arch=arch,
-            weights=save(network.state_dict()),
-            onnx=typed.data,
-            engine=Engine("trt", precision, {"sm86.plan": typed.data}, onnx=typed.data, build=build),
-            preprocessing=spec_of(arch),
-            inputs=inputs,
-            outputs=outputs,
-            fingerprint={},
-            parity=parity_not_run(precision, TOLERANCE),
-            versions={},
-            seen_patients=(),
+            BundleContent(
+                arch=arch,
+                weights=save(network.state_dict()),
+                onnx=typed.data,
+                engine=Engine("trt", precision, {"sm86.plan": typed.data}, onnx=typed.data, build=build),
+                preprocessing=spec_of(arch),
+                inputs=inputs,
+                outputs=outputs,
+                fingerprint={},
+                parity=parity_not_run(precision, TOLERANCE),
+                versions={},
+                seen_patients=(),
+            ),
         )
 
         def layer(name, source, target, kind):

@@ -9,7 +9,7 @@ import pytest
 
 from cinert.backends import Engine
 from cinert.bundle_manifest import Parity, TensorSpec
-from cinert.bundle_write import write_bundle
+from cinert.bundle_write import BundleContent, write_bundle
 from cinert.data.grid import PreprocessingSpec
 from cinert.sampling import random_arch
 from cinert.spaces import load_space
@@ -23,17 +23,19 @@ def folder(tmp_path: Path) -> Path:
     space = dataclasses.replace(load_space("demo"), name="tiny", input_shape_DHW=SHAPE)
     return write_bundle(
         tmp_path / "bundle",
-        arch=random_arch(space, seed=0),
-        weights=b"stands for safetensors",
-        onnx=b"stands for ONNX",
-        engine=Engine("ort", "fp32", {"onnx": b"stands for an engine"}),
-        preprocessing=PreprocessingSpec(spacing_mm=space.spacing_mm, shape_DHW=SHAPE),
-        inputs=(TensorSpec("image", (1, 1, *SHAPE)),),
-        outputs=(TensorSpec("logits", (1, 4, *SHAPE)),),
-        fingerprint={"device": {"name": "test"}},
-        parity=Parity(status="passed", relative_logits=0.0, tolerance=1e-3, inputs={"random": 4}),
-        versions={},
-        seen_patients=(),
+        BundleContent(
+            arch=random_arch(space, seed=0),
+            weights=b"stands for safetensors",
+            onnx=b"stands for ONNX",
+            engine=Engine("ort", "fp32", {"onnx": b"stands for an engine"}),
+            preprocessing=PreprocessingSpec(spacing_mm=space.spacing_mm, shape_DHW=SHAPE),
+            inputs=(TensorSpec("image", (1, 1, *SHAPE)),),
+            outputs=(TensorSpec("logits", (1, 4, *SHAPE)),),
+            fingerprint={"device": {"name": "test"}},
+            parity=Parity(status="passed", relative_logits=0.0, tolerance=1e-3, inputs={"random": 4}),
+            versions={},
+            seen_patients=(),
+        ),
     ).folder
 
 
