@@ -34,7 +34,8 @@ from cinert.schema import read_number
 StageSkips = tuple[tuple[int, ...], ...]
 
 
-def _read_skips(value: Any) -> tuple[StageSkips, ...]:
+def read_skips(value: Any) -> tuple[StageSkips, ...]:
+    """Read skips from YAML; raises TypeError for anything but stages of levels of numbers."""
     if not isinstance(value, list) or not all(isinstance(stage, list) for stage in value):
         raise TypeError("expected a list of stages, each a list of levels")
     if not all(isinstance(level, list) for stage in value for level in stage):
@@ -53,7 +54,7 @@ class BixNas(SliceBaseline):
         **SliceBaseline.readers,
         "iterations": lambda value: read_number(value, int),
         "convs_per_level": lambda value: read_number(value, int),
-        "skips": _read_skips,
+        "skips": read_skips,
     }
 
     iterations: int

@@ -42,7 +42,8 @@ _DOWN_CELL: CellNodes = (((0, "cweight"), (1, "conv")), ((1, "maxpool"), (2, "co
 _UP_CELL: CellNodes = (((0, "identity"), (1, "conv")), ((1, "depthwise"), (2, "conv")), ((0, "cweight"), (3, "conv")))
 
 
-def _read_cell(value: Any) -> CellNodes:
+def read_cell(value: Any) -> CellNodes:
+    """Read a cell from YAML; raises TypeError for anything but nodes of edges [input, op]."""
     if not isinstance(value, list) or not all(isinstance(node, list) for node in value):
         raise TypeError("expected a list of nodes, each a list of edges [input, op]")
     if not all(isinstance(edge, list) and len(edge) == 2 for node in value for edge in node):
@@ -58,8 +59,8 @@ class NasUNet(SliceBaseline):
     first_width: ClassVar[int] = 8
     readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         **SliceBaseline.readers,
-        "down_cell": _read_cell,
-        "up_cell": _read_cell,
+        "down_cell": read_cell,
+        "up_cell": read_cell,
     }
 
     down_cell: CellNodes
