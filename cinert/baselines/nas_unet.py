@@ -1,4 +1,4 @@
-"""NAS-UNet as an architecture file: a U-Net whose levels are searched cells. Free of torch.
+"""NAS-UNet with cells of our own as an architecture file: a U-Net whose levels are repeated cells. Free of torch.
 
 Source: Weng et al., IEEE Access 2019; named, and not tabulated, by Zeng 2020 (Sec. 4.3). Authors' code:
 github.com/tianbaochou/NasUnet.
@@ -8,7 +8,7 @@ Fixed there: a 2D U-Net in which every convolution pair is a cell; one cell is s
 (cweight), convolution, dilated and depthwise convolution, with a stride of 2 where they lead down and transposed where
 they lead up. The cells were found on PASCAL VOC 2012, not on hearts.
 
-Chosen here (the genotype that was found is in a figure of the source and in its code, and was not copied):
+The authors' cells, stems and norms are in `nas_unet_published.py`. Chosen here, before they were at hand:
 
 - `down_cell` and `up_cell` are ours, in the spirit of the source: three nodes, each the sum of two ops, their outputs
   concatenated. Both stand in the file, so that the authors' or any other cell can be written there instead.
