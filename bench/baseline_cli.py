@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -12,15 +14,15 @@ from cinert.arch import load_arch, save_arch
 from cinert.backends import BACKENDS, resolve_backend
 from cinert.backends.base import PRECISIONS, Precision
 from cinert.baselines.base import Baseline
+from cinert.baselines.halving import Cells
 from cinert.baselines.ica_unet import IcaUNet
-from cinert.baselines.kinds import KINDS, design
+from cinert.baselines.kinds import KINDS, PUBLISHED, design, kind_with
 from cinert.cli import FiniteRange, allow_busy_option, command, console, errors, reserve, wait_option
 from cinert.device_lock import device_of
 from cinert.environment import default_threads, device_name
 from cinert.errors import BadInputError
 from cinert.files import check_writable
 from cinert.quiet import busy_sentence
-from cinert.space import Space
 from cinert.spaces import load_space
 from cinert.timing import Protocol
 from latency.clocks import CLOCKS, ClockName
@@ -42,7 +44,9 @@ def parse_widths(text: str | None) -> tuple[int, ...] | None:
     return widths
 
 
-_DEFAULT_WIDTHS = "; ".join(f"{name} {','.join(map(str, kind.default_widths(4)))}" for name, kind in KINDS.items())
+_DEFAULT_WIDTHS = "; ".join(
+    f"{name} {','.join(map(str, kind_with(name, 'published').default_widths(4)))}" for name in KINDS
+)
 
 
 @command(
@@ -52,6 +56,7 @@ _DEFAULT_WIDTHS = "; ".join(f"{name} {','.join(map(str, kind.default_widths(4)))
     cinert baseline unet3d --space paper --widths 32,64,128,256 -o unet3d-d4-32.yaml
     cinert baseline unet2d --space paper --widths 64,128,256,512,1024 -o unet2d-d5-64.yaml
     cinert baseline ica-unet --space paper --components 3 -o ica3.yaml
+    cinert baseline nas-unet --space paper --norm batch -o nas-unet.yaml
     cinert baseline nnunet-resenc --space paper -o resenc.yaml
     cinert baseline unet3d --space small --budget-ms 20 --threads 1 -o unet-20ms.yaml
     """,
@@ -69,7 +74,21 @@ _DEFAULT_WIDTHS = "; ".join(f"{name} {','.join(map(str, kind.default_widths(4)))
     metavar="N,N,...",
     callback=lambda _ctx, _param, value: parse_widths(value),
     help="Channels at each level. [default: one level for each scale of the space, of nnunet as many as nnU-Net's rule"
-    f" gives; of four levels {_DEFAULT_WIDTHS}]",
+    " gives, of nas-unet six, or as many as the grid has, of bix-nas four; of four levels"
+    f" {_DEFAULT_WIDTHS}]",
+)
+@click.option(
+    "--cells",
+    default="published",
+    type=click.Choice(get_args(Cells)),
+    help=f"Of {' and '.join(PUBLISHED)}: the cells or skips that their authors publish, with their stems and norms, or"
+    " those that were drawn here before.",
+)
+@click.option(
+    "--norm",
+    type=click.Choice(["group", "batch"]),
+    show_default="the authors'",
+    help="Of nas-unet: group norm, which stays in the engine, or batch norm, which is folded into the convolutions.",
 )
 @click.option(
     "--components",
@@ -114,6 +133,8 @@ def baseline(
     kind: str,
     space_name: str,
     widths: tuple[int, ...] | None,
+    cells: Cells,
+    norm: str | None,
     components: int | None,
     budget_ms: float | None,
     output: Path,
@@ -124,8 +145,9 @@ def baseline(
     unet2d and unet3d are plain U-Nets: two convolutions at each level, max-pooling, transposed convolutions.
     nnunet and nnunet-resenc are nnU-Net's 3D networks, plain and with a residual encoder, planned for the space's grid.
     aniso-unet is a U-Net for stacks of thick slices, on an in-plane grid of its own.
-    nas-unet is a 2D U-Net of two repeated cells, ica-unet a 3D U-Net on components of patches, bix-nas a 2D U-Net
-    that is run three times with the same weights, msu-net a set of 2D U-Nets on the statistics of patches.
+    nas-unet is a 2D U-Net of two repeated cells, and bix-nas a 2D U-Net that is run three times with the same weights,
+    with the cells and skips that their authors found. ica-unet is a 3D U-Net on components of patches, msu-net a set
+    of 2D U-Nets on the statistics of patches.
 
     A 2D network takes the slices of a volume as a batch: volume in, volume out.
     """
@@ -135,22 +157,28 @@ def baseline(
     space = load_space(space_name)
     if components is not None and kind != IcaUNet.kind:
         raise BadInputError(f"--components is for {IcaUNet.kind}, not for {kind}.")
+    if kind not in PUBLISHED and _given("cells"):
+        raise BadInputError(f"--cells is for {' and '.join(PUBLISHED)}, not for {kind}.")
     if widths is None:
-        widths = KINDS[kind].widths_in(space)
-    made = design(kind, space, widths, components=components)
+        widths = kind_with(kind, cells).widths_in(space)
+    make = functools.partial(design, kind, space, components=components, cells=cells, norm=norm)
+    made = make(widths)
     # What lies there may be the result of hours of search, or what weights beside it were trained for.
     if output.exists() and (budget_ms is not None or load_arch(output).digest != made.digest):
         what = "an architecture, and what is measured anew may be another" if budget_ms else "another architecture"
         raise BadInputError(f"{output} holds {what}.", hint="choose another output with -o.")
     if budget_ms is not None:
-        made = _scaled(kind, space, widths, components, budget_ms, **measuring)
+        made = _scaled(make, widths, budget_ms, **measuring)
     save_arch(output, made)
     console.print(f"Wrote {output}. Next: train-arch {output}", markup=False)
 
 
+def _given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def _refuse_measuring() -> None:
-    context = click.get_current_context()
-    given = [name for name in _MEASURING if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    given = [name for name in _MEASURING if _given(name)]
     if given:
         raise BadInputError(
             f"--{given[0].replace('_', '-')} is for --budget-ms, and nothing is measured without it.",
@@ -159,10 +187,8 @@ def _refuse_measuring() -> None:
 
 
 def _scaled(
-    kind: str,
-    space: Space,
+    make: Callable[[tuple[int, ...]], Baseline],
     widths: tuple[int, ...],
-    components: int | None,
     budget_ms: float,
     *,
     backend: str,
@@ -189,7 +215,7 @@ def _scaled(
     )
     reserve(device_of(engine, device), "measure", wait=wait)
     made = scale_to_budget(
-        lambda scaled: design(kind, space, scaled, components=components),
+        make,
         widths,
         budget_ms,
         setup,
@@ -197,7 +223,7 @@ def _scaled(
     )
     scaled = made.provenance["scaled"]
     console.print(
-        f"{kind} takes {scaled['measured_p50_ms']:.2f} ms of {budget_ms:g} ms on {device_name(scaled)}, its widths"
+        f"{made.kind} takes {scaled['measured_p50_ms']:.2f} ms of {budget_ms:g} ms on {device_name(scaled)}, its widths"
         f" scaled by {scaled['factor']:.2f}.{busy_sentence(allow_busy)}",
         markup=False,
     )

@@ -1,7 +1,9 @@
 """Our modules of published networks beside their authors' code, on the same weights and the same image.
 
     pip install --no-deps --target AUTHORS/dna dynamic_network_architectures==0.4.4
-    git clone https://github.com/MIC-DKFZ/nnUNet AUTHORS/nnUNet
+    git clone https://github.com/MIC-DKFZ/nnUNet AUTHORS/nnUNet                  # 0e49508
+    git clone https://github.com/tianbaochou/NasUnet AUTHORS/NasUnet              # 11c66bb
+    git clone https://github.com/tiangexiang/BiX-NAS AUTHORS/BiX-NAS              # 36490ad
     python benchmarks/rivals_agreement.py AUTHORS
 
 AUTHORS is a folder with the authors' code, which is run and not copied; what is missing there is left out. Prints the
@@ -10,18 +12,22 @@ table of docs/baselines.md: the largest difference of the logits, relative to th
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cinert.baselines.base import Baseline
-from cinert.baselines.kinds import KINDS, design
+from cinert.baselines.kinds import design, kind_with
 from cinert.baselines.nnunet import topology
 from cinert.network import build_network, random_weights
 from cinert.spaces import load_space
@@ -31,11 +37,31 @@ SPACE = "small"
 
 
 def give(ours: nn.Module, theirs: Iterable[Tensor]) -> None:
-    """Copy our parameters into theirs, one after the other; both have as many, of the same shapes."""
+    """Copy our tensors into theirs, one after the other; both have as many, of as many values."""
     with torch.no_grad():
-        for mine, other in zip(ours.parameters(), theirs, strict=True):
-            assert mine.shape == other.shape, (mine.shape, other.shape)
-            other.copy_(mine)
+        for mine, other in zip(tensors(ours), theirs, strict=True):
+            # A 1x1 convolution on a pixel is a linear layer.
+            assert mine.shape[: other.dim()] == other.shape, (mine.shape, other.shape)
+            assert mine.numel() == other.numel()
+            other.copy_(mine.reshape(other.shape))
+
+
+def tensors(module: nn.Module) -> list[Tensor]:
+    """Weights and running statistics, as they are used and not copied."""
+    return [tensor for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")]
+
+
+def package(folder: Path, name: str) -> None:
+    """Let modules of a package be imported without what its `__init__` imports."""
+    module = ModuleType(name)
+    module.__path__ = [str(folder)]
+    sys.modules[name] = module
+
+
+def pretend(*names: str) -> None:
+    """Put something in place of packages that the authors' modules import, and their networks do not use."""
+    for name in names:
+        sys.modules.setdefault(name, MagicMock())
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
@@ -44,10 +70,10 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-def written(kind: str) -> Baseline:
+def written(kind: str, norm: str | None = None) -> Baseline:
     """The baseline as `cinert baseline` writes it."""
     space = load_space(SPACE)
-    return design(kind, space, KINDS[kind].widths_in(space))
+    return design(kind, space, kind_with(kind, "published").widths_in(space), cells="published", norm=norm)
 
 
 def nnunet(kind: str) -> Callable[[Path], float]:
@@ -108,6 +134,68 @@ def planner(authors: Path) -> float:
     return float(wrong)
 
 
+def nas_unet(authors: Path) -> float:
+    """`nas-unet` beside NasUnet with the genotype that it takes by default."""
+    folder = authors / "NasUnet"
+    sys.path.insert(0, str(folder))
+    package(folder / "models", "models")
+    package(folder / "util", "util")
+    pretend("cv2", "torchvision", "torchvision.utils", "util.encoder_colors")
+    theirs_of: Any = importlib.import_module("models.nas_unet")
+    genotype: Any = importlib.import_module("models.geno_searched").NAS_UNET_V3
+    arch: Any = written("nas-unet")
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = theirs_of.NasUnet(4, arch.in_channels, c=arch.widths[0], depth=len(arch.widths) - 1, genotype=genotype)
+    ours, image = random_weights(build_network(arch), 0), _slices(arch)
+
+    def of(op: Any) -> list[Tensor]:
+        if type(op).__name__ == "CWeightOp":
+            changes = [*tensors(op.conv), *tensors(op.norm)] if op.stride == 2 else []
+            return [*tensors(op.fc), *changes]
+        return [*tensors(op.conv), *tensors(op.norm)]
+
+    cells = [*theirs.down_cells, *theirs.up_cells]
+    ops = [op for cell in cells for op in (cell.preprocess0, cell.preprocess1, *cell._ops)]
+    give(
+        ours,
+        [tensor for op in (theirs.stem0, theirs.stem1, *ops) for tensor in of(op)] + tensors(theirs.nas_unet_head.conv),
+    )
+    with torch.no_grad():
+        return difference(ours.segment(image), theirs.eval()(image)[0])
+
+
+def bix_nas(authors: Path) -> float:
+    """`bix-nas` beside the authors' network with the gene that they publish; without its sigmoid."""
+    folder = authors / "BiX-NAS"
+    package(folder / "CORE" / "pytorch_version", "bix")
+    pretend("sklearn", "sklearn.metrics", "bix.dataloaders", "bix.metrics")
+    model: Any = importlib.import_module("bix.Phase2model")
+    arch: Any = written("bix-nas")
+    with contextlib.redirect_stdout(io.StringIO()):
+        gene = model.decode(str(folder / "bixnet_gene.txt"), 3, 4)
+        theirs = model.Phase2(arch.in_channels, num_classes=4, iterations=3, gene=gene).eval()
+    assert gene == [[list(block) for block in stage] for stage in arch.sources]
+    ours, image = random_weights(build_network(arch), 0), _slices(arch)
+    blocks: list[Tensor] = []
+    for name, stages in ours.runs.items():
+        row = theirs.decoders if name.startswith("decoder") else theirs.encoders
+        runs = [row[stage // 2 * 4 + int(name[-1])] for stage in stages]
+        blocks += [*tensors(runs[0].operator1[0]), *tensors(runs[0].operator2[0])]
+        blocks += [tensor for run in runs for norm in (run.operator1[1], run.operator2[1]) for tensor in tensors(norm)]
+    outside = [theirs.post_transform_conv_block, theirs.post2[0]]
+    tail = [tensor for module in outside for tensor in tensors(module)]
+    # With these skips nothing reads their bridge, and ours has none.
+    assert ours.bridge is None
+    give(ours, [*tensors(theirs.pre_transform_conv_block), *blocks, *tail])
+    theirs.post2 = theirs.post2[0]
+    with torch.no_grad():
+        return difference(ours.segment(image), theirs(image))
+
+
+def _slices(arch: Baseline) -> Tensor:
+    return _volume(arch).transpose(1, 2).flatten(0, 1)
+
+
 def _volume(arch: Baseline) -> Tensor:
     shape = (2, arch.in_channels, *arch.input_shape_DHW)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
@@ -116,6 +204,8 @@ def _volume(arch: Baseline) -> Tensor:
 COMPARISONS: dict[str, Callable[[Path], float]] = {
     "nnunet": nnunet("nnunet"),
     "nnunet-resenc": nnunet("nnunet-resenc"),
+    "nas-unet": nas_unet,
+    "bix-nas": bix_nas,
     "nnU-Net's planner (grids that differ)": planner,
 }
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from cinert.arch import Arch
 from cinert.baselines.base import Baseline
-from cinert.baselines.kinds import KINDS, design
-from cinert.errors import BadInputError
+from cinert.baselines.kinds import design, kind_with
 from cinert.sampling import random_arch
 from cinert.space import Space
 from search.choose import require_fit
@@ -21,19 +20,16 @@ class Designed:
 
     kind: str
     widths: tuple[int, ...] | None = None
-    """Channels at each level; None for one level at each scale of the space."""
+    """Channels at each level; None for those that `cinert baseline` takes."""
     components: int | None = None
     """Of ica-unet."""
-    fewer_levels: bool = False
-    """Leave out the coarsest levels where the grid does not divide; for networks whose depth the paper leaves open."""
 
     @property
     def words(self) -> str:
         """The command that writes it."""
         widths = "" if self.widths is None else f" --widths {','.join(map(str, self.widths))}"
         components = "" if self.components is None else f" --components {self.components}"
-        fewer = ", or as many levels as the grid has" if self.fewer_levels else ""
-        return f"cinert baseline {self.kind}{widths}{components}{fewer}"
+        return f"cinert baseline {self.kind}{widths}{components}"
 
     def build(self, space: Space) -> Baseline:
         """The baseline on the grid of a space.
@@ -41,14 +37,8 @@ class Designed:
         Raises:
             BadInputError: it does not fit.
         """
-        widths = KINDS[self.kind].widths_in(space) if self.widths is None else self.widths
-        while True:
-            try:
-                return design(self.kind, space, widths, components=self.components)
-            except BadInputError:
-                if not self.fewer_levels or len(widths) == 2:
-                    raise
-                widths = widths[:-1]
+        widths = kind_with(self.kind, "published").widths_in(space) if self.widths is None else self.widths
+        return design(self.kind, space, widths, components=self.components, cells="published")
 
 
 @dataclass(frozen=True, kw_only=True)

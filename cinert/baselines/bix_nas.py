@@ -1,4 +1,4 @@
-"""The network of BiX-NAS as an architecture file: a recurrent U-Net with skips across levels, both ways. Free of torch.
+"""BiX-NAS with skips of our own as an architecture file: a recurrent U-Net with skips across levels. Free of torch.
 
 Source: Wang et al., MICCAI 2021, after BiO-Net (Xiang et al., MICCAI 2020); compared with in Lu 2022 (Table 2).
 Authors' code: github.com/tiangexiang/BiX-NAS.
@@ -7,7 +7,7 @@ Fixed there: encoder and decoder are run several times with the same weights; sk
 and back from the decoder to the next run's encoder, at the same level or across levels; which of them are kept is
 searched, so that few remain.
 
-Chosen here (the skips that were found are in a figure of the source and in its code, and were not copied):
+The authors' skips, stem and tail are in `bix_nas_published.py`. Chosen here, before they were at hand:
 
 - `skips` are ours: each block reads its own level of the stage before; a decoder block reads the next finer level of
   the encoder as well, and an encoder block the next coarser level of the decoder. They stand in the file, so that the
@@ -34,7 +34,8 @@ from cinert.schema import read_number
 StageSkips = tuple[tuple[int, ...], ...]
 
 
-def _read_skips(value: Any) -> tuple[StageSkips, ...]:
+def read_skips(value: Any) -> tuple[StageSkips, ...]:
+    """Read skips from YAML; raises TypeError for anything but stages of levels of numbers."""
     if not isinstance(value, list) or not all(isinstance(stage, list) for stage in value):
         raise TypeError("expected a list of stages, each a list of levels")
     if not all(isinstance(level, list) for stage in value for level in stage):
@@ -53,7 +54,7 @@ class BixNas(SliceBaseline):
         **SliceBaseline.readers,
         "iterations": lambda value: read_number(value, int),
         "convs_per_level": lambda value: read_number(value, int),
-        "skips": _read_skips,
+        "skips": read_skips,
     }
 
     iterations: int

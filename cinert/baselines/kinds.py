@@ -10,9 +10,13 @@ from cinert import __version__
 from cinert.baselines.aniso_unet import AnisoUNet
 from cinert.baselines.base import Baseline
 from cinert.baselines.bix_nas import BixNas
+from cinert.baselines.bix_nas_published import PublishedBixNas
+from cinert.baselines.halving import Cells, PublishedBaseline
 from cinert.baselines.ica_unet import IcaUNet
+from cinert.baselines.levels import LevelledBaseline
 from cinert.baselines.msu_net import MsuNet
 from cinert.baselines.nas_unet import NasUNet
+from cinert.baselines.nas_unet_published import PublishedNasUNet
 from cinert.baselines.nnunet import NnUNet, NnUNetResEnc
 from cinert.baselines.unet2d import UNet2d
 from cinert.baselines.unet3d import UNet3d
@@ -22,9 +26,24 @@ from cinert.space import Space
 KINDS: Mapping[str, type[Baseline]] = {
     kind.kind: kind for kind in (UNet2d, UNet3d, NnUNet, NnUNetResEnc, AnisoUNet, NasUNet, IcaUNet, BixNas, MsuNet)
 }
+PUBLISHED: Mapping[str, type[PublishedBaseline]] = {kind.kind: kind for kind in (PublishedNasUNet, PublishedBixNas)}
+"""Those with the cells or skips that their authors publish; in `KINDS` the same kinds have ours."""
 
 
-def design(kind: str, space: Space, widths: tuple[int, ...], *, components: int | None = None) -> Baseline:
+def kind_with(kind: str, cells: Cells) -> type[Baseline]:
+    """The class of a kind with these cells; most kinds have no cells, and are the same either way."""
+    return PUBLISHED[kind] if cells == "published" and kind in PUBLISHED else KINDS[kind]
+
+
+def design(
+    kind: str,
+    space: Space,
+    widths: tuple[int, ...],
+    *,
+    components: int | None = None,
+    cells: Cells = "ours",
+    norm: str | None = None,
+) -> Baseline:
     """A baseline on the grid of a space, as `cinert baseline` writes it.
 
     Args:
@@ -32,6 +51,8 @@ def design(kind: str, space: Space, widths: tuple[int, ...], *, components: int 
         space: that it is to be compared in.
         widths: channels at each level.
         components: of ica-unet; None for its own. Other kinds have none.
+        cells: of nas-unet and bix-nas.
+        norm: of a kind that has several; None for its own.
 
     Raises:
         BadInputError: it does not fit the space.
@@ -41,9 +62,13 @@ def design(kind: str, space: Space, widths: tuple[int, ...], *, components: int 
         "space": {"name": space.name, "digest": space.digest},
         "versions": {"cinert": __version__},
     }
-    made = KINDS[kind].for_space(space, widths, provenance)
+    made = kind_with(kind, cells).for_space(space, widths, provenance)
     if isinstance(made, IcaUNet) and components is not None:
         made = dataclasses.replace(made, components=components)
+    if norm is not None:
+        if not isinstance(made, PublishedBaseline | LevelledBaseline):
+            raise BadInputError(f"{kind} has no choice of norms.", hint="leave --norm out.")
+        made = dataclasses.replace(made, norm=norm)
     return made
 
 
@@ -56,4 +81,4 @@ def read_baseline(document: Mapping[str, Any], *, source: str) -> Baseline:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise BadInputError(f"{source}: kind is {kind!r}, which is no baseline.", hint=f"kinds: {', '.join(KINDS)}.")
-    return KINDS[kind].from_dict(document, source=source)
+    return kind_with(kind, "published" if "cells" in document else "ours").from_dict(document, source=source)

@@ -1,4 +1,4 @@
-"""NAS-UNet as an architecture file: a U-Net whose levels are searched cells. Free of torch.
+"""NAS-UNet with cells of our own as an architecture file: a U-Net whose levels are repeated cells. Free of torch.
 
 Source: Weng et al., IEEE Access 2019; named, and not tabulated, by Zeng 2020 (Sec. 4.3). Authors' code:
 github.com/tianbaochou/NasUnet.
@@ -8,7 +8,7 @@ Fixed there: a 2D U-Net in which every convolution pair is a cell; one cell is s
 (cweight), convolution, dilated and depthwise convolution, with a stride of 2 where they lead down and transposed where
 they lead up. The cells were found on PASCAL VOC 2012, not on hearts.
 
-Chosen here (the genotype that was found is in a figure of the source and in its code, and was not copied):
+The authors' cells, stems and norms are in `nas_unet_published.py`. Chosen here, before they were at hand:
 
 - `down_cell` and `up_cell` are ours, in the spirit of the source: three nodes, each the sum of two ops, their outputs
   concatenated. Both stand in the file, so that the authors' or any other cell can be written there instead.
@@ -42,7 +42,8 @@ _DOWN_CELL: CellNodes = (((0, "cweight"), (1, "conv")), ((1, "maxpool"), (2, "co
 _UP_CELL: CellNodes = (((0, "identity"), (1, "conv")), ((1, "depthwise"), (2, "conv")), ((0, "cweight"), (3, "conv")))
 
 
-def _read_cell(value: Any) -> CellNodes:
+def read_cell(value: Any) -> CellNodes:
+    """Read a cell from YAML; raises TypeError for anything but nodes of edges [input, op]."""
     if not isinstance(value, list) or not all(isinstance(node, list) for node in value):
         raise TypeError("expected a list of nodes, each a list of edges [input, op]")
     if not all(isinstance(edge, list) and len(edge) == 2 for node in value for edge in node):
@@ -58,8 +59,8 @@ class NasUNet(SliceBaseline):
     first_width: ClassVar[int] = 8
     readers: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         **SliceBaseline.readers,
-        "down_cell": _read_cell,
-        "up_cell": _read_cell,
+        "down_cell": read_cell,
+        "up_cell": read_cell,
     }
 
     down_cell: CellNodes

@@ -10,12 +10,17 @@ from cinert.baselines.aniso_unet_network import AnisoUNetNetwork
 from cinert.baselines.base import Baseline
 from cinert.baselines.bix_nas import BixNas
 from cinert.baselines.bix_nas_network import BixNasNetwork
+from cinert.baselines.bix_nas_published import PublishedBixNas
+from cinert.baselines.bix_nas_published_network import PublishedBixNasNetwork
+from cinert.baselines.halving import PublishedBaseline
 from cinert.baselines.ica_unet import IcaUNet
 from cinert.baselines.ica_unet_network import IcaUNetNetwork
 from cinert.baselines.msu_net import MsuNet
 from cinert.baselines.msu_net_network import MsuNetNetwork
 from cinert.baselines.nas_unet import NasUNet
 from cinert.baselines.nas_unet_network import NasUNetNetwork
+from cinert.baselines.nas_unet_published import PublishedNasUNet
+from cinert.baselines.nas_unet_published_network import PublishedNasUNetNetwork
 from cinert.baselines.nnunet import NnUNet, NnUNetResEnc
 from cinert.baselines.nnunet_network import NnUNetNetwork
 from cinert.baselines.unet2d import UNet2d
@@ -35,8 +40,13 @@ NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {
     BixNas.kind: BixNasNetwork,
     MsuNet.kind: MsuNetNetwork,
 }
+PUBLISHED_NETWORKS: Mapping[str, Callable[[Any], Segmenter]] = {
+    PublishedNasUNet.kind: PublishedNasUNetNetwork,
+    PublishedBixNas.kind: PublishedBixNasNetwork,
+}
 
 
 def build_baseline(baseline: Baseline) -> Segmenter:
     """Build the module of a baseline, with fresh weights."""
-    return NETWORKS[baseline.kind](baseline)
+    networks = PUBLISHED_NETWORKS if isinstance(baseline, PublishedBaseline) else NETWORKS
+    return networks[baseline.kind](baseline)

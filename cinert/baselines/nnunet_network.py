@@ -20,12 +20,40 @@ _SLOPE = 0.01
 _NO_STRIDE: Shape3 = (1, 1, 1)
 
 
+class ImageNorm(nn.InstanceNorm3d):
+    """Instance norm that takes an empty batch, and leaves channels last where they lie last.
+
+    PyTorch refuses the one, which a process of several is left with in training, and turns the other, so that every
+    convolution after it would be slow on a CPU.
+    """
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        """Normalise each channel of each image; the shape is kept."""
+        if x_BCDHW.shape[0] == 0:
+            # Still a function of scale and shift, whose gradients are then zero.
+            return x_BCDHW * self.weight[:, None, None, None] + self.bias[:, None, None, None]
+        return _laid_out_as(x_BCDHW, super().forward(x_BCDHW))
+
+
+class ImagePool(nn.AvgPool3d):
+    """Average pooling that leaves channels last where they lie last."""
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        """Pool; every axis is divided by the stride."""
+        return _laid_out_as(x_BCDHW, super().forward(x_BCDHW))
+
+
+def _laid_out_as(read: Tensor, given: Tensor) -> Tensor:
+    last = read.is_contiguous(memory_format=torch.channels_last_3d) and not read.is_contiguous()
+    return given.contiguous(memory_format=torch.channels_last_3d) if last else given
+
+
 def _normed(
     channels_in: int, channels_out: int, kernel: Shape3, stride: Shape3 = _NO_STRIDE, *, bias: bool = True
 ) -> list[nn.Module]:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     convolution = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=bias)
-    return [convolution, nn.InstanceNorm3d(channels_out, affine=True)]
+    return [convolution, ImageNorm(channels_out, affine=True)]
 
 
 def _conv(channels_in: int, channels_out: int, kernel: Shape3, stride: Shape3 = _NO_STRIDE) -> nn.Sequential:
@@ -47,7 +75,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels_in: int, width: int, kernel: Shape3, stride: Shape3) -> None:
         super().__init__()
         self.convs = nn.Sequential(_conv(channels_in, width, kernel, stride), *_normed(width, width, kernel))
-        pooled = [] if stride == _NO_STRIDE else [nn.AvgPool3d(stride, stride)]
+        pooled = [] if stride == _NO_STRIDE else [ImagePool(stride, stride)]
         widened = [] if channels_in == width else _normed(channels_in, width, (1, 1, 1), bias=False)
         self.shortcut = nn.Sequential(*pooled, *widened)
         self.activation = nn.LeakyReLU(_SLOPE)
@@ -98,7 +126,7 @@ class NnUNetNetwork(Segmenter):
 
     def forward(self, x_BCDHW: Tensor) -> Tensor:
         """Go down, keep each level's result, and join it on the way up."""
-        x, skipped = self.stem(x_BCDHW), []
+        x, skipped = x_BCDHW if self.stem is None else self.stem(x_BCDHW), []
         for level in self.down:
             x = level(x)
             skipped.append(x)
@@ -108,8 +136,8 @@ class NnUNetNetwork(Segmenter):
         return logits
 
 
-def _encoder(arch: NnUNet | NnUNetResEnc) -> tuple[nn.Module, nn.ModuleList]:
-    """The stem, which a plain encoder has none of, and the levels on the way down."""
+def _encoder(arch: NnUNet | NnUNetResEnc) -> tuple[nn.Module | None, nn.ModuleList]:
+    """The stem, None for a plain encoder, and the levels on the way down."""
     strides = (_NO_STRIDE, *arch.strides)
     if isinstance(arch, NnUNet):
         before = (arch.in_channels, *arch.widths)
@@ -117,7 +145,7 @@ def _encoder(arch: NnUNet | NnUNetResEnc) -> tuple[nn.Module, nn.ModuleList]:
             _convs(arch.convs_per_level, channels, width, kernel, stride)
             for channels, width, kernel, stride in zip(before, arch.widths, arch.kernels, strides, strict=False)
         ]
-        return nn.Identity(), nn.ModuleList(levels)
+        return None, nn.ModuleList(levels)
     before = (arch.widths[0], *arch.widths)
     blocks = [
         nn.Sequential(

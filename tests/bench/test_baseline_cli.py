@@ -11,7 +11,7 @@ from bench.accuracy_cli import evaluate_bundle
 from bench.baseline_cli import baseline
 from bench.engine_cli import bench_engine
 from cinert.arch import load_arch
-from cinert.baselines.kinds import KINDS
+from cinert.baselines.kinds import KINDS, kind_with
 from cinert.baselines.networks import NETWORKS
 from cinert.bundle import open_bundle
 from cinert.data.phantom import write_phantom
@@ -52,7 +52,7 @@ def test_every_kind_is_written_for_every_space(tmp_path, kind):
         good(baseline, kind, "--space", space, "-o", path)
         arch = load_arch(path)
         assert arch.kind == kind
-        assert arch.widths == KINDS[kind].widths_in(load_space(space))
+        assert arch.widths == kind_with(kind, "published").widths_in(load_space(space))
         shape, own_plane = load_space(space).input_shape_DHW, kind == "aniso-unet"
         assert arch.grid.input_shape_DHW == ((shape[0], 96, 96) if own_plane else shape)
 
@@ -61,6 +61,20 @@ def test_components_are_chosen(tmp_path):
     good(baseline, "ica-unet", "--space", "paper", "--components", 3, "-o", tmp_path / "three.yaml")
     good(baseline, "ica-unet", "--space", "paper", "-o", tmp_path / "four.yaml")
     assert [load_arch(tmp_path / f"{name}.yaml").components for name in ("three", "four")] == [3, 4]
+
+
+@pytest.mark.parametrize("kind", ["nas-unet", "bix-nas"])
+def test_cells_are_the_authors_unless_the_user_says_otherwise(tmp_path, kind):
+    for cells in ("published", "ours"):
+        good(baseline, kind, "--space", "small", "--cells", cells, "-o", tmp_path / f"{cells}.yaml")
+    good(baseline, kind, "--space", "small", "-o", tmp_path / "published.yaml")
+    assert load_arch(tmp_path / "published.yaml").cells == "published"
+    assert not hasattr(load_arch(tmp_path / "ours.yaml"), "cells")
+
+
+def test_nas_unet_can_have_a_norm_that_folds(tmp_path):
+    good(baseline, "nas-unet", "--space", "small", "--norm", "batch", "-o", tmp_path / "batch.yaml")
+    assert load_arch(tmp_path / "batch.yaml").norm == "batch"
 
 
 def test_a_2d_network_may_have_more_levels_than_the_space_has_scales(tmp_path):
@@ -78,6 +92,11 @@ def test_a_2d_network_may_have_more_levels_than_the_space_has_scales(tmp_path):
         (["unet2d", "--space", "small", "--widths", "4,4,4,4,4"], "factors of 10x8x7, the shape at level 3"),
         (["unet3d", "--space", "small", "--components", "3"], "--components is for ica-unet, not for unet3d"),
         (["ica-unet", "--space", "small", "--components", "0"], "0 is not in the range x>=1"),
+        (["unet3d", "--space", "small", "--cells", "ours"], "--cells is for nas-unet and bix-nas, not for unet3d"),
+        (["unet3d", "--space", "small", "--norm", "group"], "norm is 'group', expected 'batch'"),
+        (["aniso-unet", "--space", "small", "--norm", "batch"], "aniso-unet has no choice of norms"),
+        (["nas-unet", "--space", "small", "--cells", "ours", "--norm", "group"], "expected 'batch'"),
+        (["bix-nas", "--space", "small", "--widths", "48,48"], "are of 4 levels, and there are 2 widths"),
         (["unet3d", "--space", "small", "--widths", "12,x"], "'12,x' is no list of positive widths"),
         (["unet3d", "--space", "small", "--widths", "12,24,0,96"], "no list of positive widths"),
     ],
@@ -107,17 +126,17 @@ def patients(tmp_path_factory):
     return folder
 
 
-# Networks in three dimensions, one of them with a norm that stays, and one in two that shares convolutions.
-@pytest.fixture(scope="module", params=["unet3d", "nnunet-resenc", "bix-nas"])
+# In three dimensions and in two, with norms that stay in the engine, and with convolutions that iterations share.
+@pytest.fixture(scope="module", params=["unet3d", "nnunet-resenc", "nas-unet", "bix-nas --cells ours"])
 def run(request, tmp_path_factory, patients):
     """A tiny network trained for one epoch on three phantom patients: (run folder, data)."""
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp(request.param.split()[0])
     document = load_space("demo").to_dict()
     document.update(name="tiny", input_shape_DHW=[4, 16, 16], spacing_mm=[25.0, 12.5, 12.5], widths=[4, 8, 12])
     document.update(strides=[[2, 2, 2], [1, 2, 2]])
     (folder / "space.yaml").write_text(yaml.safe_dump(document))
     arch = folder / "run" / "arch.yaml"
-    good(baseline, request.param, "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
+    good(baseline, *request.param.split(), "--space", folder / "space.yaml", "--widths", "4,8,12", "-o", arch)
     good(train_arch, arch, "--data", patients, "--epochs", 1, "--localiser-steps", 2, "--device", "cpu")
     return folder / "run", patients
 

@@ -9,7 +9,7 @@ from bench import scaling
 from bench.baseline_cli import baseline
 from cinert.arch import load_arch
 from cinert.backends import get_backend
-from cinert.baselines.kinds import KINDS, design
+from cinert.baselines.kinds import KINDS, design, kind_with
 from cinert.errors import BadInputError
 from cinert.sizes import network_sizes
 from cinert.spaces import load_space
@@ -130,8 +130,8 @@ def test_what_cannot_be_built_is_never_measured():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_scales_and_says_what_was_measured(tmp_path, made_up, kind, share):
     space = load_space("demo")
-    widths = KINDS[kind].widths_in(space)
-    plain = design(kind, space, widths)
+    widths = kind_with(kind, "published").widths_in(space)
+    plain = design(kind, space, widths, cells="published")
     budget_ms = share * network_sizes(plain).flops / 1e6
     path = tmp_path / "arch.yaml"
     result = invoke(kind, "--space", "demo", "--budget-ms", budget_ms, "--backend", "ort", "--threads", 1, "-o", path)
@@ -149,7 +149,7 @@ def test_every_kind_scales_and_says_what_was_measured(tmp_path, made_up, kind, s
     assert scaled["device"]["kind"] == "cpu"
     assert scaled["device"]["name"]
     # What was measured is no part of the network.
-    assert made.digest == design(kind, space, made.widths).digest
+    assert made.digest == design(kind, space, made.widths, cells="published").digest
 
 
 def test_chosen_widths_and_components_are_what_is_scaled(tmp_path, made_up):

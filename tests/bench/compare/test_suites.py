@@ -90,8 +90,9 @@ def test_depth_that_a_paper_names_is_kept_and_the_rest_follows_the_grid():
     small = load_space("small")
     with pytest.raises(BadInputError, match="strides"):
         NETWORKS["unet2d-d5-64"].build(small)
-    assert NETWORKS["bix-nas"].build(small).widths == (32, 32, 32, 32)
-    assert NETWORKS["nas-unet"].build(small).widths == (8, 16, 32, 64)
+    assert NETWORKS["bix-nas"].build(small).widths == (48,) * 4
+    assert NETWORKS["nas-unet"].build(small).widths == (48,) * 5
+    assert NETWORKS["nas-unet"].build(load_space("paper")).widths == (48,) * 6
 
 
 def test_one_search_serves_every_number_of_paths_that_it_does_not_read():

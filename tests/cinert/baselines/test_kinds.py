@@ -15,6 +15,7 @@ from cinert.spaces import load_space
 
 IN_PLANE = ("unet2d", "nas-unet", "bix-nas", "msu-net")
 """Kinds that keep the slices apart."""
+PUBLISHED_ONES = ["published nas-unet", "published bix-nas"]
 LEVELLED = [kind for kind in KINDS if kind != "aniso-unet"]
 """Kinds on the grid of a space; aniso-unet has levels and an in-plane grid of its own."""
 OF_A_SPACE = [kind for kind in LEVELLED if not kind.startswith("nnunet")]
@@ -53,7 +54,7 @@ def test_digests_tell_the_kinds_apart(make):
     assert len({make(kind).digest for kind in KINDS}) == len(KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *PUBLISHED_ONES])
 def test_the_schema_knows_every_key_of_every_kind(schema, make, kind):
     document = make(kind).to_dict()
     assert [error.message for error in schema.iter_errors(document)] == []
@@ -62,7 +63,7 @@ def test_the_schema_knows_every_key_of_every_kind(schema, make, kind):
     assert not schema.is_valid({**document, "surprise": 1})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *PUBLISHED_ONES])
 def test_a_key_of_another_kind_is_refused(tmp_path, schema, make, kind):
     document = make(kind).to_dict()
     keys = {key for other in KINDS for key in make(other).to_dict()}
@@ -84,7 +85,7 @@ def test_default_widths_fit_every_space(preset, kind):
         assert arch.strides == space.strides
 
 
-@pytest.mark.parametrize("kind", LEVELLED)
+@pytest.mark.parametrize("kind", [*LEVELLED, *PUBLISHED_ONES])
 def test_a_norm_of_another_kind_is_refused(tmp_path, schema, make, kind):
     document = make(kind).to_dict()
     other = "batch" if document["norm"] == "instance" else "instance"

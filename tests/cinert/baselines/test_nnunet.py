@@ -5,7 +5,7 @@ import torch
 
 from cinert.baselines.kinds import KINDS, design
 from cinert.baselines.nnunet import topology
-from cinert.baselines.nnunet_network import ResidualBlock
+from cinert.baselines.nnunet_network import ImageNorm, ResidualBlock
 from cinert.errors import BadInputError
 from cinert.network import build_network, random_weights
 from cinert.spaces import load_space
@@ -112,3 +112,21 @@ def test_the_authors_networks_give_the_same(make, kind):
         expected = theirs.eval()(image)
         assert expected.std() > 0.05
         assert (ours(image) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("kind", ["nnunet", "nnunet-resenc"])
+def test_a_process_may_be_left_without_any_image(make, kind):
+    network = build_network(make(kind))
+    logits = network(torch.zeros(0, 2, 6, 24, 40))
+    assert logits.shape == (0, 4, 6, 24, 40)
+    logits.sum().backward()
+    assert all(not parameter.grad.any() for parameter in network.parameters())
+
+
+def test_a_norm_keeps_the_layout_of_what_it_reads():
+    norm, x = ImageNorm(4, affine=True), torch.randn(2, 4, 3, 5, 6)
+    expected = torch.nn.functional.instance_norm(x)
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        normed = norm(x.contiguous(memory_format=layout))
+        assert normed.is_contiguous(memory_format=layout)
+        torch.testing.assert_close(normed, expected)
