@@ -145,13 +145,14 @@ def outline(box_DHW: MaskDHW) -> dict[str, float]:
 
 def _faces(mask_DHW: MaskDHW) -> NDArray[np.intp]:
     """How often each class lies before each other one along H or W: (slice, first, second)."""
-    depth = len(mask_DHW)
-    code = (np.arange(depth, dtype=np.intp) * _LABELS**2)[:, None, None]
-    padded = np.pad(mask_DHW, ((0, 0), (1, 1), (1, 1))).astype(np.intp)
-    pairs = (padded[:, :-1] * _LABELS + padded[:, 1:], padded[:, :, :-1] * _LABELS + padded[:, :, 1:])
-    counts = sum(np.bincount((pair + code).ravel(), minlength=depth * _LABELS**2) for pair in pairs)
-    faces: NDArray[np.intp] = np.asarray(counts).reshape(depth, _LABELS, _LABELS)
-    return faces
+    faces = np.zeros((len(mask_DHW), _LABELS**2), np.intp)
+    padded = np.pad(mask_DHW, ((0, 0), (1, 1), (1, 1)))
+    first = padded * np.uint8(_LABELS)
+    # Slice by slice: counting makes its own copy, of eight bytes a voxel.
+    for counts, slice_HW, first_HW in zip(faces, padded, first, strict=True):
+        for pair in (first_HW[:-1] + slice_HW[1:], first_HW[:, :-1] + slice_HW[:, 1:]):
+            counts += np.bincount(pair.ravel(), minlength=_LABELS**2)
+    return faces.reshape(-1, _LABELS, _LABELS)
 
 
 def _outside_largest(structure: NDArray[np.bool_]) -> float:
@@ -159,7 +160,8 @@ def _outside_largest(structure: NDArray[np.bool_]) -> float:
     labels, pieces = _ndimage.label(structure, structure=_WHOLE)
     if pieces < 2:
         return 0.0
-    sizes = np.bincount(labels.ravel())[1:]
+    # Slice by slice, as in `_faces`.
+    sizes = sum(np.bincount(slice_HW.ravel(), minlength=pieces + 1) for slice_HW in labels)[1:]
     return float(1 - sizes.max() / sizes.sum())
 
 
