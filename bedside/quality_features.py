@@ -149,9 +149,9 @@ def _faces(mask_DHW: MaskDHW) -> NDArray[np.intp]:
     padded = np.pad(mask_DHW, ((0, 0), (1, 1), (1, 1)))
     first = padded * np.uint8(_LABELS)
     # Slice by slice: counting makes its own copy, of eight bytes a voxel.
-    for counts, slice_HW, first_HW in zip(faces, padded, first, strict=True):
+    for number, (slice_HW, first_HW) in enumerate(zip(padded, first, strict=True)):
         for pair in (first_HW[:-1] + slice_HW[1:], first_HW[:, :-1] + slice_HW[:, 1:]):
-            counts += np.bincount(pair.ravel(), minlength=_LABELS**2)
+            faces[number] += np.bincount(pair.ravel(), minlength=_LABELS**2)
     return faces.reshape(-1, _LABELS, _LABELS)
 
 
@@ -161,7 +161,10 @@ def _outside_largest(structure: NDArray[np.bool_]) -> float:
     if pieces < 2:
         return 0.0
     # Slice by slice, as in `_faces`.
-    sizes = sum(np.bincount(slice_HW.ravel(), minlength=pieces + 1) for slice_HW in labels)[1:]
+    sizes = np.zeros(pieces + 1, np.intp)
+    for slice_HW in labels:
+        sizes += np.bincount(slice_HW.ravel(), minlength=pieces + 1)
+    sizes = sizes[1:]
     return float(1 - sizes.max() / sizes.sum())
 
 
