@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bedside.outline import Outline, outline_of
 from bedside.plausibility import PREFIX
+from bedside.quality_features import Box
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.localiser import Localiser
 from cinert.data.nifti import Geometry
@@ -58,6 +59,8 @@ class CropFollower:
         self._lost = True
         self._centre: NDArray[np.float64] | None = None
         """Of the crop, in world mm; None is the image's centre."""
+        self._cropped_about: NDArray[np.float64] | None = None
+        """The same, of the latest frame."""
         self._mean: NDArray[np.float64] | None = None
         """Of the heart, over frames."""
         self._seen: Outline | None = None
@@ -85,21 +88,22 @@ class CropFollower:
         if self._lost:
             self._take(self.localiser.locate(image_stored))
             self._since_look = 0
-        self._grid = grid = grid.moved_to(self._centre)
-        return grid
+        if self._centre is not self._cropped_about:
+            self._grid, self._cropped_about = grid.moved_to(self._centre), self._centre
+        return self.grid
 
-    def judge(self, mask_stored: NDArray[np.uint8], implausible: str) -> str:
+    def judge(self, mask_stored: NDArray[np.uint8], implausible: str, box: Box | None) -> str:
         """Learn from a mask where the heart is.
 
         Args:
             mask_stored: of the latest frame.
             implausible: why no heart looks like that; empty where one may.
+            box: around its foreground; None where there is none.
 
         Returns:
             Why the crop may have cut off part of the heart, in words; empty where it has not.
         """
-        grid = self.grid
-        outline = outline_of(mask_stored, grid)
+        outline = None if box is None else outline_of(mask_stored, self.grid, box)
         cut = outline is not None and outline.hidden_share > HIDDEN_SHARE
         if self.localiser is None:
             return _words(outline) if cut else ""
