@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.quality_features import Box, found_box, outline
+from bedside.quality_features import Box, found_box, outline, voxels_of
 from cinert.data.nifti import Geometry
 from cinert.data.orientation import orientation_of
 from cinert.quality import FEATURES
@@ -144,11 +144,7 @@ class PlausibilityGate:
             return f"{PREFIX}no heart was found" if stack.shape[stack.axes[0]] >= EMPTY_SLICES else ""
         heart_DHW = mask_stored[box].transpose(stack.axes)
         seen = field_of_view or tuple(slice(0, size) for size in stack.shape)
-        # Slice by slice: counting makes its own copy, of eight bytes a voxel.
-        counts = np.zeros(len(CLASSES), np.intp)
-        for slice_HW in heart_DHW:
-            counts += np.bincount(slice_HW.ravel(), minlength=len(CLASSES))
-        voxels = {name: int(counts[CLASSES.index(name)]) for name in self._names}
+        voxels = {name: voxels_of(heart_DHW, CLASSES.index(name)) for name in self._names}
         # What is not there at all is said, and touches nothing.
         known = {name for name in stack.most if all(voxels[side] for side in _BETWEEN.get(name, ()))}
         features = {**outline(_thinned(heart_DHW, stack)), "cut": _cut(heart_DHW, box, seen, stack)}
