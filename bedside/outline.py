@@ -48,7 +48,8 @@ class _Hidden:
 def outline_of(mask_stored: NDArray[np.uint8], grid: GridMap, box: Box) -> Outline:
     """Outline of a mask that was made through `grid`, and whose foreground lies in `box`."""
     view, spacing_mm = grid.field_of_view, grid.geometry.spacing_mm
-    z, *in_plane = order = grid.stored_axes
+    order = grid.stored_axes
+    in_plane = order[1:]
     low, high = np.array([run.start for run in box], float), np.array([run.stop - 1 for run in box], float)
     heart_DHW = mask_stored[box].transpose(order)
     for number, (first, last) in _largest_piece(heart_DHW, [spacing_mm[axis] for axis in order]).items():

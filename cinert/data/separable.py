@@ -85,7 +85,6 @@ def apply_matrices(
 ) -> NDArray[np.float32]:
     """Multiply each axis of some volumes by its matrix, in the order that takes the fewest multiplications.
 
-
     Args:
         matrices: of D, H, W, each (after, before).
         volumes_CDHW: any real type, any strides.
