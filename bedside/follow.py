@@ -21,7 +21,7 @@ from cinert.data.nifti import Geometry
 
 LOOK_FRAMES = 22
 """Frames from one look to the next: one second at the slowest rate that a procedure needs."""
-HIDDEN_SHARE = 0.01
+HIDDEN_SHARE = 0.005
 """Of the heart: what is estimated to lie beyond the crop before a mask is no longer relied on."""
 
 _STILL_MM = 5.0
@@ -188,4 +188,4 @@ class CropFollower:
 
 def _words(outline: Outline | None) -> str:
     assert outline is not None
-    return f"{PREFIX}the heart reaches beyond the crop ({outline.hidden_share:.0%} of it are estimated to)"
+    return f"{PREFIX}the heart reaches beyond the crop ({outline.hidden_share:.1%} of it by estimate)"

@@ -9,7 +9,7 @@ from bedside.plausibility import PlausibilityGate
 from cinert.data.nifti import Geometry
 from tests.bedside.moving_heart import GEOMETRY, MIDDLE_MM, SPEC, Bedside, Errs, heart
 
-FRAMES = 90
+FRAMES = 64
 EMPTY = np.zeros(GEOMETRY.shape, np.uint8)
 
 
@@ -22,7 +22,7 @@ def story(seed: int):
     rng = np.random.default_rng(seed)
     scale, place = rng.uniform(0.9, 1.5), rng.uniform(-40, 40, 2)
     drift = rng.uniform(-0.9, 0.9, 2)  # mm a frame, 20 mm/s
-    jump, lost, back = 30, 60, 70
+    jump, lost, back = 20, 40, 46
     labels = []
     for number in range(FRAMES):
         if number in (jump, back):
