@@ -62,7 +62,7 @@ def test_of_labelled_patients_what_a_crop_lost_is_told(shared: Path) -> None:
 
 def test_a_disc_that_is_cut_is_completed() -> None:
     """A cylinder of radius 40 mm, of which the crop shows a part: share and middle are those of the whole."""
-    x, y = (np.arange(160) * 2.2 - MIDDLE_MM[axis] for axis in (0, 1))
+    x, y = (np.arange(118) * 3.0 - MIDDLE_MM[axis] for axis in (0, 1))
     label = np.zeros(GEOMETRY.shape, np.uint8)
     label[..., 2:6] = (np.hypot(x[:, None], y[None]) < 40)[..., None]
     for beyond_mm in (10, 25, 45):
@@ -76,7 +76,7 @@ def test_a_disc_that_is_cut_is_completed() -> None:
 def test_a_stray_piece_moves_no_middle() -> None:
     label = heart((10, 0))
     whole = seen(label, GridMap(GEOMETRY, SPEC))[1]
-    label[100:103, 30:33, 3] = 3
+    label[72:74, 22:24, 3] = 3
     stray = seen(label, GridMap(GEOMETRY, SPEC))[1]
     assert np.abs(stray.middle_mm - whole.middle_mm)[:2].max() < 4
 
