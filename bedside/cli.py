@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from bedside.cine import COLUMNS, CineResult, segment_phases
+from bedside.look_option import look_option
 from bedside.overlay_chart import Story
 from bedside.overlay_file import SUFFIXES, write_overlay
 from bedside.pipeline import FramePipeline
@@ -78,6 +79,7 @@ _STAGE_WORDS = {
     help="Take masks that cannot be a heart: write DICOM Segmentations of them too, and end with exit code 0. They are"
     " called unsure all the same.",
 )
+@look_option()
 @trust_option()
 @engine_options()
 def segment_cine(
@@ -92,6 +94,7 @@ def segment_cine(
     budget_ms: float,
     repeat: int,
     force: bool,
+    look_frames: int,
     trust: Path | None,
     device: str,
     threads: int | None,
@@ -124,7 +127,10 @@ def segment_cine(
     say_notes([*cine.notes, *(archive.notes if archive else ())])
     share(device_of(get_backend(bundle.backend), device))
     threads = threads or default_threads()
-    with FramePipeline.from_bundle(bundle, device=device, threads=threads) as pipeline, progress_bar() as progress:
+    with (
+        FramePipeline.from_bundle(bundle, device=device, threads=threads, look_frames=look_frames) as pipeline,
+        progress_bar() as progress,
+    ):
         console.print(f"bundle {bundle.digest[:8]}, {provenance_words(bundle.manifest.provenance)}", markup=False)
         task = progress.add_task("segmenting", total=cine.image.shape[3] * repeat)
         result = segment_phases(pipeline, cine, repeat=repeat, on_frame=lambda: progress.advance(task))

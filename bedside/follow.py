@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from bedside.outline import Outline, outline_of
 from bedside.plausibility import PREFIX
+from bedside.quality_features import Box
 from cinert.data.grid import GridMap, PreprocessingSpec
 from cinert.data.localiser import Localiser
 from cinert.data.nifti import Geometry
 
 LOOK_FRAMES = 22
 """Frames from one look to the next: one second at the slowest rate that a procedure needs."""
-HIDDEN_SHARE = 0.01
+HIDDEN_SHARE = 0.005
 """Of the heart: what is estimated to lie beyond the crop before a mask is no longer relied on."""
 
 _STILL_MM = 5.0
@@ -58,6 +59,8 @@ class CropFollower:
         self._lost = True
         self._centre: NDArray[np.float64] | None = None
         """Of the crop, in world mm; None is the image's centre."""
+        self._cropped_about: NDArray[np.float64] | None = None
+        """The same, of the latest frame."""
         self._mean: NDArray[np.float64] | None = None
         """Of the heart, over frames."""
         self._seen: Outline | None = None
@@ -85,21 +88,22 @@ class CropFollower:
         if self._lost:
             self._take(self.localiser.locate(image_stored))
             self._since_look = 0
-        self._grid = grid = grid.moved_to(self._centre)
-        return grid
+        if self._centre is not self._cropped_about:
+            self._grid, self._cropped_about = grid.moved_to(self._centre), self._centre
+        return self.grid
 
-    def judge(self, mask_stored: NDArray[np.uint8], implausible: str) -> str:
+    def judge(self, mask_stored: NDArray[np.uint8], implausible: str, box: Box | None) -> str:
         """Learn from a mask where the heart is.
 
         Args:
             mask_stored: of the latest frame.
             implausible: why no heart looks like that; empty where one may.
+            box: around its foreground; None where there is none.
 
         Returns:
             Why the crop may have cut off part of the heart, in words; empty where it has not.
         """
-        grid = self.grid
-        outline = outline_of(mask_stored, grid)
+        outline = None if box is None else outline_of(mask_stored, self.grid, box)
         cut = outline is not None and outline.hidden_share > HIDDEN_SHARE
         if self.localiser is None:
             return _words(outline) if cut else ""
@@ -163,7 +167,8 @@ class CropFollower:
 
     def _follow(self, point: NDArray[np.float64]) -> None:
         """Move the crop once the heart's mean place has moved."""
-        self._mean = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
+        mean: NDArray[np.float64] = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
+        self._mean = mean
         if self._centre is None or self._moved_mm(self._mean, self._centre) > _STILL_MM:
             self._centre = self._mean
 
@@ -183,4 +188,4 @@ class CropFollower:
 
 def _words(outline: Outline | None) -> str:
     assert outline is not None
-    return f"{PREFIX}the heart reaches beyond the crop ({outline.hidden_share:.0%} of it are estimated to)"
+    return f"{PREFIX}the heart reaches beyond the crop ({outline.hidden_share:.1%} of it by estimate)"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bedside.quality_features import heart_box
+from bedside.quality_features import Box
 from cinert.data.grid import GridMap
 
 _STEP_MM = 3.0
@@ -45,38 +45,33 @@ class _Hidden:
     whole_mm2: float
 
 
-def outline_of(mask_stored: NDArray[np.uint8], grid: GridMap) -> Outline | None:
-    """Outline of a mask that was made through `grid`; None where it is empty."""
-    view = grid.field_of_view
-    inner = mask_stored[view]
-    if not inner.any():
-        return None
-    z, *in_plane = grid.stored_axes
-    box = heart_box(inner)
+def outline_of(mask_stored: NDArray[np.uint8], grid: GridMap, box: Box) -> Outline:
+    """Outline of a mask that was made through `grid`, and whose foreground lies in `box`."""
+    view, spacing_mm = grid.field_of_view, grid.geometry.spacing_mm
+    order = grid.stored_axes
+    in_plane = order[1:]
     low, high = np.array([run.start for run in box], float), np.array([run.stop - 1 for run in box], float)
-    order = (z, *in_plane)
-    heart_DHW = inner[box].transpose(order)
-    for number, (first, last) in _largest_piece(heart_DHW, [grid.geometry.spacing_mm[axis] for axis in order]).items():
+    heart_DHW = mask_stored[box].transpose(order)
+    for number, (first, last) in _largest_piece(heart_DHW, [spacing_mm[axis] for axis in order]).items():
         axis = order[number]
         low[axis], high[axis] = box[axis].start + first, box[axis].start + last
     touches, hidden, whole = False, 0.0, 0.0
     for number, axis in enumerate(in_plane, start=1):
-        mm, along_mm = grid.geometry.spacing_mm[axis], grid.geometry.spacing_mm[in_plane[2 - number]]
+        mm, along_mm = spacing_mm[axis], spacing_mm[in_plane[2 - number]]
         # One voxel of the network: nearer to its border than that, nothing is known of what lies beyond.
         near = max(1, math.ceil(grid.spec.spacing_mm[number] / mm))
-        size = inner.shape[axis]
         lines = heart_DHW.swapaxes(1, number)
-        if box[axis].start < near and view[axis].start > 0:
-            beyond = _beyond(lines, near - box[axis].start, mm, along_mm)
+        before, behind = box[axis].start - view[axis].start, view[axis].stop - box[axis].stop
+        if before < near and view[axis].start > 0:
+            beyond = _beyond(lines, near - before, mm, along_mm)
             touches, hidden, whole = True, hidden + beyond.hidden_mm2, max(whole, beyond.whole_mm2)
             low[axis] -= beyond.reach_mm / mm
-        if box[axis].stop > size - near and view[axis].stop < mask_stored.shape[axis]:
-            beyond = _beyond(lines[:, ::-1], near - (size - box[axis].stop), mm, along_mm)
+        if behind < near and view[axis].stop < mask_stored.shape[axis]:
+            beyond = _beyond(lines[:, ::-1], near - behind, mm, along_mm)
             touches, hidden, whole = True, hidden + beyond.hidden_mm2, max(whole, beyond.whole_mm2)
             high[axis] += beyond.reach_mm / mm
-    start = np.array([run.start for run in view])
     affine = grid.geometry.affine
-    middle = affine[:3, :3] @ (start + (low + high) / 2) + affine[:3, 3]
+    middle = affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3]
     return Outline(middle, touches, hidden / whole if whole else 0.0)
 
 

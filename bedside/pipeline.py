@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from bedside.follow import LOOK_FRAMES, CropFollower
 from bedside.plausibility import PlausibilityGate
 from bedside.quality import Quality, QualityScorer, Scorer
+from bedside.quality_features import found_box
 from cinert.backends.base import Runner
 from cinert.bundle import Bundle
 from cinert.data.grid import PreprocessingSpec
@@ -171,8 +172,9 @@ class FramePipeline:
         done = time.perf_counter_ns()
         mask = grid.logits_to_stored(logits_BCDHW[0], out=out)
         mapped = time.perf_counter_ns()
-        implausible = "" if self.gate is None else self.gate.reason(mask, grid.field_of_view)
-        implausible = self._follower.judge(mask, implausible) or implausible
+        box = found_box(mask, grid.field_of_view)
+        implausible = "" if self.gate is None else self.gate.reason(mask, grid.field_of_view, box)
+        implausible = self._follower.judge(mask, implausible, box) or implausible
         quality = None if self.scorer is None else self.scorer.score(logits_BCDHW[0], mask)
         end = time.perf_counter_ns()
         return FrameResult(

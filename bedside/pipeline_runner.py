@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS
 from bedside.engine_process import Document, EngineGoneError, EngineProcess
 from bedside.engine_protocol import Expect, Forget, Start
+from bedside.follow import LOOK_FRAMES
 from bedside.frame_memory import FrameMemory
 from bedside.frames import Answer, Frame
 from bedside.pipeline import FramePipeline, FrameResult
@@ -39,6 +40,7 @@ class PipelineRunners:
         device: `auto`, `cpu` or `cuda:N`.
         threads: CPU threads of the engine.
         budget_ms: arrival of a frame to its answer; a slower answer is `late`.
+        look_frames: frames from one look of the localiser in spare time to the next; 0 never looks.
         keep_warm_ms: an engine that is idle for so long segments a frame of noise; 0 never does.
         hang_ms: an engine without a sign of life for so long is killed and replaced.
         log: takes a line when the engine is lost, when it is back, and when it raises an error on a frame.
@@ -54,6 +56,7 @@ class PipelineRunners:
         device: str,
         threads: int,
         budget_ms: float,
+        look_frames: int = LOOK_FRAMES,
         keep_warm_ms: float = KEEP_WARM_MS,
         hang_ms: float = HANG_MS,
         log: Log = _to_nobody,
@@ -62,7 +65,9 @@ class PipelineRunners:
         self._log, self._logged = log, ""
         self._turns = Turns()
         self._sources = itertools.count(1)
-        load = functools.partial(FramePipeline.from_bundle, bundle, device=device, threads=threads)
+        load = functools.partial(
+            FramePipeline.from_bundle, bundle, device=device, threads=threads, look_frames=look_frames
+        )
         with contextlib.ExitStack() as stack:
             document = Document(Start(load, keep_warm_ms / 1e3))
             stack.callback(document.close)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bedside.quality_features import heart_box, outline
+from bedside.quality_features import Box, found_box, outline, voxels_of
 from cinert.data.nifti import Geometry
 from cinert.data.orientation import orientation_of
 from cinert.quality import FEATURES
@@ -125,12 +125,13 @@ class PlausibilityGate:
         """A gate for another source; not bound."""
         return type(self)(self.classes)
 
-    def reason(self, mask_stored: NDArray[np.uint8], field_of_view: tuple[slice, slice, slice] | None = None) -> str:
+    def reason(self, mask_stored: NDArray[np.uint8], field_of_view: Box | None = None, box: Box | None = None) -> str:
         """Why a mask cannot be a heart, in words; empty if it can.
 
         Args:
             mask_stored: of the bound geometry's shape.
             field_of_view: the part of it that the network saw, by stored axis; None is all of it.
+            box: around its foreground, where that is known.
 
         Raises:
             RuntimeError: `bind` was not called.
@@ -138,13 +139,12 @@ class PlausibilityGate:
         stack = self._stack
         if stack is None:
             raise RuntimeError("bind the gate to a geometry before judging masks")
-        if not mask_stored.any():
+        box = box or found_box(mask_stored, field_of_view)
+        if box is None:
             return f"{PREFIX}no heart was found" if stack.shape[stack.axes[0]] >= EMPTY_SLICES else ""
-        box = heart_box(mask_stored)
         heart_DHW = mask_stored[box].transpose(stack.axes)
         seen = field_of_view or tuple(slice(0, size) for size in stack.shape)
-        counts = np.bincount(heart_DHW.ravel(), minlength=len(CLASSES)).tolist()
-        voxels = {name: counts[CLASSES.index(name)] for name in self._names}
+        voxels = {name: voxels_of(heart_DHW, CLASSES.index(name)) for name in self._names}
         # What is not there at all is said, and touches nothing.
         known = {name for name in stack.most if all(voxels[side] for side in _BETWEEN.get(name, ()))}
         features = {**outline(_thinned(heart_DHW, stack)), "cut": _cut(heart_DHW, box, seen, stack)}

@@ -20,6 +20,8 @@ _LABELS = len(CLASSES)
 _RULED_OUT = math.log(9)
 """Background is sure where its logit leads by this much: its odds are 9 to 1 against the best other class."""
 _STEP_MM = 3.0
+_AT_ONCE = 48 * 1024
+"""Voxels."""
 _WHOLE = np.ones((3, 3, 3), dtype=bool)
 _ndimage: Any = ndimage  # untyped in scipy
 
@@ -48,7 +50,29 @@ def network_mask(logits_CDHW: NDArray[np.float32]) -> MaskDHW:
     return mask
 
 
-def heart_box(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
+Box = tuple[slice, slice, slice]
+
+
+def found_box(mask: NDArray[np.uint8], within: Box | None = None) -> Box | None:
+    """The smallest box that holds the foreground; None if there is none.
+
+    Args:
+        mask: any axes.
+        within: the only part of it that may have a foreground.
+    """
+    order = sorted(range(3), key=lambda axis: -mask.strides[axis])
+    part = mask if within is None else mask[within]
+    # Along the slowest axis whole rows are compared at once; `any` of all voxels takes ten times as long.
+    if not part.size or not np.maximum.reduce(part, axis=order[0]).any():
+        return None
+    box = heart_box(part)
+    if within is None:
+        return box
+    i, j, k = (slice(run.start + start.start, run.stop + start.start) for run, start in zip(box, within, strict=True))
+    return i, j, k
+
+
+def heart_box(mask: NDArray[np.uint8]) -> Box:
     """The smallest box that holds the foreground, which has to be there."""
     # In the order of memory whole rows are compared at once; ndimage.find_objects takes ten times as long.
     order = sorted(range(3), key=lambda axis: -mask.strides[axis])
@@ -60,6 +84,12 @@ def heart_box(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
         first_last.append(slice(int(hit[0]), int(hit[-1]) + 1))
     box = [first_last[order.index(axis)] for axis in range(3)]
     return box[0], box[1], box[2]
+
+
+def voxels_of(mask: NDArray[np.uint8], label: int) -> int:
+    """Voxels of a class, some slices of the first axis at a time: nothing large is made to be thrown away."""
+    some = max(1, _AT_ONCE * len(mask) // max(1, mask.size))
+    return sum(int(np.count_nonzero(mask[start : start + some] == label)) for start in range(0, len(mask), some))
 
 
 def confidence(logits_CDHW: NDArray[np.float32], mask_DHW: MaskDHW) -> dict[str, float]:
@@ -145,13 +175,17 @@ def outline(box_DHW: MaskDHW) -> dict[str, float]:
 
 def _faces(mask_DHW: MaskDHW) -> NDArray[np.intp]:
     """How often each class lies before each other one along H or W: (slice, first, second)."""
-    depth = len(mask_DHW)
-    code = (np.arange(depth, dtype=np.intp) * _LABELS**2)[:, None, None]
-    padded = np.pad(mask_DHW, ((0, 0), (1, 1), (1, 1))).astype(np.intp)
-    pairs = (padded[:, :-1] * _LABELS + padded[:, 1:], padded[:, :, :-1] * _LABELS + padded[:, :, 1:])
-    counts = sum(np.bincount((pair + code).ravel(), minlength=depth * _LABELS**2) for pair in pairs)
-    faces: NDArray[np.intp] = np.asarray(counts).reshape(depth, _LABELS, _LABELS)
-    return faces
+    faces = np.zeros((len(mask_DHW), _LABELS**2), np.intp)
+    padded = np.pad(mask_DHW, ((0, 0), (1, 1), (1, 1)))
+    # Some slices at a time: counting makes its own copy, of eight bytes a voxel. More than 16 do not fit into a byte.
+    some = min(16, max(1, _AT_ONCE // 8 * len(padded) // padded.size))
+    for start in range(0, len(padded), some):
+        part = padded[start : start + some]
+        code = part * np.uint8(_LABELS) + (np.arange(len(part), dtype=np.uint8) * np.uint8(_LABELS**2))[:, None, None]
+        for pair in (code[:, :-1] + part[:, 1:], code[:, :, :-1] + part[:, :, 1:]):
+            counts = np.bincount(pair.ravel(), minlength=len(part) * _LABELS**2)
+            faces[start : start + some] += counts.reshape(len(part), -1)
+    return faces.reshape(-1, _LABELS, _LABELS)
 
 
 def _outside_largest(structure: NDArray[np.bool_]) -> float:
@@ -159,7 +193,11 @@ def _outside_largest(structure: NDArray[np.bool_]) -> float:
     labels, pieces = _ndimage.label(structure, structure=_WHOLE)
     if pieces < 2:
         return 0.0
-    sizes = np.bincount(labels.ravel())[1:]
+    # Slice by slice, as in `_faces`.
+    sizes = np.zeros(pieces + 1, np.intp)
+    for slice_HW in labels:
+        sizes += np.bincount(slice_HW.ravel(), minlength=pieces + 1)
+    sizes = sizes[1:]
     return float(1 - sizes.max() / sizes.sum())
 
 

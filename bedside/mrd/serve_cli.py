@@ -12,6 +12,7 @@ import click
 
 from bedside.audit.service import audit_options, service_log
 from bedside.engine_limits import HANG_MS, KEEP_WARM_MS, SHORTEST_HANG_MS
+from bedside.look_option import look_option
 from cinert.backends import get_backend
 from cinert.bundle import open_bundle
 from cinert.cli import FiniteRange, command, console, engine_options, share
@@ -90,6 +91,7 @@ _POSITIVE = FiniteRange(min=0, min_open=True)
 )
 @click.option("--idle-s", default=60.0, type=_POSITIVE, help="Without a message a client is sent away after so long.")
 @click.option("--stall-s", default=5.0, type=_POSITIVE, help="Time that one message may take, in either direction.")
+@look_option()
 @click.option(
     "--keep-warm-ms",
     default=KEEP_WARM_MS,
@@ -127,6 +129,7 @@ def serve_mrd(
     max_images_per_s: float,
     idle_s: float,
     stall_s: float,
+    look_frames: int,
     keep_warm_ms: float,
     hang_ms: float,
     trust: Path | None,
@@ -177,6 +180,7 @@ def serve_mrd(
                 device=device,
                 threads=threads,
                 budget_ms=budget_ms,
+                look_frames=look_frames,
                 keep_warm_ms=keep_warm_ms,
                 hang_ms=hang_ms,
                 log=_say,

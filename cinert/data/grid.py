@@ -290,7 +290,9 @@ class GridMap:
     def _resampled(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """On the network's grid where the image fills it; valid until the next call."""
         seen = stored.transpose(self._orientation.stored_axis)[tuple(axis.source for axis in self._axes)]
-        return apply_matrices([axis.forward for axis in self._axes], seen[None], self._scratch)[0]
+        matrices, bands = [axis.forward for axis in self._axes], [axis.bands for axis in self._axes]
+        values: NDArray[np.float32] = apply_matrices(matrices, seen[None], self._scratch, bands=bands)[0]
+        return values
 
     def _cleared_mask(self, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """The mask to write to as (z, y, x), all background."""

@@ -28,4 +28,5 @@ class Scratch:
         held = self._held.get(name)
         if held is None or held.nbytes < size:
             held = self._held[name] = np.empty(max(size, most * np.dtype(dtype).itemsize), np.uint8)
-        return held[:size].view(dtype).reshape(shape)
+        array: NDArray[Any] = held[:size].view(dtype).reshape(shape)
+        return array

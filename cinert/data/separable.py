@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,6 +13,11 @@ from numpy.typing import NDArray
 
 from cinert.data.resample import AxisMap, inside, interpolation_matrix
 from cinert.data.scratch import Scratch
+
+Bands = tuple[tuple[slice, slice], ...]
+_WHOLE: Bands = ((slice(None), slice(None)),)
+_BAND_ROWS = 16
+"""Fewer would make products that are too small to be fast."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +29,7 @@ class AxisMatrices:
     Attributes:
         filled: voxels of the network that the image fills.
         forward: (filled, source), image to network.
+        bands: of `forward`, of which a few rows need a few columns alone.
         source: voxels of the image, as stored, that `forward` reads.
         seen: voxels of the image, as stored, that the network sees.
         backward: (seen, network), network to image.
@@ -30,6 +38,7 @@ class AxisMatrices:
 
     filled: slice
     forward: NDArray[np.float32]
+    bands: Bands
     source: slice
     seen: slice
     backward: NDArray[np.float32]
@@ -47,7 +56,7 @@ class AxisMatrices:
         size = axis_map.network_size
         seen = inside(back, size)
         nearest = np.clip(np.floor(back[seen] + 0.5), 0, size - 1).astype(np.intp)
-        return cls(filled, forward, source, seen, interpolation_matrix(back[seen], size), nearest)
+        return cls(filled, forward, bands_of(forward), source, seen, interpolation_matrix(back[seen], size), nearest)
 
 
 def used_columns(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], slice]:
@@ -67,14 +76,20 @@ def contiguous(volumes: NDArray[Any], scratch: Scratch) -> NDArray[np.float32]:
 
 
 def apply_matrices(
-    matrices: list[NDArray[np.float32]], volumes_CDHW: NDArray[Any], scratch: Scratch, *, most: int = 0
+    matrices: list[NDArray[np.float32]],
+    volumes_CDHW: NDArray[Any],
+    scratch: Scratch,
+    *,
+    bands: list[Bands] | None = None,
+    most: int = 0,
 ) -> NDArray[np.float32]:
-    """Multiply each axis of some volumes by its matrix, the axis that shrinks most first.
+    """Multiply each axis of some volumes by its matrix, in the order that takes the fewest multiplications.
 
     Args:
         matrices: of D, H, W, each (after, before).
         volumes_CDHW: any real type, any strides.
         scratch: for what is between, and for the result.
+        bands: of each matrix, where it is large enough for them to save time.
         most: elements that any result will have.
 
     Returns:
@@ -82,17 +97,43 @@ def apply_matrices(
     """
     volumes = contiguous(volumes_CDHW, scratch)
     shape = list(volumes.shape)
-    for number, axis in enumerate(sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1])):
+    for number, axis in enumerate(_order(tuple((len(matrix), matrix.shape[1]) for matrix in matrices))):
         matrix = matrices[axis]
         before, shape[axis + 1] = shape[axis + 1], len(matrix)
         result: NDArray[np.float32] = scratch.take(f"applied {number % 2}", tuple(shape), np.float32, most=most)
-        if axis == 2:
-            np.matmul(volumes.reshape(-1, before), matrix.T, out=result.reshape(-1, len(matrix)))
-        else:
-            behind = math.prod(shape[axis + 2 :])
-            np.matmul(matrix, volumes.reshape(-1, before, behind), out=result.reshape(-1, len(matrix), behind))
+        behind = math.prod(shape[axis + 2 :])
+        source, target = volumes.reshape(-1, before, behind), result.reshape(-1, len(matrix), behind)
+        for rows, columns in _WHOLE if bands is None else bands[axis]:
+            if axis == 2:
+                np.matmul(source[:, columns, 0], matrix[rows, columns].T, out=target[:, rows, 0])
+            else:
+                np.matmul(matrix[rows, columns], source[:, columns], out=target[:, rows])
         volumes = result
     return volumes
+
+
+@functools.lru_cache(maxsize=4096)
+def _order(shapes: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """Axes in the order that takes the fewest multiplications; `shapes` are (after, before)."""
+
+    def cost(order: tuple[int, ...]) -> int:
+        sizes, sum_of = [before for _, before in shapes], 0
+        for axis in order:
+            sum_of += math.prod(sizes) * shapes[axis][0]
+            sizes[axis] = shapes[axis][0]
+        return sum_of
+
+    return min(itertools.permutations(range(3)), key=cost)
+
+
+def bands_of(matrix: NDArray[np.float32]) -> Bands:
+    """Runs of rows, with the run of columns that they need."""
+    bands = []
+    for start in range(0, len(matrix), _BAND_ROWS):
+        rows = slice(start, min(start + _BAND_ROWS, len(matrix)))
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        bands.append((rows, slice(int(used[0]), int(used[-1]) + 1)))
+    return tuple(bands)
 
 
 def largest(channels: NDArray[np.float32], scratch: Scratch, *, out: NDArray[np.uint8]) -> None:

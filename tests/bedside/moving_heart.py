@@ -14,7 +14,7 @@ from cinert.data.localiser import Localiser
 from cinert.data.nifti import Geometry
 
 SPEC = PreprocessingSpec(spacing_mm=(10.0, 3.125, 3.125), shape_DHW=(10, 64, 56))
-GEOMETRY = Geometry((160, 160, 8), np.diag([2.2, 2.2, 10.0, 1.0]))
+GEOMETRY = Geometry((118, 118, 8), np.diag([3.0, 3.0, 10.0, 1.0]))
 MIDDLE_MM = GEOMETRY.affine[:3, :3] @ ((np.array(GEOMETRY.shape) - 1) / 2)
 
 
@@ -26,7 +26,7 @@ def heart(offset_mm: tuple[float, float], *, scale: float = 1.0, beat: float = 0
         scale: of its size in plane.
         beat: 0 at end diastole, 1 at end systole.
     """
-    x, y = (np.arange(160) * 2.2 - MIDDLE_MM[axis] - offset_mm[axis] for axis in (0, 1))
+    x, y = (np.arange(118) * 3.0 - MIDDLE_MM[axis] - offset_mm[axis] for axis in (0, 1))
     label = np.zeros(GEOMETRY.shape, np.uint8)
     for z in range(1, 7):
         size = scale * (1 - 0.06 * z)
@@ -48,7 +48,10 @@ class SeesAll(Runner):
         self.label = np.zeros(GEOMETRY.shape, np.uint8)
 
     def run(self, *inputs):
-        seen = self.pipeline._follower.grid.label_to_network(self.label)
+        return self.logits(self.label)
+
+    def logits(self, label: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen = self.pipeline._follower.grid.label_to_network(label)
         return np.stack([np.where(seen == label, 10.0, 0.0) for label in range(4)])[None].astype(np.float32)
 
     def execute(self):

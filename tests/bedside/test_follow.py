@@ -9,7 +9,7 @@ from bedside.plausibility import PlausibilityGate
 from cinert.data.nifti import Geometry
 from tests.bedside.moving_heart import GEOMETRY, MIDDLE_MM, SPEC, Bedside, Errs, heart
 
-FRAMES = 90
+FRAMES = 52
 EMPTY = np.zeros(GEOMETRY.shape, np.uint8)
 
 
@@ -22,7 +22,7 @@ def story(seed: int):
     rng = np.random.default_rng(seed)
     scale, place = rng.uniform(0.9, 1.5), rng.uniform(-40, 40, 2)
     drift = rng.uniform(-0.9, 0.9, 2)  # mm a frame, 20 mm/s
-    jump, lost, back = 30, 60, 70
+    jump, lost, back = 18, 34, 40
     labels = []
     for number in range(FRAMES):
         if number in (jump, back):
@@ -145,7 +145,7 @@ def test_a_heart_larger_than_the_crop_is_never_relied_on() -> None:
 
 def test_the_border_of_the_image_is_no_border_of_the_crop() -> None:
     """What lies outside of the image was never acquired, and no crop can show it."""
-    geometry = Geometry((160, 160, 8), GEOMETRY.affine)
+    geometry = Geometry(GEOMETRY.shape, GEOMETRY.affine)
     shown = Bedside(Errs(), geometry=geometry)
     results = [shown.show(heart((150, 0))) for _ in range(3)]
     assert all("beyond the crop" not in result.implausible for result, _ in results)

@@ -14,6 +14,7 @@ from bedside.pipeline import FramePipeline
 from bedside.pipeline_runner import PipelineRunners
 from cinert.bundle import open_bundle
 from cinert.data.nifti import Geometry
+from tests.bedside.moving_heart import GEOMETRY, SPEC, Bedside, Errs, heart
 
 FEW_BYTES = 200 * 48
 """Per frame less than the smallest array or tuple; a frame of these has 26 kB."""
@@ -50,6 +51,31 @@ def test_a_pipeline_keeps_nothing_of_its_frames(ort_bundle: Path, stream) -> Non
 
     assert grown < FEW_BYTES
     assert mask.any()
+
+
+def test_a_frame_takes_no_memory_that_it_gives_back() -> None:
+    """Fresh pages cost more than what is computed in them: all that is large is kept from frame to frame."""
+    shown = Bedside(Errs())
+    labels = [heart((10, -5), beat=0.5 - 0.5 * np.cos(2 * np.pi * number / 10)) for number in range(10)]
+    for label in labels:
+        shown.show(label)
+    logits = [shown.engine.logits(label) for label in labels]
+    frames = [np.asfortranarray(300 * label.astype(np.uint16)) for label in labels]
+    mask = np.zeros(GEOMETRY.shape, np.uint8, order="F")
+    most = 0
+    for number in range(30):
+        shown.engine.run = lambda _, number=number: logits[number % 10]
+        if number == 20:
+            tracemalloc.start()
+        if number >= 20:
+            tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        result = shown.pipeline.segment(frames[number % 10], out=mask)
+        most = max(most, tracemalloc.get_traced_memory()[1] - before)
+        assert not result.implausible
+    tracemalloc.stop()
+    # Of some small ones at once; the network's image alone has more.
+    assert most < 128 * 1024 < 4 * np.prod(SPEC.shape_DHW)
 
 
 def test_a_runner_keeps_nothing_of_its_frames(ort_bundle: Path, stream) -> None:
