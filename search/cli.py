@@ -103,7 +103,7 @@ from search.words import ActivationCheckpointing, Mixture
     "--epochs",
     type=click.IntRange(min=2),
     help="Epochs; the first half learns weights alone, the second weights and architecture in turn. Random, evolution:"
-    f" epochs of the last round. [default: {own('epochs')}, random and evolution {TRAINED_EPOCHS}, U-shapes 60]",
+    f" epochs of the last round. [default: {own('epochs')}, random and evolution {TRAINED_EPOCHS}, U-shapes 100]",
 )
 @click.option(
     "--candidates",

@@ -29,7 +29,7 @@ SEEDS = 3
 DEEP_SUPERVISION = 0.3
 """For all networks alike that have levels between the coarsest and the finest."""
 OURS = "ours"
-KINDS = ("unet2d", "unet3d", "nas-unet", "aniso-unet")
+KINDS = ("unet2d", "unet3d", "nas-unet", "nnunet", "aniso-unet")
 _DRAWS = 10_000
 
 

@@ -17,7 +17,14 @@ from cinert.files import atomic_path
 from cinert.provenance import counted, kind
 from cinert.quiet import BUSY
 
-_COLOURS = {OURS: "#009E73", "unet2d": "#0072B2", "unet3d": "#56B4E9", "nas-unet": "#CC79A7", "aniso-unet": "#D55E00"}
+_COLOURS = {
+    OURS: "#009E73",
+    "unet2d": "#0072B2",
+    "unet3d": "#56B4E9",
+    "nas-unet": "#CC79A7",
+    "nnunet": "#E69F00",
+    "aniso-unet": "#D55E00",
+}
 _OTHER = "#333333"
 
 

@@ -51,7 +51,7 @@ _CHANNELS_LAST = torch.channels_last_3d
 class OneShotSettings:
     """What a one-shot search is told, beside its space, data and prices."""
 
-    epochs: int = 60
+    epochs: int = 100
     """Passes over the frames that weights are learnt on."""
     population: int = 8
     """Networks that are trained and scored side by side."""
