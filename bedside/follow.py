@@ -167,8 +167,8 @@ class CropFollower:
 
     def _follow(self, point: NDArray[np.float64]) -> None:
         """Move the crop once the heart's mean place has moved."""
-        mean: NDArray[np.float64] = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
-        self._mean = mean
+        mean = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
+        self._mean = np.asarray(mean, dtype=np.float64)
         if self._centre is None or self._moved_mm(self._mean, self._centre) > _STILL_MM:
             self._centre = self._mean
 
