@@ -8,6 +8,7 @@ to find a heart that the crop has left without any mask that says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,7 @@ class CropFollower:
 
     def _follow(self, point: NDArray[np.float64]) -> None:
         """Move the crop once the heart's mean place has moved."""
-        mean = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
+        mean: NDArray[np.floating[Any]] = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
         self._mean = np.asarray(mean, dtype=np.float64)
         if self._centre is None or self._moved_mm(self._mean, self._centre) > _STILL_MM:
             self._centre = self._mean
