@@ -167,8 +167,8 @@ class CropFollower:
 
     def _follow(self, point: NDArray[np.float64]) -> None:
         """Move the crop once the heart's mean place has moved."""
-        mean: NDArray[np.float64] = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
-        self._mean = mean
+        mean = point if self._mean is None else _MEMORY * self._mean + (1 - _MEMORY) * point
+        self._mean = np.asarray(mean, dtype=np.float64)
         if self._centre is None or self._moved_mm(self._mean, self._centre) > _STILL_MM:
             self._centre = self._mean
 
@@ -182,8 +182,8 @@ class CropFollower:
 
     def _apart_mm(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         geometry = self.grid.geometry
-        apart: NDArray[np.float64] = np.linalg.solve(geometry.affine[:3, :3], one - other) * geometry.spacing_mm
-        return apart[list(self.grid.stored_axes)]
+        voxels = np.linalg.solve(geometry.affine[:3, :3], one - other)
+        return np.asarray(voxels * geometry.spacing_mm, dtype=np.float64)[list(self.grid.stored_axes)]
 
 
 def _words(outline: Outline | None) -> str:
