@@ -15,7 +15,7 @@ from bench.metrics import CLASS_LABELS, Scores
 from bench.verdicts import VERDICT
 from cinert.scores import in_digits
 
-_INPUTS = {"random": "random inputs", "frames": "real frames"}
+_INPUTS = {"random": "random inputs", "frames": "frames of the data"}
 _CHECKED = {"export": "at export", "here": "here"}
 
 

@@ -31,7 +31,7 @@ from export.pricing import load_matching_lut, price
 from export.triton import check_triton, write_triton
 from export.weights import find_weights, load_trained
 
-_INPUTS = {"random": "random inputs", "frames": "real frames"}
+_INPUTS = {"random": "random inputs", "frames": "frames of the data"}
 EXAMPLES = """
 export-engine arch.yaml
 export-engine runs/demo/arch.yaml --lut runs/demo/lut.json --data phantom -o runs/demo/bundle
@@ -107,7 +107,7 @@ def export_engine(
     """Build an engine, hold it against PyTorch, and write a bundle with everything that the bedside needs.
 
     The bundle is written only if the engine's logits agree with PyTorch's to 1e-3 (relative, fp32) on random inputs
-    and, with --data, on real frames; below fp32, if its Dice on --data is PyTorch's, less 0.002 at most (int8 0.01).
+    and, with --data, on its frames; below fp32, if its Dice on --data is PyTorch's, less 0.002 at most (int8 0.01).
     Otherwise the exit code is 1. An engine for another machine is built without that; its manifest says so. Every
     file is pinned by its SHA-256.
     """
