@@ -16,7 +16,7 @@ from bench.tables import gate_lines
 from cinert.bundle import open_bundle
 from cinert.data.dataset import Sample
 from cinert.files import sha256_of_file
-from cinert.localiser_net import LocaliserNet, localiser_model
+from cinert.localiser_net import VERSION, LocaliserNet, localiser_model
 from cinert.network import random_weights
 
 NOT_RUN = {"status": "not_run", "relative_logits": None, "dice_drop": None, "inputs": {}}
@@ -160,7 +160,7 @@ def test_the_localiser_is_held_against_pytorch_too(bundle, tmp_path, factor, sta
     from cinert.backends import get_backend
 
     network = random_weights(LocaliserNet(), 0).eval()
-    record = {"schema": "cinert.localiser", "version": 1, "seen_patients": []}
+    record = {"schema": "cinert.localiser", "version": VERSION, "seen_patients": []}
     save_file(network.state_dict(), tmp_path / "localiser.safetensors", metadata={"cinert": json.dumps(record)})
     shutil.copy(bundle.folder / "weights.safetensors", tmp_path)
     localiser = get_backend("ort").runner(localiser_model(network), threads=1)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from cinert.bundle import open_bundle
 from cinert.data.phantom import write_phantom
 from cinert.errors import BackendUnavailableError, BadInputError
-from cinert.localiser_net import LocaliserNet
+from cinert.localiser_net import VERSION, LocaliserNet
 from cinert.network import random_weights
 from export.cli import export_engine
 
@@ -72,7 +72,7 @@ def test_the_summary_says_so_too(arch_file):
 
 
 def save_localiser(folder):
-    record = {"schema": "cinert.localiser", "version": 1, "seen_patients": [{"id": "patient901", "digest": "ab"}]}
+    record = {"schema": "cinert.localiser", "version": VERSION, "seen_patients": [{"id": "patient901", "digest": "ab"}]}
     state = random_weights(LocaliserNet(), 0).state_dict()
     save_file(state, folder / "localiser.safetensors", metadata={"cinert": json.dumps(record)})
 

@@ -21,6 +21,7 @@ from latency.draw import draw_lut
 from latency.draw_compare import draw_comparison
 from latency.estimate import estimate_record
 from latency.lut import load_lut, save_lut
+from search.problem import SearchProblem
 from search.records import picture_title
 from search.say import estimate_words
 
@@ -132,7 +133,8 @@ def test_what_stores_an_estimate_keeps_it(busy, quiet, two_layers):
     assert price(arch, quiet).lut == {"id": quiet.id, "device": quiet.device_name}
     assert "(BUSY LUT)" in estimate_words(estimate_record(arch, busy))
     assert "BUSY" not in estimate_words(estimate_record(arch, quiet))
-    assert "BUSY" in picture_title(arch, busy, 50)
+    problem = SearchProblem(space=two_layers, lut=busy, data=None, budget_ms=50)
+    assert "BUSY" in picture_title(arch, problem)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from latency.estimate import estimate
 from search.fastest import fastest_arch
 from search.lagrangian import charged, least_multiplier, prices_of
 from search.loop import Search
+from search.problem import SearchProblem
 from search.relaxation import ArchParameters
 from search.run import decode_search
 
@@ -127,8 +128,9 @@ def test_every_budget_that_a_network_can_meet_is_met(tiny, lut, fold, ours, rand
     randomised(search.architecture, seed, scale=3.0)
     fastest = fastest_arch(tiny, lut)
     least_ms = estimate(fastest, lut).high_ms
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=least_ms)
     for share in (1.0, 1.02, 1.1, 1.3, 2.0, 4.0):
-        decoded = decode_search(search, lut, fold, "longest", share * least_ms)
+        decoded = decode_search(search, problem, settings, share * least_ms)
         assert decoded.budget_met
         assert estimate(decoded.arch, lut).high_ms <= share * least_ms
         assert decoded.arch.digest == fastest.digest or not decoded.is_fastest
@@ -148,13 +150,13 @@ def test_prices_of_the_path_wise_term_are_without_noise(tiny, lut, fold, ours, r
 
 def test_a_tight_budget_is_used(tiny, lut, fold, ours):
     """Networks for several budgets out of one search: within each, and dearer where more is allowed."""
-    search = Search(
-        tiny, SpaceCosts.from_lut(lut, tiny), fold.train, dataclasses.replace(ours, epochs=4, bound_ms=6.0), CPU
-    )
+    settings = dataclasses.replace(ours, epochs=4, bound_ms=6.0)
+    search = Search(tiny, SpaceCosts.from_lut(lut, tiny), fold.train, settings, CPU)
+    problem = SearchProblem(space=tiny, lut=lut, data=fold, budget_ms=6.0)
     while not search.finished:
         search.run_epoch()
     budgets = (4.0, 6.0, 9.0, 14.0)
-    found = [decode_search(search, lut, fold, "longest", budget) for budget in budgets]
+    found = [decode_search(search, problem, settings, budget) for budget in budgets]
     times = [estimate(decoded.arch, lut).high_ms for decoded in found]
     assert all(decoded.budget_met for decoded in found)
     assert times == sorted(times)
