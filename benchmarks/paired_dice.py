@@ -2,9 +2,9 @@
 
 python benchmarks/paired_dice.py OURS/accuracy.json OTHER/accuracy.json ...
 
-Reads what `evaluate-bundle` wrote of each network on the same held-out patients, and prints mean Dice, the difference to
-the first network with its 95 % interval (bootstrap over patients), and how many patients the first is ahead in. One
-training of each says nothing about the spread over seeds: `bench-compare --suite ours-vs-designed` does.
+Reads what `evaluate-bundle` wrote of each network on the same held-out patients, and prints mean Dice, by how much the
+first network is ahead, with its 95 % interval (bootstrap over patients), and in how many patients. One training of each
+says nothing about the spread over seeds: `bench-compare --suite ours-vs-designed` does.
 """
 
 from __future__ import annotations
