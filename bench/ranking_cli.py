@@ -89,7 +89,7 @@ def bench_ranking(
     from latency.lut import load_lut
     from search.data import load_fold
     from search.device import resolve_device
-    from search.oneshot.run import finished_search, grid_of, search_record, split_of
+    from search.oneshot.run import finished_search, grid_of, search_record, split_patients
 
     data = require_data(data)
     lut = load_lut(lut_path)
@@ -117,7 +117,7 @@ def bench_ranking(
             search,
             folds,
             plan,
-            ids=split_of(folds, search.settings.seed),
+            ids=split_patients(folds[0].train, search.settings.seed),
             most_ms=record["budget_ms"],
             folder=output,
             show=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),

@@ -100,12 +100,12 @@ def search_record(folder: Path) -> dict[str, Any]:
     Raises:
         BadInputError: the folder holds no search of a space of U-shapes.
     """
+    if not (folder / SUPERNET).exists():
+        raise BadInputError(
+            f"{folder} holds no search with shared weights.",
+            hint="give the run folder of nas-search in a space of U-shapes.",
+        )
     return dict(read_oneshot(folder / SUPERNET).values["identity"])
-
-
-def split_of(folds: Mapping[int, FoldData], seed: int) -> tuple[set[str], set[str]]:
-    """As `split_patients`, of a fold on several grids."""
-    return split_patients(folds[0].train, seed)
 
 
 def finished_search(

@@ -131,7 +131,7 @@ def test_the_command_trains_each_network_once(work, tmp_path, repository):
 def test_what_cannot_be_ranked_is_refused(work, tmp_path, made_up_lut):
     missing = invoke(bench_ranking, *words_of(work, "-o", tmp_path / "run", "--search", tmp_path))
     assert missing.exit_code == 2
-    assert "cannot be read" in missing.output
+    assert "holds no search with shared weights" in " ".join(missing.output.split())
     other = invoke(bench_ranking, *words_of(work, "-o", tmp_path / "run", "--fold", 1))
     assert other.exit_code == 2
     assert "fold" in other.output
