@@ -94,6 +94,28 @@ def frames_of(folds: Mapping[int, FoldData], ids: Collection[str]) -> dict[int, 
     return {n: [sample for sample in fold.train if sample.patient_id in ids] for n, fold in folds.items()}
 
 
+def _search_on(
+    space: UShapeSpace,
+    lut: Lut,
+    folds: Mapping[int, FoldData],
+    settings: OneShotSettings,
+    *,
+    budget_ms: float,
+    device: torch.device,
+) -> OneShotSearch:
+    """A search that has not begun, on the training patients of a fold."""
+    train_ids, other_ids = split_patients(folds[0].train, settings.seed)
+    return OneShotSearch(
+        space,
+        upper_ms_of(space, lut),
+        budget_ms=budget_ms,
+        train=frames_of(folds, train_ids),
+        other=frames_of(folds, other_ids),
+        settings=settings,
+        device=device,
+    )
+
+
 def search_record(folder: Path) -> dict[str, Any]:
     """What the search in a run folder read and was told: space, lut, data, fold, budget_ms and its settings.
 
@@ -129,16 +151,7 @@ def finished_search(
     settings = OneShotSettings(**{name: identity[name] for name in fields})
     now = {**search_identity(space, lut, folds[0], settings.to_dict()), "method": "one-shot"}
     refuse_other_settings(folder, identity, {**now, "budget_ms": identity["budget_ms"]})
-    train_ids, other_ids = split_patients(folds[0].train, settings.seed)
-    search = OneShotSearch(
-        space,
-        upper_ms_of(space, lut),
-        budget_ms=identity["budget_ms"],
-        train=frames_of(folds, train_ids),
-        other=frames_of(folds, other_ids),
-        settings=settings,
-        device=device,
-    )
+    search = _search_on(space, lut, folds, settings, budget_ms=identity["budget_ms"], device=device)
     search.restore(begun)
     if not search.finished:
         raise BadInputError(
@@ -181,15 +194,7 @@ def run_oneshot(
     identity = {**search_identity(space, lut, data, settings.to_dict()), "budget_ms": budget_ms, "method": "one-shot"}
     begun = _prepare(folder, identity, restart=restart)
     train_ids, other_ids = split_patients(data.train, settings.seed)
-    search = OneShotSearch(
-        space,
-        upper_ms_of(space, lut),
-        budget_ms=budget_ms,
-        train=frames_of(folds, train_ids),
-        other=frames_of(folds, other_ids),
-        settings=settings,
-        device=device,
-    )
+    search = _search_on(space, lut, folds, settings, budget_ms=budget_ms, device=device)
     history: dict[str, Any] = {"cpu_seconds": 0.0}
     if begun is not None:
         search.restore(begun)
