@@ -19,7 +19,20 @@ from cinert.progress import Advance
 from cinert.provenance import kind
 
 
-class Report:
+class StageBars:
+    """Progress of the stages of a comparison."""
+
+    @contextlib.contextmanager
+    def stage(self, title: str) -> Iterator[Advance]:
+        """One bar after the other."""
+        with progress_bar() as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda what, done, total: bar.update(
+                task, description=f"{title}: {what}", completed=done, total=total
+            )
+
+
+class Report(StageBars):
     """Progress bars, and page, JSON and picture that are written again after each network.
 
     Args:
@@ -34,15 +47,6 @@ class Report:
         self, suite: str, setting: Setting, jobs: dict[str, Job], not_run: dict[str, str], random: list[str]
     ) -> None:
         self._suite, self._setting, self._jobs, self._not_run, self._random = suite, setting, jobs, not_run, random
-
-    @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[Advance]:
-        """One bar after the other."""
-        with progress_bar() as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda what, done, total: bar.update(
-                task, description=f"{title}: {what}", completed=done, total=total
-            )
 
     def network_done(self, job: Job) -> None:
         """Say what is known of it, and write the report."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from bench.compare.document import held_out
+from bench.compare.follow import StageBars
 from bench.compare.run import Hold, run_all
 from bench.compare.setting import Setting, open_run
 from bench.compare.stages import Job, Stage
 from bench.compare.versus import OURS, SUITE, versus_document
 from bench.compare.versus_page import draw_versus, versus_page
-from cinert.cli import console, errors, progress_bar
+from cinert.cli import console, errors
 from cinert.errors import BadInputError
 from cinert.files import write_json, write_text
-from cinert.progress import Advance
 from cinert.provenance import counted
 from cinert.ushape.space import UShapeSpace
 
@@ -37,7 +36,7 @@ def require_ushape_lut(setting: Setting) -> None:
         )
 
 
-class VersusReport:
+class VersusReport(StageBars):
     """Progress bars, and page, JSON and picture that are written again after each network.
 
     Args:
@@ -47,15 +46,6 @@ class VersusReport:
 
     def __init__(self, setting: Setting, jobs: Mapping[str, Job]) -> None:
         self._setting, self._jobs = setting, jobs
-
-    @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[Advance]:
-        """One bar after the other."""
-        with progress_bar() as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda what, done, total: bar.update(
-                task, description=f"{title}: {what}", completed=done, total=total
-            )
 
     def network_done(self, job: Job) -> None:
         """Say what is known of it, and write the report."""
